@@ -1,0 +1,59 @@
+include(GoogleTest)
+
+# mainstay_room(NAME USES other rooms… NEEDS dependencies…)
+#
+# Declares the room src/NAME: one static library from its *.cpp, except
+#   *_test.cpp       → one test program NAME_test, every case a CTest test labelled NAME
+#   *_fuzz.cpp       → one fuzz target each; without MAINSTAY_FUZZ it replays fuzz_corpus/<target>/* as a test
+#   *_benchmark.cpp  → linked into the room's bench library by bench/ (not built here)
+# and a link test: an executable of this room's objects and its declared uses only, so that an undeclared use
+# fails to link. TEST_USES and TEST_NEEDS add what only the tests need.
+function(mainstay_room name)
+  cmake_parse_arguments(ROOM "" "" "USES;NEEDS;TEST_USES;TEST_NEEDS" ${ARGN})
+  set(dir "${CMAKE_CURRENT_SOURCE_DIR}/${name}")
+  file(GLOB sources CONFIGURE_DEPENDS "${dir}/*.cpp")
+  set(tests ${sources})
+  set(fuzzers ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz|benchmark)\\.cpp$")
+
+  set(uses ${ROOM_USES})
+  list(TRANSFORM uses PREPEND mainstay_)
+  set(needs ${ROOM_NEEDS})
+  list(TRANSFORM needs PREPEND mainstay_dep_)
+
+  add_library(mainstay_${name} STATIC ${sources})
+  target_include_directories(mainstay_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
+  target_link_libraries(mainstay_${name} PUBLIC ${uses} ${needs} PRIVATE mainstay_flags)
+
+  file(GENERATE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${name}_link_test.cpp" CONTENT "int main() { return 0; }\n")
+  add_executable(${name}_link_test "${CMAKE_CURRENT_BINARY_DIR}/${name}_link_test.cpp")
+  target_link_libraries(${name}_link_test PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,mainstay_${name}>")
+  add_test(NAME ${name}.LinksWithDeclaredUsesOnly COMMAND ${name}_link_test)
+  set_tests_properties(${name}.LinksWithDeclaredUsesOnly PROPERTIES LABELS ${name})
+
+  if(tests)
+    set(test_uses ${ROOM_TEST_USES})
+    list(TRANSFORM test_uses PREPEND mainstay_)
+    set(test_needs ${ROOM_TEST_NEEDS})
+    list(TRANSFORM test_needs PREPEND mainstay_dep_)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE mainstay_${name} ${test_uses} ${test_needs} GTest::gmock GTest::gtest_main mainstay_flags)
+    gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+      WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTIES LABELS ${name} TIMEOUT 300)
+  endif()
+
+  foreach(source IN LISTS fuzzers)
+    get_filename_component(target "${source}" NAME_WE)
+    add_executable(${target} "${source}")
+    target_link_libraries(${target} PRIVATE mainstay_${name} mainstay_flags)
+    if(MAINSTAY_FUZZ)
+      target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    else()
+      target_sources(${target} PRIVATE "${CMAKE_SOURCE_DIR}/cmake/fuzz_replay.cpp")
+      add_test(NAME ${name}.${target}_replays COMMAND ${target} "${dir}/fuzz_corpus/${target}")
+      set_tests_properties(${name}.${target}_replays PROPERTIES LABELS ${name})
+    endif()
+  endforeach()
+endfunction()
