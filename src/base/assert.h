@@ -5,7 +5,8 @@
 namespace mainstay {
 
 /// Writes condition, reason and place to standard error and aborts. Never returns, never throws.
-[[noreturn]] void assertion_failed(const char* condition, const char* why, const char* file, int line) noexcept;
+[[noreturn]] void assertion_failed(const char* condition, const char* why, const char* file,
+                                   int line) noexcept;
 
 }  // namespace mainstay
 

@@ -4,7 +4,8 @@
 
 namespace mainstay {
 
-static_assert(std::endian::native == std::endian::little, "load_le and store_le assume a little-endian machine");
+static_assert(std::endian::native == std::endian::little,
+              "load_le and store_le assume a little-endian machine");
 
 BytesView ByteReader::bytes(std::size_t count) {
   if (!ok_ || bytes_.size() - at_ < count) {

@@ -22,15 +22,21 @@ inline BytesView as_bytes(std::string_view text) {
 inline std::string_view as_text(BytesView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline Buffer to_buffer(BytesView bytes) { return Buffer(bytes.begin(), bytes.end()); }
+inline Buffer to_buffer(BytesView bytes) {
+  return Buffer(bytes.begin(), bytes.end());
+}
 
 namespace detail {
 template <class T>
 constexpr T byte_swap(T v) {
-  if constexpr (sizeof(T) == 1) return v;
-  else if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(v));
-  else if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(v));
-  else return static_cast<T>(__builtin_bswap64(v));
+  if constexpr (sizeof(T) == 1)
+    return v;
+  else if constexpr (sizeof(T) == 2)
+    return static_cast<T>(__builtin_bswap16(v));
+  else if constexpr (sizeof(T) == 4)
+    return static_cast<T>(__builtin_bswap32(v));
+  else
+    return static_cast<T>(__builtin_bswap64(v));
 }
 }  // namespace detail
 

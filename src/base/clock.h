@@ -1,5 +1,6 @@
-// Time comes in from outside. Two kinds that never mix: monotonic for durations and locks, wall for what people and
-// messages mean by a date. `io` has the machine's clock, `sim` and tests have one that moves when told.
+// Time comes in from outside. Two kinds that never mix: monotonic for durations and locks, wall for what
+// people and messages mean by a date. `io` has the machine's clock, `sim` and tests have one that moves when
+// told.
 #pragma once
 
 #include <compare>
@@ -16,9 +17,15 @@ struct Duration {
   [[nodiscard]] constexpr std::int64_t milliseconds() const { return ns / 1'000'000; }
   [[nodiscard]] constexpr double seconds() const { return static_cast<double>(ns) / 1e9; }
 };
-constexpr Duration microseconds(std::int64_t n) { return {n * 1'000}; }
-constexpr Duration milliseconds(std::int64_t n) { return {n * 1'000'000}; }
-constexpr Duration seconds(std::int64_t n) { return {n * 1'000'000'000}; }
+constexpr Duration microseconds(std::int64_t n) {
+  return {n * 1'000};
+}
+constexpr Duration milliseconds(std::int64_t n) {
+  return {n * 1'000'000};
+}
+constexpr Duration seconds(std::int64_t n) {
+  return {n * 1'000'000'000};
+}
 
 /// A point on this process's monotonic clock. Meaningless on another machine or after a restart.
 struct Instant {
@@ -28,7 +35,8 @@ struct Instant {
   friend constexpr Duration operator-(Instant a, Instant b) { return {a.ns - b.ns}; }
 };
 
-/// Milliseconds since 1970-01-01T00:00:00Z, as AMQP timestamps are. May jump: never use it for a lock or a time-out.
+/// Milliseconds since 1970-01-01T00:00:00Z, as AMQP timestamps are. May jump: never use it for a lock or a
+/// time-out.
 struct WallTime {
   std::int64_t ms{};
   friend constexpr auto operator<=>(WallTime, WallTime) = default;

@@ -5,7 +5,8 @@
 namespace mainstay {
 
 void throw_exception_from_error(const DiskError& error, const boost::source_location& where) {
-  assertion_failed("result.has_value()", error.what.c_str(), where.file_name(), static_cast<int>(where.line()));
+  assertion_failed("result.has_value()", error.what.c_str(), where.file_name(),
+                   static_cast<int>(where.line()));
 }
 
 Result<Buffer, DiskError> read_file(Disk& disk, const std::string& path, std::uint64_t bytes_max) {
@@ -15,7 +16,8 @@ Result<Buffer, DiskError> read_file(Disk& disk, const std::string& path, std::ui
   if (!size) return size.error();
   if (*size > bytes_max) {
     return DiskError{DiskErrorCode::io, disk.describe(path) + " has " + std::to_string(*size) +
-                                            " bytes, more than the " + std::to_string(bytes_max) + " expected at most"};
+                                            " bytes, more than the " + std::to_string(bytes_max) +
+                                            " expected at most"};
   }
   Buffer content(*size);
   const auto got = (*file)->read(0, content);

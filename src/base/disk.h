@@ -1,6 +1,6 @@
-// The disk, behind an interface: one directory tree, files with positioned reads and writes, and durability that is
-// asked for, never assumed. `io/posix_disk.h` is the real one; `sim/virtual_disk.h` forgets what was not synced, tears
-// writes, fills up and fails.
+// The disk, behind an interface: one directory tree, files with positioned reads and writes, and durability
+// that is asked for, never assumed. `io/posix_disk.h` is the real one; `sim/virtual_disk.h` forgets what was
+// not synced, tears writes, fills up and fails.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ namespace mainstay {
 enum class DiskErrorCode : std::uint8_t {
   not_found,
   exists,
-  no_space,    ///< the file system or a quota is full: reads and overwrites still work
-  locked,      ///< another process holds the lock
+  no_space,  ///< the file system or a quota is full: reads and overwrites still work
+  locked,    ///< another process holds the lock
   permission,
-  io,          ///< anything else. After a failed sync the file's state is unknown: stop, never retry.
+  io,  ///< anything else. After a failed sync the file's state is unknown: stop, never retry.
 };
 
 /// `what` names operation, path and the system's reason.
@@ -35,15 +35,16 @@ class File {
  public:
   virtual ~File() = default;
   /// Reads up to `into.size()` bytes; fewer only at the end of the file. @return bytes read.
-  [[nodiscard]] virtual Result<std::size_t, DiskError> read(std::uint64_t offset, std::span<std::byte> into) = 0;
+  [[nodiscard]] virtual Result<std::size_t, DiskError> read(std::uint64_t offset,
+                                                            std::span<std::byte> into) = 0;
   /// Writes all of `from` or fails; after a failure any prefix may have been written.
   [[nodiscard]] virtual Result<void, DiskError> write(std::uint64_t offset, BytesView from) = 0;
   /// Makes everything written before durable (fdatasync). A failure is final for this file.
   [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
   [[nodiscard]] virtual Result<std::uint64_t, DiskError> size() = 0;
   [[nodiscard]] virtual Result<void, DiskError> truncate(std::uint64_t bytes) = 0;
-  /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside need
-  /// neither space nor metadata. Not durable until sync().
+  /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside
+  /// need neither space nor metadata. Not durable until sync().
   [[nodiscard]] virtual Result<void, DiskError> preallocate(std::uint64_t bytes) = 0;
 };
 
@@ -59,12 +60,13 @@ class DiskLock {
   virtual ~DiskLock() = default;
 };
 
-/// A directory tree. Paths are relative to its root, '/'-separated, without "..". Creating, renaming and removing are
-/// durable only after sync_directory() of the parent.
+/// A directory tree. Paths are relative to its root, '/'-separated, without "..". Creating, renaming and
+/// removing are durable only after sync_directory() of the parent.
 class Disk {
  public:
   virtual ~Disk() = default;
-  [[nodiscard]] virtual Result<std::unique_ptr<File>, DiskError> open(const std::string& path, OpenMode mode) = 0;
+  [[nodiscard]] virtual Result<std::unique_ptr<File>, DiskError> open(const std::string& path,
+                                                                      OpenMode mode) = 0;
   /// Names (not paths) of the files and directories in `directory` ("" = root), sorted.
   [[nodiscard]] virtual Result<std::vector<std::string>, DiskError> list(const std::string& directory) = 0;
   /// Replaces `to` if it exists, atomically.
@@ -81,8 +83,10 @@ class Disk {
   [[nodiscard]] virtual std::string describe(const std::string& path) const = 0;
 };
 
-/// Reads a whole file. @param bytes_max  a longer file is an `io` error, so that a stray giant does not eat memory.
-[[nodiscard]] Result<Buffer, DiskError> read_file(Disk& disk, const std::string& path, std::uint64_t bytes_max);
+/// Reads a whole file. @param bytes_max  a longer file is an `io` error, so that a stray giant does not eat
+/// memory.
+[[nodiscard]] Result<Buffer, DiskError> read_file(Disk& disk, const std::string& path,
+                                                  std::uint64_t bytes_max);
 
 /// Replaces `path` atomically and durably: writes `path`.new, syncs, renames, syncs the directory.
 [[nodiscard]] Result<void, DiskError> replace_file(Disk& disk, const std::string& path, BytesView content);

@@ -46,7 +46,8 @@ template <>
 struct std::hash<mainstay::Uuid> {
   std::size_t operator()(const mainstay::Uuid& id) const noexcept {
     std::uint64_t h = 0;
-    for (std::size_t i = 0; i < 8; ++i) h = (h << 8) | static_cast<std::uint64_t>(id.bytes[i] ^ id.bytes[i + 8]);
+    for (std::size_t i = 0; i < 8; ++i)
+      h = (h << 8) | static_cast<std::uint64_t>(id.bytes[i] ^ id.bytes[i + 8]);
     return static_cast<std::size_t>(h * 0x9e3779b97f4a7c15ULL);
   }
 };

@@ -4,7 +4,9 @@
 
 namespace mainstay {
 namespace {
-constexpr std::uint64_t rotate_left(std::uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
+constexpr std::uint64_t rotate_left(std::uint64_t x, int k) {
+  return (x << k) | (x >> (64 - k));
+}
 }  // namespace
 
 std::uint64_t Random::below(std::uint64_t bound) {

@@ -1,5 +1,5 @@
-// Randomness comes in from outside, and its distributions are ours: <random>'s differ between standard libraries,
-// which would make a seed mean something else on another machine.
+// Randomness comes in from outside, and its distributions are ours: <random>'s differ between standard
+// libraries, which would make a seed mean something else on another machine.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ class Random {
   Uuid uuid();
 };
 
-/// xoshiro256** seeded by splitmix64 (Blackman and Vigna, public domain algorithm). The same seed gives the same
-/// sequence on every machine.
+/// xoshiro256** seeded by splitmix64 (Blackman and Vigna, public domain algorithm). The same seed gives the
+/// same sequence on every machine.
 class SeededRandom final : public Random {
  public:
   explicit SeededRandom(std::uint64_t seed);

@@ -1,0 +1,121 @@
+// The live node's broker: decides, records the decision, and holds what is volatile (locks, consumers,
+// credit).
+//
+// "The leader decides, the log records the decision, replicas apply it": every change of replicated state is
+// appended to the log *and applied to State by the same code a standby runs*, at once. So State is the log's
+// end, while the outside may only see what is committed: each output carries `after`, the LSN that must be
+// committed before it may be shown. Messages are dispatched only once committed (committed()).
+//
+// Settlements, lock expiry and session locks are in the leader's hands; after a failover unsettled messages
+// are handed out again, marked maybe_delivered.
+//
+// One strand. Same state, same calls, same times, same random numbers: same outputs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "broker/state.h"
+#include "broker/types.h"
+#include "journal/journal.h"
+
+namespace mainstay::broker {
+
+/// Answer to a publish. Show it when `after` is committed.
+struct PublishDone {
+  std::uint64_t tag{};
+  Lsn after{};  ///< for a duplicate: the LSN of the original
+  bool duplicate = false;
+  SequenceNumber sequence{};
+  std::optional<BrokerError> error;  ///< nothing was stored
+};
+/// Hand the message to the consumer when `after` is committed.
+struct Deliver {
+  Lsn after{};  ///< receive_and_delete: the removal's LSN; peek-lock: the message's own
+  Delivery delivery;
+};
+/// Answer to a settlement. Show it when `after` is committed.
+struct SettleDone {
+  std::uint64_t tag{};
+  Lsn after{};
+  std::optional<BrokerError> error;
+};
+/// The consumer may receive now. `session_id` for session receivers.
+struct Subscribed {
+  ConsumerId consumer{};
+  std::optional<std::string> session_id;
+  WallTime locked_until{};  ///< of the session lock
+};
+/// The consumer is refused or ended by the broker; it is gone.
+struct Unsubscribed {
+  ConsumerId consumer{};
+  BrokerError error;
+};
+/// All that could be delivered to a draining consumer has been put out before this.
+struct Drained {
+  ConsumerId consumer{};
+};
+using Output = std::variant<PublishDone, Deliver, SettleDone, Subscribed, Unsubscribed, Drained>;
+
+class Leader {
+ public:
+  /// Takes over `state` (the log's end, all of it committed or about to be) and writes through `log`; both
+  /// outlive it.
+  Leader(State& state, journal::LogBuilder& log, Random& random);
+  ~Leader();
+
+  /// Declares a queue, or changes its options, by record. Same options: no record. @return its id.
+  QueueId declare_queue(std::string_view name, const QueueOptions& options, WallTime now);
+
+  void publish(const Publish& publish, WallTime now, std::vector<Output>& out);
+  void subscribe(const Subscribe& subscribe, Instant now, WallTime wall, std::vector<Output>& out);
+  /// Sets what the consumer may still receive. With drain: dispatches what it can, puts out Drained, credit
+  /// becomes 0.
+  void set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, Instant now, WallTime wall,
+                  std::vector<Output>& out);
+  /// The link is gone. Locks of a queue without sessions stay until they expire (they belong to the entity);
+  /// a held session is freed and its unsettled messages return without a raised count.
+  void unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::vector<Output>& out);
+
+  struct Settle {
+    std::uint64_t tag{};
+    LockToken token{};
+    Settlement how{};
+    std::string_view reason, description;  ///< dead_letter; ≤ 4096 characters, longer ones are cut
+    BytesView modified_properties;         ///< encoded AMQP map merged into application properties
+  };
+  void settle(const Settle& settle, Instant now, WallTime wall, std::vector<Output>& out);
+  /// @return new end of the lock.
+  [[nodiscard]] Result<WallTime, BrokerError> renew_lock(LockToken token, Instant now, WallTime wall);
+  [[nodiscard]] Result<WallTime, BrokerError> renew_session_lock(ConsumerId consumer, Instant now,
+                                                                 WallTime wall);
+
+  /// Everything up to `lsn` is committed: messages up to there may be dispatched.
+  void committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out);
+  /// Lock expiry, message expiry, waiting session receivers, duplicate-detection windows. Call at
+  /// next_deadline() or every second, whichever is earlier; a late call only delays.
+  void tick(Instant now, WallTime wall, std::vector<Output>& out);
+  [[nodiscard]] std::optional<Instant> next_deadline() const;
+
+  /// Appends a state_hash record: replicas compare theirs when they apply it.
+  void record_state_hash();
+
+  [[nodiscard]] QueueStats stats(QueueId queue) const;  ///< State's, with what is volatile filled in
+  [[nodiscard]] std::size_t consumers() const;
+  /// Checks every invariant that ties locks, consumers and state together; aborts by MS_ASSERT.
+  /// O(everything): tests.
+  void check_invariants() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mainstay::broker

@@ -1,0 +1,183 @@
+// The journal: one log of dense LSNs in preallocated segment files, append (orders) apart from sync (makes
+// durable).
+//
+//   LogBuilder   gives records their LSN, epoch and place in the hash chain and gathers them into a Batch.
+//   Owned by the
+//                strand that decides. A batch gathers while the previous one is being synced: that is the
+//                group commit.
+//   Journal      writes and syncs batches, reads records back, recovers at open. Format:
+//   docs/formats/journal.md.
+//
+// Threads: write() and sync() run on one thread at a time (the journal thread); read functions may run on
+// another thread at the same time for LSNs that are durable. Everything else on the opening thread while no
+// write is in progress.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/disk.h"
+#include "base/ids.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "journal/record.h"
+
+namespace mainstay::journal {
+
+enum class JournalErrorCode : std::uint8_t {
+  disk_full,    ///< no space for another segment; what is preallocated can still be written
+  sync_failed,  ///< fail-stop: what is durable is unknown, the node must end
+  io,
+  corrupt,  ///< a bad record before a good one: refused, never cut (replication-protocol.md R10)
+  foreign,  ///< the directory belongs to another cluster or node
+  format_too_new,
+  locked,     ///< another process uses the directory
+  not_found,  ///< the LSN is not in this journal (removed or not yet written)
+  diverged,   ///< bytes offered do not continue this log's hash chain
+};
+
+/// `what` names file and offset where there is one, and what to do.
+struct JournalError {
+  JournalErrorCode code{};
+  std::string what;
+};
+[[noreturn]] void throw_exception_from_error(const JournalError& error, const boost::source_location& where);
+
+/// Records in LSN order, encoded, ready to be written with one write. A value: build it on one thread, write
+/// it on another.
+struct Batch {
+  Buffer bytes;
+  Lsn first{};                         ///< LSN of the first record; meaningless when empty
+  std::vector<std::uint32_t> offsets;  ///< start of each record in `bytes`
+  LogPosition end{};                   ///< position after the last record
+  [[nodiscard]] bool empty() const { return offsets.empty(); }
+  [[nodiscard]] std::size_t size() const { return offsets.size(); }
+  void clear();  ///< keeps the capacity
+};
+
+/// Orders records. One owner.
+class LogBuilder {
+ public:
+  LogBuilder(LogPosition end, Epoch epoch) : end_(end), epoch_(epoch) {}
+
+  /// Orders a record and returns its LSN. Not durable until the batch it is in has been written and synced.
+  Lsn append(RecordType type, std::span<const BytesView> body_parts);
+  Lsn append(RecordType type, BytesView body) { return append(type, std::span(&body, 1)); }
+  [[nodiscard]] LogPosition end() const { return end_; }
+  [[nodiscard]] Epoch epoch() const { return epoch_; }
+  /// From the next record on; epochs never go back.
+  void start_epoch(Epoch epoch);
+  [[nodiscard]] const Batch& gathering() const { return batch_; }
+  /// Hands over what has gathered and starts a new batch in `recycled` (cleared, its capacity reused).
+  Batch take(Batch recycled = {});
+
+ private:
+  LogPosition end_;
+  Epoch epoch_;
+  Batch batch_;
+};
+
+struct JournalOptions {
+  Uuid cluster;      ///< refuses a directory of another one; nil on open = accept what is there
+  std::string node;  ///< name of this node; refuses a directory of another one
+  std::uint64_t segment_bytes =
+      64ULL << 20;  ///< ≥ 64 KiB; a record larger than a segment gets a segment of its own size
+  std::uint32_t spare_segments = 1;  ///< zero-written ahead of use (prepare_spare()), at least 1
+};
+
+/// What open() found and did. For logs, `verify` and tests.
+struct RecoveryReport {
+  LogPosition end{};
+  Lsn first{};    ///< oldest record present; end.lsn + 1 when the log is empty
+  Epoch epoch{};  ///< of the last record
+  std::uint64_t records_scanned{};
+  std::uint64_t torn_bytes{};   ///< cut from the tail and moved to quarantine
+  std::string quarantine_file;  ///< empty when nothing was cut
+};
+
+/// One node's log on disk.
+class Journal {
+ public:
+  virtual ~Journal() = default;
+
+  /// Opens or creates the journal in `directory` ("" = the disk's root): takes the directory's lock, scans
+  /// every segment, checks checksums, density and hash chain, cuts a torn tail into quarantine/, refuses
+  /// corruption.
+  /// @param replay  called for each record with lsn > replay_after, in order; views are valid during the call
+  /// only.
+  [[nodiscard]] static Result<std::unique_ptr<Journal>, JournalError> open(
+      Disk& disk, const std::string& directory, const JournalOptions& options, Random& random,
+      Lsn replay_after, const std::function<void(const Record&)>& replay);
+
+  [[nodiscard]] virtual const RecoveryReport& recovery() const = 0;
+  /// Random id given to this disk when the journal was created (replication-protocol.md: incarnation).
+  [[nodiscard]] virtual Uuid incarnation() const = 0;
+
+  /// Writes a batch after the last written one (the batch must continue the chain: asserted). Fills the
+  /// current segment, then goes on in the spare one; a record never spans two. Within room() it needs no new
+  /// space, so it cannot meet a full disk. Beyond room() it allocates, and disk_full is then final: the
+  /// leader has already decided these records.
+  [[nodiscard]] virtual Result<void, JournalError> write(const Batch& batch) = 0;
+  /// Makes all written batches durable. A failure is final: the node stops.
+  [[nodiscard]] virtual Result<void, JournalError> sync() = 0;
+  /// Position up to which everything is written / durable.
+  [[nodiscard]] virtual LogPosition written() const = 0;
+  [[nodiscard]] virtual LogPosition durable() const = 0;
+
+  /// Appends records received from another region, byte-identical. `raw` holds whole records. Checks
+  /// checksums, density and chain before writing anything; `diverged` or `corrupt` leaves the log as it was.
+  [[nodiscard]] virtual Result<void, JournalError> write_raw(BytesView raw) = 0;
+
+  /// Appends to `to` the raw bytes of whole records from `first` on: at least one record when `first` ≤
+  /// durable, then as many as fit in `bytes_max`, none after `last`. @return LSN after the last one appended.
+  /// `not_found` when `first` was removed.
+  [[nodiscard]] virtual Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max,
+                                                       Buffer& to) = 0;
+  /// Checksum of the record at `lsn` (0 for LSN 0).
+  [[nodiscard]] virtual Result<std::uint64_t, JournalError> hash_at(Lsn lsn) = 0;
+
+  /// Bytes of records that write() can take without allocating anything: what is left of the current segment
+  /// plus the spare ones, less what rolling may waste. The node admits publishes only while what is under way
+  /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
+  /// never. Any thread.
+  [[nodiscard]] virtual std::uint64_t room() const = 0;
+  /// Prepares the next spare segment: allocates and zero-writes it. Slow; on the journal thread, when idle or
+  /// when room() runs low. `disk_full` leaves everything as it was; call again later. @return true when there
+  /// was something to do.
+  [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
+  /// Drops whole segments that hold only records before `lsn`.
+  [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
+  /// Bytes of records in the log / of all files.
+  [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;
+  [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
+
+  /// Small named files kept beside the log with two checksummed copies (superblock) or atomically replaced
+  /// (checkpoint).
+  [[nodiscard]] virtual Result<void, JournalError> store_checkpoint(Lsn lsn, BytesView state) = 0;
+  /// Newest checkpoint that is whole and not beyond the log; a damaged one is skipped (then the one before,
+  /// then none).
+  struct Checkpoint {
+    Lsn lsn{};
+    Buffer state;
+  };
+  [[nodiscard]] static Result<Checkpoint, JournalError> load_checkpoint(Disk& disk,
+                                                                        const std::string& directory);
+};
+
+/// Checks a journal offline, without a lock's owner, without changing anything.
+struct VerifyReport {
+  bool ok{};
+  LogPosition end{};
+  Lsn first{};
+  std::uint64_t records{};
+  std::uint64_t segments{};
+  std::uint64_t torn_bytes{};         ///< a tail that open() would cut
+  std::vector<std::string> problems;  ///< each names file and offset and says what to do
+};
+[[nodiscard]] VerifyReport verify(Disk& disk, const std::string& directory,
+                                  const std::function<void(const Record&)>& each = {});
+
+}  // namespace mainstay::journal
