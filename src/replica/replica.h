@@ -1,0 +1,151 @@
+// One node's copy of a group: log order, broker state, leadership and region shipping joined, without a
+// thread, a socket or a file of its own. `node` drives it with real journal threads and connections, `sim`
+// with virtual ones: the same code decides in both.
+//
+// The driver's loop, on one strand:
+//   1. feed commands: publish(), settle(), … (live), packet(), connected(), tick(), promote(), …
+//   2. take_batch(): if a batch came out, let the journal write and sync it, then call written(). At most one
+//   batch is
+//      out at a time; the next one gathers meanwhile (group commit).
+//   3. act on outputs(): they are already released, i.e. committed; show them, send them, change roles.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "broker/leader.h"
+#include "broker/state.h"
+#include "journal/journal.h"
+
+namespace mainstay::replica {
+
+/// A connection to the other region's node; chosen by the driver, never reused.
+using PeerId = std::uint64_t;
+
+enum class Role : std::uint8_t {
+  standby,  ///< stores and applies what the live region ships
+  live,     ///< decides
+  sealed,   ///< seen a higher term, or diverged, or drained for a switch: keeps data, does nothing
+};
+
+struct ReplicaOptions {
+  Uuid cluster;
+  std::string region;
+  std::string node;
+  std::size_t ship_bytes_max = 1U << 20;        ///< per packet
+  std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not yet acknowledged
+  Duration heartbeat = {200'000'000};
+  std::uint64_t state_hash_every = 10'000;  ///< records between state_hash records
+  std::uint64_t rpo_records_soft = 0;       ///< lag at which publish credit shrinks; 0 = no limit
+  std::uint64_t rpo_records_hard = 0;       ///< lag at which publishes are refused; 0 = no limit
+};
+
+/// Send the packet to the peer, in order.
+struct SendPacket {
+  PeerId to{};
+  Buffer packet;
+};
+/// Close the connection: the peer was refused or said something impossible.
+struct ClosePeer {
+  PeerId peer{};
+  std::string why;
+};
+/// The role changed. Live: the leader takes commands. Sealed: refuse clients, with `why`.
+struct RoleChanged {
+  Role role{};
+  RegionTerm term{};
+  std::string why;
+};
+/// This replica must stop now (state hash differs, journal contradicts the log): nothing it would do can be
+/// trusted.
+struct Fatal {
+  std::string why;
+};
+/// The planned switch: every record up to `at` is durable and applied on the standby with the same hash.
+struct SwitchReady {
+  journal::LogPosition at{};
+};
+/// A broker output whose record is committed.
+using Output = std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, Fatal, SwitchReady>;
+
+/// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
+struct ReplicationStatus {
+  bool connected = false;
+  std::string peer_region, peer_node;
+  Lsn committed{};     ///< live: own commit; standby: last commit heard of
+  Lsn peer_durable{};  ///< live: acknowledged by the standby; standby: own durable
+  std::uint64_t lag_records{};
+  std::uint64_t lag_bytes{};
+  double lag_seconds{};  ///< age of the oldest committed record that is not durable there: the RPO if we died
+                         ///< now
+  std::uint64_t refusals{};
+  std::string last_problem;  ///< why the last connection ended or was refused
+};
+
+class Replica {
+ public:
+  /// `journal` is used for reading only (shipping, position checks); the driver writes. `state` is recovered
+  /// up to `journal.durable()`. Starts as standby (or sealed if the log ends with a seal of its own term).
+  Replica(ReplicaOptions options, journal::Journal& journal, broker::State state, RegionTerm last_term,
+          Random& random, Instant now, WallTime wall);
+  ~Replica();
+
+  [[nodiscard]] Role role() const;
+  [[nodiscard]] RegionTerm term() const;  ///< highest seen
+  [[nodiscard]] const broker::State& state() const;
+  [[nodiscard]] broker::Leader&
+  leader();  ///< asserted: role is live. Collect its outputs in leader_outputs().
+  /// Where calls into leader() put their outputs; released through outputs() when committed.
+  [[nodiscard]] std::vector<broker::Output>& leader_outputs();
+
+  /// Starts leading in `term` (greater than any seen): appends epoch_started, or forked when `forced`.
+  void promote(RegionTerm term, bool forced, const std::string& by, const std::string& reason, Instant now,
+               WallTime wall);
+  /// Stops for good in this life; refuses commands. Waiting operations are never answered (their outcome is
+  /// unknown).
+  void seal(RegionTerm seen, const std::string& why);
+  /// Planned switch, first half: no more commands are fed by the driver; appends `sealed` and waits until the
+  /// standby has it durable and applied with the same hashes → SwitchReady. The driver then changes the
+  /// register and calls seal().
+  void begin_switch(Instant now, WallTime wall);
+  /// The switch did not come about: leads on in the same term.
+  void abort_switch(Instant now, WallTime wall);
+
+  /// True and fills `batch` when there is something to write and no batch is out. Standby: `raw` = true, the
+  /// bytes came from the peer and go through Journal::write_raw.
+  struct PendingWrite {
+    journal::Batch batch;
+    bool raw = false;
+  };
+  [[nodiscard]] bool take_batch(PendingWrite& out);
+  /// The batch taken last is durable. Gives the batch back for reuse.
+  void written(PendingWrite done, Instant now, WallTime wall);
+  [[nodiscard]] Lsn committed() const;
+  /// Bytes ordered or being written: for admission against Journal::room().
+  [[nodiscard]] std::size_t bytes_under_way() const;
+
+  void connected(PeerId peer, bool outgoing, Instant now, WallTime wall);
+  void packet(PeerId from, BytesView packet, Instant now, WallTime wall);
+  void disconnected(PeerId peer, Instant now, WallTime wall);
+
+  void tick(Instant now, WallTime wall);
+  [[nodiscard]] Instant next_deadline() const;
+
+  /// Released outputs since the last call, in order.
+  void outputs(std::vector<Output>& into);
+  [[nodiscard]] ReplicationStatus status(WallTime wall) const;
+  /// Publishes must be refused (hard RPO limit), with the reason.
+  [[nodiscard]] std::optional<std::string> publish_refusal() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mainstay::replica
