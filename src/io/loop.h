@@ -1,0 +1,46 @@
+// The strand everything of a node runs on: one Boost.Asio io_context, run by one thread. Asio stays out of
+// this header.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/clock.h"
+
+namespace mainstay::io {
+
+class Loop {
+ public:
+  Loop();
+  ~Loop();
+  /// Runs handlers until stop(). One thread.
+  void run();
+  /// Any thread.
+  void stop();
+  /// Runs `work` on the loop, after what is already due. Any thread.
+  void post(std::function<void()> work);
+  /// Calls `handler` on SIGTERM and SIGINT (once per signal received).
+  void on_signals(std::function<void(int)> handler);
+
+  struct Impl;
+  [[nodiscard]] Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One timer; setting it again replaces what was set. On the loop's thread.
+class Timer {
+ public:
+  explicit Timer(Loop& loop);
+  ~Timer();
+  /// @param at  on CLOCK_MONOTONIC, as SystemClock::now() tells it; a past time fires at once.
+  void at(Instant at, std::function<void()> work);
+  void cancel();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mainstay::io

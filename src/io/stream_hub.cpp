@@ -1,0 +1,193 @@
+#include "io/stream_hub.h"
+
+#include <boost/asio/ip/tcp.hpp>
+#include <charconv>
+#include <unordered_map>
+#include <vector>
+
+#include "base/assert.h"
+#include "io/listen.h"
+#include "io/loop_impl.h"
+
+namespace mainstay::io {
+namespace {
+
+using boost::asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr std::size_t kReadBytes = 256U << 10;
+// Data already in the socket when the peer's end or an error is noticed is still read: this bounds one turn.
+constexpr int kWritesPerTurn = 16;
+
+struct Stream {
+  explicit Stream(tcp::socket taken) : socket(std::move(taken)) {}
+  tcp::socket socket;
+  StreamId id{};
+  bool waiting_to_write = false;
+  bool ended = false;
+};
+
+}  // namespace
+
+struct StreamHub::Impl : std::enable_shared_from_this<StreamHub::Impl> {
+  Impl(Loop& of, StreamEvents& handler)
+      : loop(of), events(handler), acceptor(of.impl().context), read_buffer(kReadBytes) {}
+
+  Loop& loop;
+  StreamEvents& events;
+  tcp::acceptor acceptor;
+  std::unordered_map<StreamId, std::shared_ptr<Stream>> streams;
+  std::vector<std::byte> read_buffer;
+  bool stopped = false;
+
+  void accept() {
+    acceptor.async_accept([self = shared_from_this()](const error_code& error, tcp::socket socket) {
+      if (self->stopped || error == boost::asio::error::operation_aborted) return;
+      if (!error) self->opened(std::move(socket), false);
+      // Other errors (too many open files) pass: the listener stays.
+      self->accept();
+    });
+  }
+
+  void opened(tcp::socket socket, bool outgoing) {
+    error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    socket.non_blocking(true, ignored);
+    const auto remote = socket.remote_endpoint(ignored);
+    auto stream = std::make_shared<Stream>(std::move(socket));
+    stream->id = events.on_open(remote.address().to_string() + ":" + std::to_string(remote.port()), outgoing);
+    if (stream->id == 0) return;
+    streams.emplace(stream->id, stream);
+    read(stream);
+    flush(stream);
+  }
+
+  void read(const std::shared_ptr<Stream>& stream) {
+    stream->socket.async_wait(
+        tcp::socket::wait_read, [self = shared_from_this(), stream](const error_code& error) {
+          if (stream->ended || self->stopped) return;
+          if (error) return self->end(stream);
+          error_code failed;
+          const std::size_t got = stream->socket.read_some(boost::asio::buffer(self->read_buffer), failed);
+          if (failed == boost::asio::error::would_block || failed == boost::asio::error::interrupted) {
+            return self->read(stream);
+          }
+          if (failed || got == 0) return self->end(stream);
+          self->events.on_bytes(stream->id, BytesView(self->read_buffer.data(), got));
+          if (stream->ended) return;
+          self->flush(stream);
+          if (!stream->ended) self->read(stream);
+        });
+  }
+
+  void flush(const std::shared_ptr<Stream>& stream) {
+    if (stream->ended || stream->waiting_to_write) return;
+    for (int turn = 0; turn < kWritesPerTurn; ++turn) {
+      const BytesView out = events.pending(stream->id);
+      if (out.empty()) {
+        if (events.wants_close(stream->id)) end(stream);
+        return;
+      }
+      error_code error;
+      const std::size_t wrote = stream->socket.write_some(boost::asio::buffer(out.data(), out.size()), error);
+      if (error == boost::asio::error::would_block) break;
+      if (error == boost::asio::error::interrupted) continue;
+      if (error) return end(stream);
+      events.on_written(stream->id, wrote);
+      if (stream->ended) return;
+    }
+    stream->waiting_to_write = true;
+    stream->socket.async_wait(tcp::socket::wait_write,
+                              [self = shared_from_this(), stream](const error_code& error) {
+                                stream->waiting_to_write = false;
+                                if (stream->ended || self->stopped) return;
+                                if (error) return self->end(stream);
+                                self->flush(stream);
+                              });
+  }
+
+  void end(const std::shared_ptr<Stream>& stream) {
+    if (stream->ended) return;
+    stream->ended = true;
+    error_code ignored;
+    stream->socket.shutdown(tcp::socket::shutdown_both, ignored);
+    stream->socket.close(ignored);
+    streams.erase(stream->id);
+    events.on_end(stream->id);
+  }
+};
+
+StreamHub::StreamHub(Loop& loop, StreamEvents& events) : impl_(std::make_shared<Impl>(loop, events)) {}
+
+StreamHub::~StreamHub() {
+  impl_->stopped = true;
+  error_code ignored;
+  impl_->acceptor.close(ignored);
+  for (auto& [id, stream] : impl_->streams) {
+    stream->ended = true;
+    stream->socket.close(ignored);
+  }
+  impl_->streams.clear();
+}
+
+Result<std::uint16_t, Failure> StreamHub::listen(const std::string& host, std::uint16_t port) {
+  auto bound = open_listener(impl_->acceptor, host, port);
+  if (bound) impl_->accept();
+  return bound;
+}
+
+void StreamHub::connect(const std::string& host, std::uint16_t port,
+                        std::function<void(const std::string& why)> failed) {
+  error_code error;
+  const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
+  if (error) {
+    impl_->loop.post([failed, host] { failed("'" + host + "' is not a numeric IP address"); });
+    return;
+  }
+  auto socket = std::make_shared<tcp::socket>(impl_->loop.impl().context);
+  socket->async_connect(tcp::endpoint(address, port), [self = impl_, socket, failed = std::move(failed), host,
+                                                       port](const error_code& outcome) {
+    if (self->stopped) return;
+    if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
+    self->opened(std::move(*socket), true);
+  });
+}
+
+void StreamHub::flush(StreamId stream) {
+  const auto found = impl_->streams.find(stream);
+  if (found == impl_->streams.end()) return;
+  const auto kept = found->second;
+  impl_->flush(kept);
+}
+
+void StreamHub::close(StreamId stream) {
+  const auto found = impl_->streams.find(stream);
+  if (found == impl_->streams.end()) return;
+  const auto kept = found->second;
+  impl_->end(kept);
+}
+
+void StreamHub::stop_listening() {
+  error_code ignored;
+  impl_->acceptor.close(ignored);
+}
+
+Result<HostPort, Failure> parse_host_port(const std::string& text) {
+  const auto colon = text.rfind(':');
+  HostPort out;
+  if (colon != std::string::npos) {
+    const char* first = text.data() + colon + 1;
+    const char* last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(first, last, out.port);
+    if (error == std::errc() && end == last && first != last) {
+      out.host = text.substr(0, colon);
+      if (out.host.size() > 2 && out.host.front() == '[' && out.host.back() == ']') {
+        out.host = out.host.substr(1, out.host.size() - 2);
+      }
+      if (!out.host.empty()) return out;
+    }
+  }
+  return Failure{"'" + text + "' is not HOST:PORT, for example 127.0.0.1:5672"};
+}
+
+}  // namespace mainstay::io
