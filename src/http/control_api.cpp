@@ -1,0 +1,169 @@
+#include "http/control_api.h"
+
+#include <boost/json.hpp>
+
+namespace mainstay::http {
+namespace {
+
+namespace json = boost::json;
+
+Response error(int status, const std::string& what) {
+  return {status, "application/json", json::serialize(json::object{{"error", what}}) + "\n"};
+}
+
+// Compares without telling by timing how much of the token was right.
+bool same_secret(const std::string& a, const std::string& b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^
+                                        static_cast<unsigned char>(b.empty() ? 0 : b[i % b.size()]));
+  }
+  return difference == 0;
+}
+
+std::optional<json::object> read_object(const std::string& body) {
+  boost::system::error_code failed;
+  json::value value = json::parse(body.empty() ? "{}" : body, failed);
+  if (failed || !value.is_object()) return std::nullopt;
+  return value.as_object();
+}
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+void region_command(const json::object& body, RegionCommand::What what, ControlBackend& backend,
+                    const Respond& respond) {
+  RegionCommand command;
+  command.what = what;
+  command.by = text_of(body, "by");
+  command.reason = text_of(body, "reason");
+  const auto* force = body.if_contains("force");
+  command.force = force != nullptr && force->is_bool() && force->as_bool();
+  backend.region_command(command, [respond](const CommandResult& result) {
+    if (result.status != 200) return respond(error(result.status, result.error));
+    respond({200, "application/json",
+             json::serialize(json::object{
+                 {"term", result.term}, {"lsn", result.lsn}, {"hash", result.hash}, {"note", result.note}}) +
+                 "\n"});
+  });
+}
+
+void known_messages(const json::object& body, ControlBackend& backend, const Respond& respond) {
+  const auto* ids = body.if_contains("ids");
+  if (ids == nullptr || !ids->is_array())
+    return respond(error(400, "\"ids\" must be an array of message ids"));
+  std::vector<std::string> texts;
+  for (const json::value& id : ids->as_array()) {
+    if (!id.is_string()) return respond(error(400, "\"ids\" must hold strings only"));
+    texts.emplace_back(id.as_string());
+  }
+  const std::string queue = text_of(body, "queue");
+  const auto known = backend.known_messages(queue, texts);
+  if (!known) return respond(error(404, "there is no queue '" + queue + "'"));
+  json::array answer;
+  for (const bool one : *known) answer.push_back(json::value(one));
+  respond({200, "application/json", json::serialize(json::object{{"known", answer}}) + "\n"});
+}
+
+}  // namespace
+
+void handle(const Request& request, ControlBackend& backend, const std::string& token,
+            const Respond& respond) {
+  const std::string path = request.target.substr(0, request.target.find('?'));
+  if (request.method == "GET" || request.method == "HEAD") {
+    if (path == "/livez") return respond({200, "text/plain", "ok\n"});
+    if (path == "/readyz") {
+      const NodeStatus status = backend.status();
+      if (status.ready) return respond({200, "text/plain", "ready\n"});
+      return respond({503, "text/plain", "not ready: " + status.why + "\n"});
+    }
+    if (path == "/metrics")
+      return respond({200, "text/plain; version=0.0.4", metrics_text(backend.status())});
+    if (path == "/status") return respond({200, "application/json", status_json(backend.status()) + "\n"});
+    return respond(error(404, "no such page; there are /livez /readyz /metrics /status"));
+  }
+  if (request.method != "POST") return respond(error(405, "GET and POST only"));
+  if (token.empty()) {
+    return respond(error(403, "this node takes no commands: its configuration has no token under [control]"));
+  }
+  static constexpr std::string_view kBearer = "Bearer ";
+  if (request.authorization.rfind(kBearer, 0) != 0 ||
+      !same_secret(token, request.authorization.substr(kBearer.size()))) {
+    return respond(
+        error(401, "wrong or missing token: send 'Authorization: Bearer …' with the token of [control]"));
+  }
+  const auto body = read_object(request.body);
+  if (!body) return respond(error(400, "the request body is not a JSON object"));
+  using What = RegionCommand::What;
+  if (path == "/region/switch") return region_command(*body, What::switch_away, backend, respond);
+  if (path == "/region/promote") return region_command(*body, What::promote, backend, respond);
+  if (path == "/region/admit-producers")
+    return region_command(*body, What::admit_producers, backend, respond);
+  if (path == "/messages/known") return known_messages(*body, backend, respond);
+  respond(error(
+      404,
+      "no such command; there are /region/switch /region/promote /region/admit-producers /messages/known"));
+}
+
+std::string status_json(const NodeStatus& s) {
+  json::array queues;
+  for (const QueueStatus& q : s.queues) {
+    queues.push_back(json::object{{"name", q.name},
+                                  {"active", q.active},
+                                  {"dead_letter", q.dead_letter},
+                                  {"locked", q.locked},
+                                  {"sessions", q.sessions},
+                                  {"bytes", q.bytes},
+                                  {"duplicates_dropped", q.duplicates_dropped},
+                                  {"oldest_seconds", q.oldest_seconds}});
+  }
+  json::object out{{"version", s.version},
+                   {"node", s.node},
+                   {"region", s.region},
+                   {"role", s.role},
+                   {"ready", s.ready},
+                   {"why", s.why},
+                   {"term", s.term},
+                   {"epoch", s.epoch},
+                   {"last_lsn", s.last_lsn},
+                   {"durable_lsn", s.durable_lsn},
+                   {"committed_lsn", s.committed_lsn},
+                   {"applied_lsn", s.applied_lsn},
+                   {"log_hash", s.log_hash},
+                   {"state_hash", s.state_hash},
+                   {"queues", queues},
+                   {"replication", json::object{{"connected", s.replication.connected},
+                                                {"peer_region", s.replication.peer_region},
+                                                {"peer_node", s.replication.peer_node},
+                                                {"peer_durable_lsn", s.replication.peer_durable_lsn},
+                                                {"lag_records", s.replication.lag_records},
+                                                {"lag_bytes", s.replication.lag_bytes},
+                                                {"lag_seconds", s.replication.lag_seconds},
+                                                {"refusals", s.replication.refusals},
+                                                {"last_problem", s.replication.last_problem}}},
+                   {"journal", json::object{{"record_bytes", s.journal.record_bytes},
+                                            {"disk_bytes", s.journal.disk_bytes},
+                                            {"room_bytes", s.journal.room_bytes},
+                                            {"syncs", s.journal.syncs},
+                                            {"batches", s.journal.batches},
+                                            {"records", s.journal.records},
+                                            {"disk_full", s.journal.disk_full}}},
+                   {"active_region", json::object{{"region", s.active_region.active},
+                                                  {"term", s.active_region.term},
+                                                  {"phase", s.active_region.phase},
+                                                  {"problem", s.active_region.problem}}},
+                   {"amqp", json::object{{"connections", s.amqp.connections},
+                                         {"published", s.amqp.published},
+                                         {"publish_refused", s.amqp.publish_refused},
+                                         {"delivered", s.amqp.delivered},
+                                         {"settled", s.amqp.settled},
+                                         {"authentication_failures", s.amqp.authentication_failures},
+                                         {"credit_stalls", s.amqp.credit_stalls},
+                                         {"held_publishes", s.amqp.held_publishes}}},
+                   {"uptime_seconds", s.uptime_seconds}};
+  return json::serialize(out);
+}
+
+}  // namespace mainstay::http

@@ -1,0 +1,116 @@
+// The control listener's API. Routes:
+//
+//   GET  /livez                  200 while the process runs its loop
+//   GET  /readyz                 200 only when recovered and live; else 503 with why
+//   GET  /metrics                Prometheus text
+//   GET  /status                 JSON, docs/control-api.md
+//   POST /region/switch          {"by","reason"}            planned switch away from this node's region
+//   (token) POST /region/promote         {"by","reason","force"}    make this node's region the active one
+//   (token) POST /region/admit-producers {"by","reason"}            end of recovery after a forced promotion
+//   (token) POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]} (token)
+//
+// POSTs need `Authorization: Bearer <token of [control]>`. Errors are {"error": sentence} with a fitting
+// status.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mainstay::http {
+
+struct Request {
+  std::string method, target, body, authorization;
+};
+struct Response {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+};
+
+struct QueueStatus {
+  std::string name;
+  std::uint64_t active{}, dead_letter{}, locked{}, sessions{}, bytes{}, duplicates_dropped{};
+  double oldest_seconds{};
+};
+/// Everything /status and /metrics tell, gathered at the moment of asking.
+struct NodeStatus {
+  std::string version, node, region, role, why;
+  bool ready = false;
+  std::uint64_t term{}, epoch{};
+  std::uint64_t last_lsn{}, durable_lsn{}, committed_lsn{};
+  std::string log_hash, state_hash;  ///< hexadecimal; state_hash at applied_lsn
+  std::uint64_t applied_lsn{};
+  std::vector<QueueStatus> queues;
+  struct Replication {
+    bool connected = false;
+    std::string peer_region, peer_node, last_problem;
+    std::uint64_t peer_durable_lsn{}, lag_records{}, lag_bytes{}, refusals{};
+    double lag_seconds{};
+  } replication;
+  struct Journal {
+    std::uint64_t record_bytes{}, disk_bytes{}, room_bytes{}, syncs{}, batches{}, records{};
+    bool disk_full = false;
+  } journal;
+  struct Region {
+    std::string active;  ///< as the register says
+    std::uint64_t term{};
+    std::string phase;    ///< active | switching | recovering | unknown
+    std::string problem;  ///< the register could not be asked: why
+  } active_region;
+  struct Amqp {
+    std::uint64_t connections{}, connections_opened{}, authentication_failures{}, published{},
+        publish_refused{}, delivered{}, settled{}, settle_refused{}, credit_stalls{}, held_publishes{},
+        malformed{}, oversize{};
+  } amqp;
+  /// Commit latency (order → durable), seconds: cumulative counts per upper bound, as Prometheus has them.
+  std::vector<std::pair<double, std::uint64_t>> commit_latency_buckets;
+  std::uint64_t commit_latency_count{};
+  double commit_latency_sum{};
+  std::uint64_t resident_bytes{};
+  double uptime_seconds{};
+};
+
+/// Outcome of a region command.
+struct CommandResult {
+  int status =
+      200;  ///< HTTP status: 200 done, 409 not possible now, 503 the register cannot be asked, 504 timed out
+  std::string error;  ///< for other than 200: what happened and what to do
+  std::uint64_t term{};
+  std::uint64_t lsn{};
+  std::string hash;
+  std::string note;
+};
+using CommandDone = std::function<void(CommandResult)>;
+
+struct RegionCommand {
+  enum class What : std::uint8_t { switch_away, promote, admit_producers };
+  What what{};
+  bool force = false;
+  std::string by, reason;
+};
+
+class ControlBackend {
+ public:
+  virtual ~ControlBackend() = default;
+  virtual NodeStatus status() = 0;
+  virtual void region_command(const RegionCommand& command, CommandDone done) = 0;
+  /// @return nullopt when there is no such queue.
+  virtual std::optional<std::vector<bool>> known_messages(const std::string& queue,
+                                                          const std::vector<std::string>& ids) = 0;
+};
+
+using Respond = std::function<void(Response)>;
+
+/// Answers one request; `respond` is called once, perhaps later.
+void handle(const Request& request, ControlBackend& backend, const std::string& token,
+            const Respond& respond);
+
+/// Body of /status.
+[[nodiscard]] std::string status_json(const NodeStatus& status);
+/// Body of /metrics.
+[[nodiscard]] std::string metrics_text(const NodeStatus& status);
+
+}  // namespace mainstay::http

@@ -1,0 +1,108 @@
+#include "http/control_api.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+namespace mainstay::http {
+namespace {
+
+using ::testing::HasSubstr;
+
+class FakeNode : public ControlBackend {
+ public:
+  NodeStatus status() override { return now; }
+  void region_command(const RegionCommand& command, CommandDone done) override {
+    commands.push_back(command);
+    done(answer);
+  }
+  std::optional<std::vector<bool>> known_messages(const std::string& queue,
+                                                  const std::vector<std::string>& ids) override {
+    if (queue != "payments") return std::nullopt;
+    std::vector<bool> known;
+    for (const auto& id : ids) known.push_back(id == "m1");
+    return known;
+  }
+  NodeStatus now;
+  CommandResult answer;
+  std::vector<RegionCommand> commands;
+};
+
+class ControlApi : public ::testing::Test {
+ protected:
+  Response ask(const std::string& method, const std::string& target, const std::string& body = "",
+               const std::string& authorization = "Bearer secret") {
+    Response got;
+    handle({method, target, body, authorization}, node, "secret",
+           [&](Response response) { got = std::move(response); });
+    return got;
+  }
+  FakeNode node;
+};
+
+TEST_F(ControlApi, ReadyOnlyWhenTheNodeSaysSoAndOtherwiseWhy) {
+  node.now.why = "standby for region west";
+  EXPECT_EQ(ask("GET", "/livez").status, 200);
+  EXPECT_EQ(ask("GET", "/readyz").status, 503);
+  EXPECT_THAT(ask("GET", "/readyz").body, HasSubstr("standby for region west"));
+  node.now.ready = true;
+  EXPECT_EQ(ask("GET", "/readyz").status, 200);
+}
+
+TEST_F(ControlApi, CommandsNeedTheTokenAndNothingHappensWithoutIt) {
+  for (const char* authorization : {"", "Bearer", "Bearer secreT", "Bearer secret2", "Basic secret"}) {
+    EXPECT_EQ(ask("POST", "/region/promote", "{}", authorization).status, 401) << authorization;
+  }
+  EXPECT_TRUE(node.commands.empty());
+  Response refused;
+  handle({"POST", "/region/promote", "{}", "Bearer "}, node, "", [&](Response r) { refused = std::move(r); });
+  EXPECT_EQ(refused.status, 403) << "no token configured means no commands, not open ones";
+}
+
+TEST_F(ControlApi, PromotePassesForceAndReasonAndGivesBackTheTerm) {
+  node.answer.term = 7;
+  const Response response =
+      ask("POST", "/region/promote", R"({"force":true,"by":"operator","reason":"east is gone"})");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_THAT(response.body, HasSubstr("\"term\":7"));
+  ASSERT_EQ(node.commands.size(), 1U);
+  EXPECT_TRUE(node.commands[0].force);
+  EXPECT_EQ(node.commands[0].reason, "east is gone");
+}
+
+TEST_F(ControlApi, RefusedCommandTellsWhatTheNodeSaid) {
+  node.answer.status = 409;
+  node.answer.error = "this region is active already";
+  const Response response = ask("POST", "/region/promote", "{}");
+  EXPECT_EQ(response.status, 409);
+  EXPECT_THAT(response.body, HasSubstr("active already"));
+}
+
+TEST_F(ControlApi, KnownMessagesAnswersInOrderAndBadBodiesAreRefused) {
+  EXPECT_THAT(ask("POST", "/messages/known", R"({"queue":"payments","ids":["m1","m2"]})").body,
+              HasSubstr("[true,false]"));
+  EXPECT_EQ(ask("POST", "/messages/known", R"({"queue":"other","ids":[]})").status, 404);
+  EXPECT_EQ(ask("POST", "/messages/known", R"({"queue":"payments","ids":[1]})").status, 400);
+  EXPECT_EQ(ask("POST", "/messages/known", "[").status, 400);
+  EXPECT_EQ(ask("PUT", "/status").status, 405);
+  EXPECT_EQ(ask("GET", "/nothing").status, 404);
+}
+
+TEST_F(ControlApi, MetricsAndStatusShowWhatTheNodeTold) {
+  node.now.role = "live";
+  node.now.queues.push_back({"payments", 5, 1, 2, 3, 100, 0, 1.5});
+  node.now.replication.lag_seconds = 0.25;
+  node.now.commit_latency_buckets = {{0.001, 3}};
+  node.now.commit_latency_count = 4;
+  const std::string metrics = ask("GET", "/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("mainstay_queue_messages{queue=\"payments\"} 5"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_replication_lag_seconds 0.25"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_commit_latency_seconds_bucket{le=\"0.001\"} 3"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_role{role=\"live\"} 1"));
+  const auto status = boost::json::parse(ask("GET", "/status").body).as_object();
+  EXPECT_EQ(status.at("queues").at(0).at("locked").as_int64(), 2);
+}
+
+}  // namespace
+}  // namespace mainstay::http

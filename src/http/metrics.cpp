@@ -1,0 +1,146 @@
+// /metrics: NodeStatus as Prometheus text. Names: mainstay_<what>_<unit>, counters end in _total.
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+
+#include "http/control_api.h"
+
+namespace mainstay::http {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+class Families {
+ public:
+  void gauge(const char* name, const char* help, double value) {
+    add(name, help, MetricType::Gauge, {}, value);
+  }
+  void counter(const char* name, const char* help, std::uint64_t value) {
+    add(name, help, MetricType::Counter, {}, static_cast<double>(value));
+  }
+  void gauge(const char* name, const char* help, const std::string& queue, double value) {
+    add(name, help, MetricType::Gauge, {{"queue", queue}}, value);
+  }
+  void counter(const char* name, const char* help, const std::string& queue, std::uint64_t value) {
+    add(name, help, MetricType::Counter, {{"queue", queue}}, static_cast<double>(value));
+  }
+  void add(const char* name, const char* help, MetricType type, std::vector<ClientMetric::Label> labels,
+           double value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    family(name, help, type).metric.push_back(std::move(metric));
+  }
+  MetricFamily& family(const char* name, const char* help, MetricType type) {
+    for (MetricFamily& known : families_) {
+      if (known.name == name) return known;
+    }
+    families_.push_back({name, help, type, {}});
+    return families_.back();
+  }
+  [[nodiscard]] std::string text() const {
+    std::ostringstream out;
+    prometheus::TextSerializer().Serialize(out, families_);
+    return out.str();
+  }
+
+ private:
+  std::vector<MetricFamily> families_;
+};
+
+}  // namespace
+
+std::string metrics_text(const NodeStatus& s) {
+  Families f;
+  f.add("mainstay_build_info", "Version, as a label.", MetricType::Gauge, {{"version", s.version}}, 1);
+  for (const char* role : {"live", "standby", "sealed"}) {
+    f.add("mainstay_role", "1 for the role this node has.", MetricType::Gauge, {{"role", role}},
+          s.role == role ? 1 : 0);
+  }
+  f.gauge("mainstay_ready", "1 when recovered and live.", s.ready ? 1 : 0);
+  f.gauge("mainstay_region_term", "Highest region term this node has seen.", static_cast<double>(s.term));
+  f.gauge("mainstay_epoch", "Epoch of the log's end.", static_cast<double>(s.epoch));
+  f.gauge("mainstay_register_reachable", "1 when the register of who may lead answers.",
+          s.active_region.problem.empty() ? 1 : 0);
+
+  f.gauge("mainstay_log_last_lsn", "Last ordered LSN.", static_cast<double>(s.last_lsn));
+  f.gauge("mainstay_log_committed_lsn", "Last committed LSN.", static_cast<double>(s.committed_lsn));
+  f.gauge("mainstay_journal_record_bytes", "Bytes of records in the journal.",
+          static_cast<double>(s.journal.record_bytes));
+  f.gauge("mainstay_journal_disk_bytes", "Bytes of the journal's files.",
+          static_cast<double>(s.journal.disk_bytes));
+  f.gauge("mainstay_journal_room_bytes", "Bytes that can be written without new space.",
+          static_cast<double>(s.journal.room_bytes));
+  f.gauge("mainstay_journal_disk_full", "1 while publishes are refused because the disk is full.",
+          s.journal.disk_full ? 1 : 0);
+  f.counter("mainstay_journal_syncs_total", "Syncs of the journal.", s.journal.syncs);
+  f.counter("mainstay_journal_records_total", "Records made durable.", s.journal.records);
+
+  ClientMetric latency;
+  for (const auto& [bound, count] : s.commit_latency_buckets) {
+    ClientMetric::Bucket bucket;
+    bucket.upper_bound = bound;
+    bucket.cumulative_count = count;
+    latency.histogram.bucket.push_back(bucket);
+  }
+  latency.histogram.sample_count = s.commit_latency_count;
+  latency.histogram.sample_sum = s.commit_latency_sum;
+  f.family("mainstay_commit_latency_seconds", "Time from handing a batch to the journal until it is durable.",
+           MetricType::Histogram)
+      .metric.push_back(std::move(latency));
+
+  for (const QueueStatus& q : s.queues) {
+    f.gauge("mainstay_queue_messages", "Messages in the queue, locked ones included.", q.name,
+            static_cast<double>(q.active));
+    f.gauge("mainstay_queue_dead_letter_messages", "Messages in the dead-letter queue.", q.name,
+            static_cast<double>(q.dead_letter));
+    f.gauge("mainstay_queue_unacked_messages", "Messages given out and not settled.", q.name,
+            static_cast<double>(q.locked));
+    f.gauge("mainstay_queue_sessions", "Sessions with at least one message.", q.name,
+            static_cast<double>(q.sessions));
+    f.gauge("mainstay_queue_bytes", "Payload bytes of the queue's messages.", q.name,
+            static_cast<double>(q.bytes));
+    f.gauge("mainstay_queue_oldest_message_age_seconds", "Age of the oldest message in the queue.", q.name,
+            q.oldest_seconds);
+    f.counter("mainstay_queue_duplicates_dropped_total", "Publishes dropped as duplicates.", q.name,
+              q.duplicates_dropped);
+  }
+
+  f.gauge("mainstay_replication_connected", "1 while the other region is connected.",
+          s.replication.connected ? 1 : 0);
+  f.gauge("mainstay_replication_lag_records", "Committed records not yet durable in the other region.",
+          static_cast<double>(s.replication.lag_records));
+  f.gauge("mainstay_replication_lag_bytes", "Their bytes.", static_cast<double>(s.replication.lag_bytes));
+  f.gauge("mainstay_replication_lag_seconds", "Age of the oldest of them: the RPO if this region died now.",
+          s.replication.lag_seconds);
+  f.counter("mainstay_replication_refusals_total", "Connections or data refused.", s.replication.refusals);
+
+  f.gauge("mainstay_amqp_connections", "Open AMQP connections.", static_cast<double>(s.amqp.connections));
+  f.counter("mainstay_amqp_connections_total", "AMQP connections opened.", s.amqp.connections_opened);
+  f.counter("mainstay_amqp_authentication_failures_total", "Wrong user or password.",
+            s.amqp.authentication_failures);
+  f.counter("mainstay_amqp_published_total", "Messages accepted.", s.amqp.published);
+  f.counter("mainstay_amqp_publish_refused_total", "Messages refused.", s.amqp.publish_refused);
+  f.counter("mainstay_amqp_delivered_total", "Messages handed to consumers.", s.amqp.delivered);
+  f.counter("mainstay_amqp_settled_total", "Settlements committed.", s.amqp.settled);
+  f.counter("mainstay_amqp_settle_refused_total", "Settlements refused (lock lost).", s.amqp.settle_refused);
+  f.counter("mainstay_amqp_credit_stalls_total",
+            "Times a consumer's link could not take a dispatched message at once.", s.amqp.credit_stalls);
+  f.counter("mainstay_amqp_held_publishes_total", "Publishes that waited for journal room.",
+            s.amqp.held_publishes);
+  f.counter("mainstay_amqp_malformed_total", "Messages refused as malformed.", s.amqp.malformed);
+  f.counter("mainstay_amqp_oversize_total", "Messages over the size limit.", s.amqp.oversize);
+
+  f.gauge("mainstay_process_resident_bytes", "Resident memory.", static_cast<double>(s.resident_bytes));
+  f.gauge("mainstay_process_uptime_seconds", "Seconds since start.", s.uptime_seconds);
+  return f.text();
+}
+
+}  // namespace mainstay::http
