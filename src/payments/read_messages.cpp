@@ -41,6 +41,12 @@ std::vector<Message> read_messages(BytesView file, const Limits& limits) {
     }
     message.valid = !defect.has_value();
     message.code = defect ? defect->code : "OK";
+    if (defect) {
+      // What is not valid has no identity that others might act on.
+      message.idempotency_key.clear();
+      message.ordering_key.clear();
+      message.content_digest.clear();
+    }
     if (defect) message.why = "byte " + std::to_string(item.offset + defect->at) + ": " + defect->why;
   }
   return messages;
