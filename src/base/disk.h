@@ -1,5 +1,5 @@
 // The disk, behind an interface: one directory tree, files with positioned reads and writes, and durability
-// that is asked for, never assumed. `io/posix_disk.h` is the real one; `sim/virtual_disk.h` forgets what was
+// that is asked for, never assumed. `io/posix_disk.h` is the real one; `base/memory_disk.h` forgets what was
 // not synced, tears writes, fills up and fails.
 #pragma once
 
