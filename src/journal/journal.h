@@ -81,11 +81,14 @@ class LogBuilder {
 };
 
 struct JournalOptions {
-  Uuid cluster;      ///< refuses a directory of another one; nil on open = accept what is there
-  std::string node;  ///< name of this node; refuses a directory of another one
+  Uuid cluster{};  ///< refuses a directory of another one; nil = accept what is there, draw one for a new one
+  std::string node{};  ///< name of this node, ≤ 255 bytes; refuses a directory of another; "" = accept any
   std::uint64_t segment_bytes =
-      64ULL << 20;  ///< ≥ 64 KiB; a record larger than a segment gets a segment of its own size
+      64ULL << 20;  ///< file length, 64 KiB to 1 GiB; a record larger than a segment gets one of its own size
   std::uint32_t spare_segments = 1;  ///< zero-written ahead of use (prepare_spare()), at least 1
+  /// Longest record (journal::record_bytes of its body) that room() has to reckon with. Longer ones can be
+  /// written too, but may need space beyond room().
+  std::uint64_t record_bytes_max = (1ULL << 20) + (64ULL << 10);
 };
 
 /// What open() found and did. For logs, `verify` and tests.
@@ -94,8 +97,9 @@ struct RecoveryReport {
   Lsn first{};    ///< oldest record present; end.lsn + 1 when the log is empty
   Epoch epoch{};  ///< of the last record
   std::uint64_t records_scanned{};
-  std::uint64_t torn_bytes{};   ///< cut from the tail and moved to quarantine
-  std::string quarantine_file;  ///< empty when nothing was cut
+  std::uint64_t torn_bytes{};    ///< cut from the tail and moved to quarantine
+  std::uint64_t torn_records{};  ///< whole records among them: written, never known to be durable
+  std::string quarantine_file;   ///< empty when nothing was cut
 };
 
 /// One node's log on disk.
@@ -105,7 +109,8 @@ class Journal {
 
   /// Opens or creates the journal in `directory` ("" = the disk's root): takes the directory's lock, scans
   /// every segment, checks checksums, density and hash chain, cuts a torn tail into quarantine/, refuses
-  /// corruption.
+  /// corruption. A refused directory is left as it was. `not_found` when the log begins behind
+  /// `replay_after` + 1: the state to build on is missing.
   /// @param replay  called for each record with lsn > replay_after, in order; views are valid during the call
   /// only.
   [[nodiscard]] static Result<std::unique_ptr<Journal>, JournalError> open(
@@ -115,32 +120,41 @@ class Journal {
   [[nodiscard]] virtual const RecoveryReport& recovery() const = 0;
   /// Random id given to this disk when the journal was created (replication-protocol.md: incarnation).
   [[nodiscard]] virtual Uuid incarnation() const = 0;
+  [[nodiscard]] virtual Uuid cluster() const = 0;
+  [[nodiscard]] virtual const std::string& node() const = 0;
 
   /// Writes a batch after the last written one (the batch must continue the chain: asserted). Fills the
   /// current segment, then goes on in the spare one; a record never spans two. Within room() it needs no new
-  /// space, so it cannot meet a full disk. Beyond room() it allocates, and disk_full is then final: the
-  /// leader has already decided these records.
+  /// space, so it cannot meet a full disk. Beyond room() it allocates before it writes anything: `disk_full`
+  /// leaves the log as it was and the same batch may be written again later. (To a leader it is final all the
+  /// same when it cannot wait: it has decided these records.) Any other failure is final.
   [[nodiscard]] virtual Result<void, JournalError> write(const Batch& batch) = 0;
-  /// Makes all written batches durable. A failure is final: the node stops.
+  /// Makes all written batches durable: one fdatasync. A failure is final: this and every later call of
+  /// write, write_raw, sync, prepare_spare, remove_before and store_checkpoint gives the same error, the node
+  /// stops. With nothing new to sync it makes the durable mark itself durable (docs/formats/journal.md),
+  /// worth doing when idle.
   [[nodiscard]] virtual Result<void, JournalError> sync() = 0;
   /// Position up to which everything is written / durable.
   [[nodiscard]] virtual LogPosition written() const = 0;
   [[nodiscard]] virtual LogPosition durable() const = 0;
 
   /// Appends records received from another region, byte-identical. `raw` holds whole records. Checks
-  /// checksums, density and chain before writing anything; `diverged` or `corrupt` leaves the log as it was.
+  /// checksums, density and chain before writing anything; `diverged`, `corrupt` or `disk_full` leaves the
+  /// log as it was.
   [[nodiscard]] virtual Result<void, JournalError> write_raw(BytesView raw) = 0;
 
   /// Appends to `to` the raw bytes of whole records from `first` on: at least one record when `first` ≤
   /// durable, then as many as fit in `bytes_max`, none after `last`. @return LSN after the last one appended.
-  /// `not_found` when `first` was removed.
+  /// `not_found` when `first` was removed; `corrupt` when the disk gives something else than was written
+  /// (every record read is checked). Nothing is appended then.
   [[nodiscard]] virtual Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max,
                                                        Buffer& to) = 0;
-  /// Checksum of the record at `lsn` (0 for LSN 0).
+  /// Checksum of the record at `lsn` (0 for LSN 0), which is durable or the one before the oldest present.
   [[nodiscard]] virtual Result<std::uint64_t, JournalError> hash_at(Lsn lsn) = 0;
 
-  /// Bytes of records that write() can take without allocating anything: what is left of the current segment
-  /// plus the spare ones, less what rolling may waste. The node admits publishes only while what is under way
+  /// Bytes of records (each ≤ record_bytes_max, padding included) that write() can take without allocating
+  /// anything, however they are cut: what is left of the current segment plus the spare ones, less what
+  /// rolling may waste. The node admits publishes only while what is under way
   /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
   /// never. Any thread.
   [[nodiscard]] virtual std::uint64_t room() const = 0;
@@ -148,17 +162,19 @@ class Journal {
   /// when room() runs low. `disk_full` leaves everything as it was; call again later. @return true when there
   /// was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
-  /// Drops whole segments that hold only records before `lsn`.
+  /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
+  /// checkpoints has to replay; without a checkpoint nothing.
   [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
   /// Bytes of records in the log / of all files.
   [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;
   [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
 
-  /// Small named files kept beside the log with two checksummed copies (superblock) or atomically replaced
-  /// (checkpoint).
+  /// Stores the state at `lsn` (durable: asserted) atomically beside the log; the two newest are kept. On the
+  /// journal's thread. `disk_full` leaves things as they were.
   [[nodiscard]] virtual Result<void, JournalError> store_checkpoint(Lsn lsn, BytesView state) = 0;
-  /// Newest checkpoint that is whole and not beyond the log; a damaged one is skipped (then the one before,
-  /// then none).
+  /// Newest checkpoint that is whole; a damaged one is skipped (then the one before, then none: LSN 0,
+  /// empty). Call it before open() to know `replay_after`; open() refuses a log that ends before a
+  /// checkpoint.
   struct Checkpoint {
     Lsn lsn{};
     Buffer state;

@@ -1,0 +1,39 @@
+#include <limits>
+#include <utility>
+
+#include "base/assert.h"
+#include "journal/journal.h"
+
+namespace mainstay::journal {
+
+void Batch::clear() {
+  bytes.clear();
+  offsets.clear();
+  first = {};
+  end = {};
+}
+
+Lsn LogBuilder::append(RecordType type, std::span<const BytesView> body_parts) {
+  const std::size_t at = batch_.bytes.size();
+  MS_ASSERT(at <= std::numeric_limits<std::uint32_t>::max(), "a batch is taken before it reaches 4 GiB");
+  const Lsn lsn = end_.lsn.next();
+  const std::uint64_t hash = encode_record(batch_.bytes, lsn, epoch_, end_.hash, type, body_parts);
+  if (batch_.empty()) batch_.first = lsn;
+  batch_.offsets.push_back(static_cast<std::uint32_t>(at));
+  end_ = {lsn, hash};
+  batch_.end = end_;
+  return lsn;
+}
+
+void LogBuilder::start_epoch(Epoch epoch) {
+  MS_ASSERT(epoch > epoch_, "epochs never go back or repeat");
+  epoch_ = epoch;
+}
+
+Batch LogBuilder::take(Batch recycled) {
+  recycled.clear();
+  std::swap(recycled, batch_);
+  return recycled;
+}
+
+}  // namespace mainstay::journal

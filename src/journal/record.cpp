@@ -1,0 +1,77 @@
+#include "journal/record.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/assert.h"
+#include "base/checksum.h"
+
+namespace mainstay::journal {
+namespace {
+
+constexpr std::size_t kChecksumAt = 8;
+constexpr std::size_t kCheckedFrom = 16;
+
+bool all_zero(BytesView bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+}  // namespace
+
+DecodeStatus decode_record(BytesView bytes, Record& out) {
+  if (bytes.size() < 4 || load_le<std::uint32_t>(bytes.data()) != kRecordMagic) {
+    return all_zero(bytes.first(std::min(bytes.size(), kRecordHeaderBytes))) ? DecodeStatus::end
+                                                                             : DecodeStatus::damaged;
+  }
+  if (bytes.size() < kRecordHeaderBytes) return DecodeStatus::truncated;
+  RecordHeader header;
+  ByteReader in(bytes.first(kRecordHeaderBytes));
+  header.magic = in.u32_le();
+  header.body_bytes = in.u32_le();
+  header.checksum = in.u64_le();
+  header.previous = in.u64_le();
+  header.lsn = Lsn{in.u64_le()};
+  header.epoch = Epoch{in.u64_le()};
+  header.type = static_cast<RecordType>(in.u16_le());
+  header.flags = in.u16_le();
+  header.reserved = in.u32_le();
+  if (header.body_bytes > kBodyBytesMax) return DecodeStatus::damaged;
+  const std::size_t content = kRecordHeaderBytes + header.body_bytes;
+  const std::size_t total = record_bytes(header.body_bytes);
+  if (bytes.size() < total) return DecodeStatus::truncated;
+  if (checksum64(bytes.subspan(kCheckedFrom, content - kCheckedFrom)) != header.checksum ||
+      header.flags != 0 || header.reserved != 0 || !all_zero(bytes.subspan(content, total - content))) {
+    return DecodeStatus::damaged;
+  }
+  out.header = header;
+  out.body = bytes.subspan(kRecordHeaderBytes, header.body_bytes);
+  out.raw = bytes.first(total);
+  return DecodeStatus::ok;
+}
+
+std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t previous, RecordType type,
+                            std::span<const BytesView> body_parts) {
+  std::size_t body_bytes = 0;
+  for (const BytesView part : body_parts) body_bytes += part.size();
+  MS_ASSERT(body_bytes <= kBodyBytesMax, "whoever makes a record keeps its body below the format's limit");
+
+  std::array<std::byte, kRecordHeaderBytes> header{};
+  store_le(header.data(), kRecordMagic);
+  store_le(header.data() + 4, static_cast<std::uint32_t>(body_bytes));
+  store_le(header.data() + 16, previous);
+  store_le(header.data() + 24, lsn.value);
+  store_le(header.data() + 32, epoch.value);
+  store_le(header.data() + 40, static_cast<std::uint16_t>(type));
+
+  // insert() rather than resize(): the bytes are written once, not zeroed first.
+  const std::size_t at = to.size();
+  to.insert(to.end(), header.begin(), header.end());
+  for (const BytesView part : body_parts) to.insert(to.end(), part.begin(), part.end());
+  const std::size_t content = kRecordHeaderBytes + body_bytes;
+  const std::uint64_t checksum = checksum64(BytesView(to).subspan(at + kCheckedFrom, content - kCheckedFrom));
+  store_le(to.data() + at + kChecksumAt, checksum);
+  to.insert(to.end(), record_bytes(body_bytes) - content, std::byte{0});
+  return checksum;
+}
+
+}  // namespace mainstay::journal
