@@ -1,0 +1,287 @@
+#include "io/posix_disk.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace mainstay::io {
+namespace {
+
+DiskError system_error(const char* operation, const std::string& path, int reason) {
+  DiskErrorCode code = DiskErrorCode::io;
+  switch (reason) {
+    case ENOENT:
+      code = DiskErrorCode::not_found;
+      break;
+    case EEXIST:
+      code = DiskErrorCode::exists;
+      break;
+    case ENOSPC:
+    case EDQUOT:
+      code = DiskErrorCode::no_space;
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      code = DiskErrorCode::permission;
+      break;
+    default:
+      break;
+  }
+  return {code,
+          std::string("cannot ") + operation + " " + path + ": " + std::generic_category().message(reason)};
+}
+
+/// Repeats a call that a signal interrupted.
+template <class Call>
+auto retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+Descriptor open_descriptor(const std::string& path, int flags) {
+  return Descriptor(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0640); }));
+}
+
+class PosixFile final : public File {
+ public:
+  PosixFile(Descriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  Result<std::size_t, DiskError> read(std::uint64_t offset, std::span<std::byte> into) override {
+    std::size_t done = 0;
+    while (done < into.size()) {
+      const ssize_t got = retry([&] {
+        return ::pread(fd_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+      });
+      if (got < 0) return system_error("read", path_, errno);
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return done;
+  }
+
+  Result<void, DiskError> write(std::uint64_t offset, BytesView from) override {
+    std::size_t done = 0;
+    while (done < from.size()) {
+      const ssize_t put = retry([&] {
+        return ::pwrite(fd_.get(), from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
+      });
+      if (put < 0) return system_error("write", path_, errno);
+      if (put == 0) return system_error("write", path_, ENOSPC);
+      done += static_cast<std::size_t>(put);
+    }
+    return {};
+  }
+
+  Result<void, DiskError> sync() override {
+    // Not repeated on EINTR or anything else: after a failure nobody knows what is durable.
+    if (::fdatasync(fd_.get()) != 0) return system_error("sync", path_, errno);
+    return {};
+  }
+
+  Result<std::uint64_t, DiskError> size() override {
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) != 0) return system_error("read the length of", path_, errno);
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+  Result<void, DiskError> truncate(std::uint64_t bytes) override {
+    if (retry([&] { return ::ftruncate(fd_.get(), static_cast<off_t>(bytes)); }) != 0) {
+      return system_error("truncate", path_, errno);
+    }
+    return {};
+  }
+
+  Result<void, DiskError> preallocate(std::uint64_t bytes) override {
+    const auto have = size();
+    if (!have) return have.error();
+    if (bytes <= *have) return {};
+    if (auto failed = fill(*have, bytes)) {
+      // What was allocated in vain goes back: others may be short of it.
+      static_cast<void>(truncate(*have));
+      return *failed;
+    }
+    return {};
+  }
+
+ private:
+  std::optional<DiskError> fill(std::uint64_t begin, std::uint64_t end) {
+    // First the whole space in one piece, so that a full disk is known at once.
+    if (retry([&] {
+          return ::fallocate(fd_.get(), 0, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+        }) != 0 &&
+        errno != EOPNOTSUPP && errno != ENOSYS) {
+      return system_error("allocate", path_, errno);
+    }
+    static constexpr std::size_t kBlock = 1 << 20;
+    const Buffer zeros(std::min<std::uint64_t>(kBlock, end - begin));
+    for (std::uint64_t at = begin; at < end;) {
+      const std::uint64_t count = std::min<std::uint64_t>(kBlock - at % kBlock, end - at);
+      if (const auto done = write(at, BytesView(zeros).first(count)); !done) return done.error();
+      at += count;
+    }
+    return std::nullopt;
+  }
+
+  Descriptor fd_;
+  std::string path_;
+};
+
+class PosixLock final : public DiskLock {
+ public:
+  explicit PosixLock(Descriptor fd) : fd_(std::move(fd)) {}
+
+ private:
+  Descriptor fd_;  // closing it gives the lock up
+};
+
+Result<void, DiskError> sync_directory_at(const std::string& path) {
+  const Descriptor fd = open_descriptor(path, O_RDONLY | O_DIRECTORY);
+  if (!fd.valid()) return system_error("open directory", path, errno);
+  if (::fsync(fd.get()) != 0) return system_error("sync directory", path, errno);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PosixDisk>, DiskError> PosixDisk::open(const std::string& root) {
+  const std::unique_ptr<char, void (*)(void*)> absolute(::realpath(root.c_str(), nullptr), &::free);
+  if (!absolute) return system_error("use directory", root, errno);
+  const Descriptor fd = open_descriptor(absolute.get(), O_RDONLY | O_DIRECTORY);
+  if (!fd.valid()) return system_error("use directory", root, errno);
+  return std::unique_ptr<PosixDisk>(new PosixDisk(absolute.get()));
+}
+
+Result<std::unique_ptr<File>, DiskError> PosixDisk::open(const std::string& path, OpenMode mode) {
+  const std::string full = describe(path);
+  int flags = O_RDONLY;
+  if (mode == OpenMode::read_write) flags = O_RDWR;
+  if (mode == OpenMode::create) flags = O_RDWR | O_CREAT | O_EXCL;
+  Descriptor fd = open_descriptor(full, flags);
+  if (!fd.valid()) return system_error(mode == OpenMode::create ? "create" : "open", full, errno);
+  return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(fd), full));
+}
+
+Result<std::vector<std::string>, DiskError> PosixDisk::list(const std::string& directory) {
+  const std::string full = describe(directory);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(full.c_str()), &::closedir);
+  if (!stream) return system_error("list", full, errno);
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());
+    if (entry == nullptr) {
+      if (errno != 0) return system_error("list", full, errno);
+      break;
+    }
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<void, DiskError> PosixDisk::rename(const std::string& from, const std::string& to) {
+  if (::rename(describe(from).c_str(), describe(to).c_str()) != 0) {
+    return system_error(("rename to " + describe(to) + " the file").c_str(), describe(from), errno);
+  }
+  return {};
+}
+
+Result<void, DiskError> PosixDisk::remove(const std::string& path) {
+  const std::string full = describe(path);
+  if (::unlink(full.c_str()) != 0) return system_error("remove", full, errno);
+  return {};
+}
+
+Result<void, DiskError> PosixDisk::make_directory(const std::string& path) {
+  if (path.empty()) return {};
+  for (std::size_t slash = path.find('/');; slash = path.find('/', slash + 1)) {
+    const std::string full = describe(path.substr(0, slash));
+    if (::mkdir(full.c_str(), 0750) != 0 && errno != EEXIST) {
+      return system_error("make directory", full, errno);
+    }
+    if (slash == std::string::npos) break;
+  }
+  const std::string full = describe(path);
+  struct stat status {};
+  if (::stat(full.c_str(), &status) != 0) return system_error("make directory", full, errno);
+  if (!S_ISDIR(status.st_mode)) return system_error("make directory", full, EEXIST);
+  return {};
+}
+
+Result<void, DiskError> PosixDisk::sync_directory(const std::string& path) {
+  return sync_directory_at(describe(path));
+}
+
+Result<std::uint64_t, DiskError> PosixDisk::free_bytes() {
+  struct statvfs status {};
+  if (retry([&] { return ::statvfs(root_.c_str(), &status); }) != 0) {
+    return system_error("ask for free space at", root_, errno);
+  }
+  return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+Result<std::unique_ptr<DiskLock>, DiskError> PosixDisk::lock(const std::string& path) {
+  const std::string full = describe(path);
+  Descriptor fd = open_descriptor(full, O_RDWR | O_CREAT);
+  if (!fd.valid()) return system_error("lock", full, errno);
+  struct flock whole {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (retry([&] { return ::fcntl(fd.get(), F_OFD_SETLK, &whole); }) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return system_error("lock", full, errno);
+    std::array<char, 32> text{};
+    const ssize_t got = ::pread(fd.get(), text.data(), text.size() - 1, 0);
+    std::string holder(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
+    holder.erase(std::remove_if(holder.begin(), holder.end(), [](char c) { return c < '0' || c > '9'; }),
+                 holder.end());
+    return DiskError{DiskErrorCode::locked,
+                     "cannot lock " + full + ": process " + (holder.empty() ? "unknown" : holder) +
+                         " is using this directory. End it first, or give this one another directory"};
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  // The lock holds without its text too: a full disk must not keep a node from starting.
+  if (::ftruncate(fd.get(), 0) == 0) {
+    [[maybe_unused]] const ssize_t put = retry([&] { return ::pwrite(fd.get(), pid.data(), pid.size(), 0); });
+  }
+  return std::unique_ptr<DiskLock>(std::make_unique<PosixLock>(std::move(fd)));
+}
+
+std::string PosixDisk::describe(const std::string& path) const {
+  MS_ASSERT(path.empty() || path.front() != '/', "paths are relative to the root");
+  MS_ASSERT(path != ".." && !path.starts_with("../") && !path.ends_with("/..") &&
+                path.find("/../") == std::string::npos,
+            "paths stay below the root");
+  return path.empty() ? root_ : root_ + "/" + path;
+}
+
+}  // namespace mainstay::io

@@ -1,0 +1,196 @@
+#include "io/posix_disk.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "io/system_clock.h"
+#include "io/system_random.h"
+
+namespace mainstay::io {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "mainstay-io-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    path_ = pattern;
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(PosixDisk, ReadsBackWhatWasWrittenAndReportsTheEnd) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  ASSERT_TRUE(disk->make_directory("a/b"));
+  ASSERT_TRUE(disk->make_directory("a/b")) << "it is there: fine";
+  const auto file = disk->open("a/b/f", OpenMode::create).value();
+  ASSERT_TRUE(file->write(3, as_bytes("payment")));
+  ASSERT_TRUE(file->sync());
+  ASSERT_TRUE(disk->sync_directory("a/b"));
+  Buffer content(100);
+  EXPECT_EQ(file->read(0, content).value(), 10U);
+  EXPECT_EQ(as_text(BytesView(content).subspan(3, 7)), "payment");
+  EXPECT_EQ(file->read(10, content).value(), 0U);
+  EXPECT_EQ(file->size().value(), 10U);
+  ASSERT_TRUE(file->truncate(4));
+  EXPECT_EQ(file->size().value(), 4U);
+  EXPECT_THAT(disk->list("a").value(), ElementsAre("b"));
+  ASSERT_TRUE(disk->rename("a/b/f", "a/b/g"));
+  EXPECT_THAT(disk->list("a/b").value(), ElementsAre("g"));
+  ASSERT_TRUE(disk->remove("a/b/g"));
+  EXPECT_THAT(disk->list("a/b").value(), ElementsAre());
+  EXPECT_GT(disk->free_bytes().value(), 0U);
+}
+
+TEST(PosixDisk, ReplaceFileIsWholeAndLeavesNothingBeside) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  ASSERT_TRUE(replace_file(*disk, "f", as_bytes("one")));
+  ASSERT_TRUE(replace_file(*disk, "f", as_bytes("two")));
+  EXPECT_EQ(as_text(read_file(*disk, "f", 10).value()), "two");
+  EXPECT_THAT(disk->list("").value(), ElementsAre("f"));
+}
+
+TEST(PosixDisk, ErrorsNameOperationPathAndReason) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  const auto missing = disk->open("missing", OpenMode::read);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, DiskErrorCode::not_found);
+  EXPECT_THAT(missing.error().what, HasSubstr("cannot open"));
+  EXPECT_THAT(missing.error().what, HasSubstr(disk->describe("missing") + ": No such file or directory"));
+  ASSERT_TRUE(disk->open("there", OpenMode::create));
+  EXPECT_EQ(disk->open("there", OpenMode::create).error().code, DiskErrorCode::exists);
+  EXPECT_EQ(disk->make_directory("there/below").error().code, DiskErrorCode::io);
+  EXPECT_EQ(disk->make_directory("there").error().code, DiskErrorCode::exists);
+  EXPECT_EQ(disk->remove("missing").error().code, DiskErrorCode::not_found);
+  EXPECT_THAT(disk->rename("missing", "x").error().what, HasSubstr("missing"));
+  EXPECT_EQ(PosixDisk::open(directory.path() + "/nowhere").error().code, DiskErrorCode::not_found);
+  const auto file = disk->open("there", OpenMode::read).value();
+  EXPECT_FALSE(file->write(0, as_bytes("x"))) << "opened for reading";
+}
+
+TEST(PosixDisk, PreallocatedFileIsWrittenNotSparse) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  const auto file = disk->open("f", OpenMode::create).value();
+  ASSERT_TRUE(file->write(0, as_bytes("keep")));
+  ASSERT_TRUE(file->preallocate((3U << 20) + 5));
+  EXPECT_EQ(file->size().value(), (3U << 20) + 5);
+  ASSERT_TRUE(file->preallocate(10)) << "never shortens";
+  EXPECT_EQ(file->size().value(), (3U << 20) + 5);
+  Buffer content(8);
+  ASSERT_TRUE(file->read(0, content));
+  EXPECT_EQ(as_text(content), std::string_view("keep\0\0\0\0", 8));
+  struct stat status {};
+  ASSERT_EQ(::stat(disk->describe("f").c_str(), &status), 0);
+  EXPECT_GE(status.st_blocks * 512, 3 << 20) << "blocks are allocated";
+}
+
+TEST(PosixDisk, LockExcludesAndNamesItsHolder) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  auto held = disk->lock("lock").value();
+  const auto second = disk->lock("lock");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, DiskErrorCode::locked);
+  EXPECT_THAT(second.error().what, HasSubstr("process " + std::to_string(::getpid()) + " is using"));
+  held.reset();
+  EXPECT_TRUE(disk->lock("lock"));
+}
+
+TEST(PosixDisk, LockOfADeadProcessIsFree) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto held = disk->lock("lock");
+    const char answer = held ? 'y' : 'n';
+    static_cast<void>(::write(ready[1], &answer, 1) == 1);
+    for (;;) ::pause();
+  }
+  char answer = 0;
+  ASSERT_EQ(::read(ready[0], &answer, 1), 1);
+  ASSERT_EQ(answer, 'y');
+  const auto refused = disk->lock("lock");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().what, HasSubstr("process " + std::to_string(child)));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(disk->lock("lock"));
+  ::close(ready[0]);
+  ::close(ready[1]);
+}
+
+TEST(PosixDisk, FullFileSystemIsNoSpaceAndNothingStaysAllocated) {
+  const TemporaryDirectory directory;
+  // A mount namespace of our own: the file system vanishes with this process.
+  if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+    GTEST_SKIP() << "no mount namespace allowed here (" << std::strerror(errno) << "): full disk not tried";
+  }
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "size=1m") != 0) {
+    GTEST_SKIP() << "no tmpfs may be mounted here (" << std::strerror(errno) << "): full disk not tried";
+  }
+  {
+    const auto disk = PosixDisk::open(directory.path()).value();
+    const std::uint64_t free = disk->free_bytes().value();
+    EXPECT_LE(free, 1U << 20);
+    const auto file = disk->open("f", OpenMode::create).value();
+    const auto full = file->preallocate(2U << 20);
+    ASSERT_FALSE(full);
+    EXPECT_EQ(full.error().code, DiskErrorCode::no_space);
+    EXPECT_THAT(full.error().what, HasSubstr("No space left"));
+    EXPECT_EQ(file->size().value(), 0U);
+    EXPECT_EQ(disk->free_bytes().value(), free);
+    ASSERT_TRUE(file->preallocate(free));
+    EXPECT_EQ(file->write(free, Buffer(8192)).error().code, DiskErrorCode::no_space);
+    EXPECT_TRUE(file->write(0, Buffer(8192, std::byte{1}))) << "what is allocated can be overwritten";
+    EXPECT_TRUE(file->sync());
+    EXPECT_TRUE(disk->lock("lock")) << "locking needs no space";
+  }
+  EXPECT_EQ(::umount(directory.path().c_str()), 0);
+}
+
+TEST(SystemClock, MonotonicDoesNotGoBackAndWallIsOfThisCentury) {
+  SystemClock clock;
+  const Instant first = clock.now();
+  EXPECT_GE(clock.now(), first);
+  EXPECT_GT(clock.wall().ms, 1'600'000'000'000);
+}
+
+TEST(SystemRandom, TwoOfThemDiffer) {
+  SystemRandom a;
+  SystemRandom b;
+  EXPECT_NE(a.uuid(), b.uuid());
+  EXPECT_NE(system_seed(), system_seed());
+}
+
+}  // namespace
+}  // namespace mainstay::io
