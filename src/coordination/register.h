@@ -56,9 +56,14 @@ class Register {
   /// revision 0 when nobody has written it.
   [[nodiscard]] virtual Result<RegionRecord, RegisterError> read() = 0;
   /// Stores `next` (its revision is ignored) if the record's revision is `expected_revision`. Refuses (error)
-  /// a term lower than the stored one: that is our own broken promise, reported without writing.
+  /// a term lower than the stored one, and another region under the stored term (a term belongs to one region
+  /// for ever): those are our own broken promises, reported without writing.
   [[nodiscard]] virtual Result<CasResult, RegisterError> compare_and_swap(std::uint64_t expected_revision,
                                                                           const RegionRecord& next) = 0;
 };
+
+/// The rule of compare_and_swap() that does not depend on where the record is kept. For implementations.
+/// @return why `next` must not follow `stored`; nothing when it may.
+[[nodiscard]] std::optional<RegisterError> forbidden(const RegionRecord& stored, const RegionRecord& next);
 
 }  // namespace mainstay::coordination

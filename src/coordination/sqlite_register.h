@@ -1,0 +1,53 @@
+// The embedded register: a SQLite file shared by the processes of one machine. Each change is one synced
+// transaction. One file holds the records of any number of groups.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "coordination/register.h"
+
+struct sqlite3;
+
+namespace mainstay::coordination {
+
+/// Thread-safe (one call at a time). Any number of processes may use the file. A call waits at most
+/// kBusyWaitMs for other processes, then it is an error and nothing was written.
+///
+/// Do not keep one across fork(): SQLite's file locks belong to the process.
+class SqliteRegister final : public Register {
+ public:
+  static constexpr int kBusyWaitMs = 2000;
+
+  /// Opens or creates the file; the directory must exist.
+  /// @param path   of the file; network file systems whose locks lie are not supported
+  /// @param group  name of the group whose record this is; not empty
+  [[nodiscard]] static Result<std::unique_ptr<SqliteRegister>, RegisterError> open(const std::string& path,
+                                                                                   const std::string& group);
+  ~SqliteRegister() override;
+  SqliteRegister(const SqliteRegister&) = delete;
+  SqliteRegister& operator=(const SqliteRegister&) = delete;
+
+  [[nodiscard]] Result<RegionRecord, RegisterError> read() override;
+  /// An error when it certainly did not happen; `unknown` when the commit itself failed.
+  [[nodiscard]] Result<CasResult, RegisterError> compare_and_swap(std::uint64_t expected_revision,
+                                                                  const RegionRecord& next) override;
+
+ private:
+  SqliteRegister(sqlite3* database, std::string path, std::string group)
+      : database_(database), path_(std::move(path)), group_(std::move(group)) {}
+  [[nodiscard]] Result<void, RegisterError> prepare_schema();
+  [[nodiscard]] Result<RegionRecord, RegisterError> load();
+  [[nodiscard]] Result<void, RegisterError> store(const RegionRecord& record);
+  [[nodiscard]] Result<void, RegisterError> run(const char* sql);
+  [[nodiscard]] Result<std::int64_t, RegisterError> number(const char* sql);
+  [[nodiscard]] RegisterError problem(const char* doing) const;
+
+  std::mutex mutex_;  ///< guards database_
+  sqlite3* database_;
+  std::string path_;
+  std::string group_;
+};
+
+}  // namespace mainstay::coordination
