@@ -1,4 +1,6 @@
 # Flags for our own code, stated once. Third-party headers are SYSTEM, so warnings concern only us.
+# Every program of a preset in one place: build/<preset>/bin.
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)

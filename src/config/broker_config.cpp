@@ -1,0 +1,167 @@
+#include "config/broker_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "config/common.h"
+
+namespace mainstay::config {
+namespace {
+
+using Need = TableReader::Need;
+
+/// Names that must differ, with the line that had each first.
+class Names {
+ public:
+  void add(TableReader& table, std::string_view what, const std::string& name, const std::string& compared) {
+    if (name.empty()) return;
+    const auto [at, is_new] = seen_.emplace(compared, table.place("name").line);
+    if (!is_new)
+      table.problem("name",
+                    fmt::format("{} \"{}\" is given twice, first in line {}", what, name, at->second));
+  }
+
+ private:
+  std::map<std::string, std::uint32_t> seen_;
+};
+
+BrokerConfig::Queue read_queue(TableReader& t) {
+  constexpr std::int64_t kHundredYears = 100LL * 366 * 86'400;
+  BrokerConfig::Queue q;
+  q.name = read_queue_name(t, "name");
+  q.requires_session = t.flag("requires_session", q.requires_session);
+  q.duplicate_detection = t.flag("duplicate_detection", q.duplicate_detection);
+  q.duplicate_window_ms =
+      1000 * t.integer("duplicate_window_s", 20, 7 * 86'400, q.duplicate_window_ms / 1000);
+  q.lock_duration_ms = 1000 * t.integer("lock_duration_s", 1, 300, q.lock_duration_ms / 1000);
+  q.max_delivery_count =
+      static_cast<std::uint32_t>(t.integer("max_delivery_count", 1, 2000, q.max_delivery_count));
+  q.default_ttl_ms = 1000 * t.integer("default_ttl_s", 0, kHundredYears, q.default_ttl_ms / 1000);
+  q.dead_letter_on_expiry = t.flag("dead_letter_on_expiry", q.dead_letter_on_expiry);
+  return q;
+}
+
+BrokerConfig read(const Node* root, const std::string& directory, Report& report) {
+  BrokerConfig c;
+  TableReader top(report, root, "", {});
+  {
+    TableReader t = top.table("node");
+    c.node.name = read_name(t, "name", Need::required);
+    c.node.region = read_name(t, "region", Need::required);
+    c.node.data = read_path(t, "data", Need::required, directory);
+    c.node.cluster = t.uuid("cluster");
+  }
+  Place amqp_at;
+  {
+    TableReader t = top.table("amqp");
+    amqp_at = t.place();
+    c.amqp.listen = t.endpoint("listen", Need::optional, c.amqp.listen.text()).value_or(c.amqp.listen);
+    c.amqp.anonymous = t.flag("anonymous", c.amqp.anonymous);
+    c.amqp.max_message_bytes = t.size("max_message_bytes", 1024, 32ULL << 20, c.amqp.max_message_bytes);
+    c.amqp.max_frame_bytes =
+        static_cast<std::uint32_t>(t.size("max_frame_bytes", 512, 16ULL << 20, c.amqp.max_frame_bytes));
+    c.amqp.idle_timeout_s = t.integer("idle_timeout_s", 1, 86'400, c.amqp.idle_timeout_s);
+    c.amqp.connections_max =
+        static_cast<std::uint32_t>(t.integer("connections_max", 1, 1'000'000, c.amqp.connections_max));
+  }
+  {
+    TableReader t = top.table("control");
+    c.control.listen =
+        t.endpoint("listen", Need::optional, c.control.listen.text()).value_or(c.control.listen);
+    c.control.token = t.secret("token");
+  }
+  {
+    TableReader t = top.table("replication");
+    c.replication.listen = t.endpoint("listen");
+    c.replication.peers = t.endpoints("peers", 0);
+    constexpr std::int64_t kMost = 1'000'000'000'000;
+    auto& r = c.replication;
+    r.soft_lag_records = static_cast<std::uint64_t>(t.integer("soft_lag_records", 0, kMost, 0));
+    r.hard_lag_records = static_cast<std::uint64_t>(t.integer("hard_lag_records", 0, kMost, 0));
+    if (r.hard_lag_records != 0 && r.soft_lag_records > r.hard_lag_records)
+      t.problem(
+          "soft_lag_records",
+          fmt::format("\"soft_lag_records\" ({}) must not be greater than \"hard_lag_records\" ({}): the "
+                      "soft limit slows publishers before the hard one refuses them",
+                      r.soft_lag_records, r.hard_lag_records));
+  }
+  {
+    TableReader t = top.table("register");
+    c.region_register.file = read_path(t, "file", Need::required, directory);
+    c.region_register.group = read_name(t, "group", Need::optional, c.region_register.group);
+    if (const std::string region = read_name(t, "initial_region", Need::optional); !region.empty())
+      c.region_register.initial_region = region;
+  }
+  {
+    TableReader t = top.table("journal");
+    auto& j = c.journal;
+    j.segment_bytes = t.size("segment_bytes", 64ULL << 10, 4ULL << 30, j.segment_bytes);
+    // With a smaller segment, the reserve that nobody chose shrinks with it.
+    if (!t.has("reserve_bytes")) j.reserve_bytes = std::min(j.reserve_bytes, j.segment_bytes / 4);
+    const std::uint64_t reserve = t.size("reserve_bytes", 16ULL << 10, 1ULL << 30, 4ULL << 20);
+    if (t.has("reserve_bytes")) j.reserve_bytes = reserve;
+    if (j.reserve_bytes >= j.segment_bytes)
+      t.problem("reserve_bytes",
+                fmt::format("\"reserve_bytes\" ({}) must be smaller than \"segment_bytes\" ({}): "
+                            "the reserve is part of a prepared segment",
+                            j.reserve_bytes, j.segment_bytes));
+    j.checkpoint_every_records =
+        static_cast<std::uint64_t>(t.integer("checkpoint_every_records", 100, 1'000'000'000,
+                                             static_cast<std::int64_t>(j.checkpoint_every_records)));
+    j.body_cache_bytes = t.size("body_cache_bytes", 0, 1ULL << 40, j.body_cache_bytes);
+  }
+  Names users;
+  top.each_table("user", [&](TableReader& t) {
+    BrokerConfig::User user;
+    user.name = read_name(t, "name", Need::required);
+    user.password = read_password(t, directory, true);
+    users.add(t, "user", user.name, user.name);
+    c.users.push_back(std::move(user));
+  });
+  Names queues;
+  top.each_table("queue", [&](TableReader& t) {
+    BrokerConfig::Queue queue = read_queue(t);
+    queues.add(t, "queue", queue.name, lower(queue.name));
+    c.queues.push_back(std::move(queue));
+  });
+  {
+    TableReader t = top.table("log");
+    c.log.level = t.choice("level", {"debug", "info", "warn", "error"}, c.log.level);
+  }
+  if (root != nullptr && !c.amqp.anonymous && c.users.empty() && !top.has("user"))
+    report.add(
+        amqp_at,
+        "no client could connect: add a [[user]] with name and password, or set anonymous = true in [amqp]");
+  return c;
+}
+
+}  // namespace
+
+Result<BrokerConfig, Failure> parse_broker_config(std::string_view text, const std::string& file,
+                                                  const std::string& directory) {
+  const auto document = parse_document(text, file);
+  if (!document) return document.error();
+  Report report(file);
+  BrokerConfig config = read(&*document, directory, report);
+  if (!report.empty()) return report.failure();
+  return config;
+}
+
+Result<BrokerConfig, Failure> load_broker_config(const std::string& path) {
+  const auto text = read_text_file(path, kConfigBytesMax);
+  if (!text)
+    return Failure{
+        text.error().what +
+        "\nname the broker's configuration with --config FILE; docs/configuration.md has an example"};
+  return parse_broker_config(*text, path, directory_of(path));
+}
+
+std::vector<KeyInfo> broker_config_keys() {
+  Report report("");
+  (void)read(nullptr, "", report);
+  return report.keys();
+}
+
+}  // namespace mainstay::config

@@ -1,0 +1,87 @@
+// What a broker node is told: `mainstay serve --config FILE`. Plain values with their defaults; the reference
+// for users is docs/configuration.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "config/reader.h"
+
+namespace mainstay::config {
+
+struct BrokerConfig {
+  struct Node {
+    std::string name;  ///< unique among all nodes of the cluster
+    std::string region;
+    std::string data;             ///< directory of the journal
+    std::optional<Uuid> cluster;  ///< absent: accept the one in `data`, or make one at first start
+  } node;
+  struct Amqp {
+    Endpoint listen{"127.0.0.1", 5672};
+    bool anonymous = false;  ///< let clients in that give no user
+    std::uint64_t max_message_bytes = 1U << 20;
+    std::uint32_t max_frame_bytes = 65536;
+    std::int64_t idle_timeout_s = 120;
+    std::uint32_t connections_max = 10'000;
+  } amqp;
+  struct Control {
+    Endpoint listen{"127.0.0.1", 5680};  ///< health, metrics and commands
+    std::string token;  ///< what commands that change something must present; empty: they are refused
+  } control;
+  struct Replication {
+    std::optional<Endpoint> listen;      ///< absent: nobody can ship to this node
+    std::vector<Endpoint> peers;         ///< nodes of the other region
+    std::uint64_t soft_lag_records = 0;  ///< 0 = no limit
+    std::uint64_t hard_lag_records = 0;  ///< 0 = no limit; else ≥ soft_lag_records
+  } replication;
+  struct Register {
+    std::string file;
+    std::string group = "main";
+    std::optional<std::string> initial_region;  ///< leads when the register is empty; absent: nobody
+  } region_register;
+  struct Journal {
+    std::uint64_t segment_bytes = 64ULL << 20;
+    std::uint64_t reserve_bytes = 4ULL << 20;  ///< kept for settlements on a full disk; < segment_bytes
+    std::uint64_t checkpoint_every_records = 200'000;
+    std::uint64_t body_cache_bytes = 64ULL << 20;
+  } journal;
+  struct User {
+    std::string name;
+    std::string password;  ///< never log it
+  };
+  std::vector<User> users;
+  /// As broker/types.h QueueOptions, which gives the ranges.
+  struct Queue {
+    std::string name;
+    bool requires_session = false;
+    bool duplicate_detection = false;
+    std::int64_t duplicate_window_ms = 600'000;
+    std::int64_t lock_duration_ms = 60'000;
+    std::uint32_t max_delivery_count = 10;
+    std::int64_t default_ttl_ms = 0;  ///< 0 = messages do not expire
+    bool dead_letter_on_expiry = false;
+  };
+  std::vector<Queue> queues;
+  struct Log {
+    std::string level = "info";  ///< debug, info, warn, error
+  } log;
+};
+
+/// Reads and checks the file. The Failure holds every problem, one line each: file:line:column, what was
+/// found, what is allowed. Relative paths are taken from the file's directory; password_file is read here.
+[[nodiscard]] Result<BrokerConfig, Failure> load_broker_config(const std::string& path);
+
+/// The same from text. @param directory  what relative paths are relative to.
+[[nodiscard]] Result<BrokerConfig, Failure> parse_broker_config(std::string_view text,
+                                                                const std::string& file,
+                                                                const std::string& directory);
+
+/// Every key of the file, in the reader's order.
+[[nodiscard]] std::vector<KeyInfo> broker_config_keys();
+
+}  // namespace mainstay::config

@@ -1,0 +1,94 @@
+#include "config/common.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace mainstay::config {
+namespace {
+
+bool alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool only(std::string_view text, std::string_view extra) {
+  return std::all_of(text.begin(), text.end(),
+                     [&](char c) { return alphanumeric(c) || extra.find(c) != std::string_view::npos; });
+}
+
+}  // namespace
+
+std::string resolve(const std::string& directory, const std::string& path) {
+  if (path.empty()) return path;
+  return (std::filesystem::path(directory) / path).lexically_normal().string();
+}
+
+std::string directory_of(const std::string& path) {
+  std::error_code failed;
+  const auto absolute = std::filesystem::absolute(path, failed);
+  return failed ? std::string(".") : absolute.parent_path().string();
+}
+
+std::string read_path(TableReader& table, std::string_view key, TableReader::Need need,
+                      const std::string& directory) {
+  const std::string path = table.text(key, need);
+  if (path.find('\0') != std::string::npos) {
+    table.problem(key, fmt::format("\"{}\" must be a path, found a text with a zero byte", key));
+    return {};
+  }
+  return resolve(directory, path);
+}
+
+std::string read_name(TableReader& table, std::string_view key, TableReader::Need need,
+                      std::string fallback) {
+  std::string name = table.text(key, need, std::move(fallback));
+  if (name.empty() || (name.size() <= 64 && only(name, "._-"))) return name;
+  table.problem(key, fmt::format("\"{}\" must be a name of at most 64 letters, digits, '.', '_' and '-', "
+                                 "found the text \"{}\"",
+                                 key, name));
+  return {};
+}
+
+std::string read_queue_name(TableReader& table, std::string_view key) {
+  std::string name = table.text(key, TableReader::Need::required);
+  if (name.empty()) return name;
+  const bool ends_well = alphanumeric(name.front()) && alphanumeric(name.back());
+  if (name.size() <= 260 && ends_well && only(name, "._-/")) return name;
+  table.problem(key,
+                fmt::format("\"{}\" must be a queue's name: at most 260 letters, digits, '.', '_', '-' and "
+                            "'/', first and last a letter or digit; found the text \"{}\"",
+                            key, name));
+  return {};
+}
+
+std::string read_password(TableReader& table, const std::string& directory, bool required) {
+  std::string password = table.secret("password");
+  const std::string path = read_path(table, "password_file", TableReader::Need::optional, directory);
+  const bool both = table.has("password") && table.has("password_file");
+  const bool neither = !table.has("password") && !table.has("password_file");
+  if (both) table.problem("password_file", "give \"password\" or \"password_file\", not both");
+  if (neither && required && table.present())
+    table.problem({}, "\"password\" or \"password_file\" is missing; one of them must be given");
+  if (both || path.empty()) return password;
+
+  const auto content = read_text_file(path, 4096);
+  if (!content) {
+    table.problem("password_file", content.error().what);
+    return {};
+  }
+  password = *content;
+  if (password.ends_with('\n')) password.pop_back();
+  if (password.ends_with('\r')) password.pop_back();
+  if (password.empty()) table.problem("password_file", fmt::format("{}: is empty", path));
+  return password;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return out;
+}
+
+}  // namespace mainstay::config

@@ -1,0 +1,83 @@
+// What a pipeline process is told: `mainstay pipeline --config FILE`. Plain values with their defaults; the
+// reference for users is docs/configuration.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "config/reader.h"
+
+namespace mainstay::config {
+
+struct PipelineConfig {
+  enum class Role : std::uint8_t { both, queue_builder, processor };
+  struct Pipeline {
+    std::string region;
+    std::string worker;  ///< unique among the processes that share a ledger
+    Role role = Role::both;
+    [[nodiscard]] bool builds() const { return role != Role::processor; }
+    [[nodiscard]] bool processes() const { return role != Role::queue_builder; }
+  } pipeline;
+  struct Amqp {
+    std::vector<Endpoint> endpoints;  ///< tried in order, at least one
+    std::string user;                 ///< empty: anonymous
+    std::string password;             ///< never log it
+    std::string queue;
+  } amqp;
+  struct Register {
+    std::string file;
+    std::string group = "main";
+  } region_register;
+  struct Source {
+    std::string directory;   ///< set when builds()
+    std::string quarantine;  ///< malformed files and the reason; default: `directory` + ".quarantine"
+    std::int64_t poll_ms = 200;
+  } source;
+  struct Spool {
+    std::string directory;  ///< set when builds()
+  } spool;
+  struct Archive {
+    std::string directory;  ///< set when builds()
+  } archive;
+  struct Ledger {
+    std::string file;  ///< set when processes()
+  } ledger;
+  struct Destination {
+    std::string directory;  ///< set when processes()
+    std::string parked;     ///< conflicting messages; default: `directory` + ".parked"
+  } destination;
+  struct Status {
+    std::string file;  ///< empty: no status is written
+  } status;
+  struct Control {
+    std::optional<Endpoint> endpoint;  ///< of the broker's control listener
+    std::string token;
+  } control;
+  struct Limits {
+    std::uint32_t sessions_max = 64;     ///< held at once
+    std::uint32_t batch_max = 256;       ///< messages per ledger transaction
+    std::uint32_t in_flight_max = 1024;  ///< sent and not yet confirmed
+    std::uint64_t message_bytes_max = 1U << 20;
+    std::uint64_t spool_bytes_max = 1ULL << 30;  ///< the source is left alone above it
+    std::int64_t retry_min_ms = 100;
+    std::int64_t retry_max_ms = 10'000;  ///< ≥ retry_min_ms
+  } limits;
+};
+
+/// Reads and checks the file. The Failure holds every problem, one line each: file:line:column, what was
+/// found, what is allowed. Relative paths are taken from the file's directory; password_file is read here.
+[[nodiscard]] Result<PipelineConfig, Failure> load_pipeline_config(const std::string& path);
+
+/// The same from text. @param directory  what relative paths are relative to.
+[[nodiscard]] Result<PipelineConfig, Failure> parse_pipeline_config(std::string_view text,
+                                                                    const std::string& file,
+                                                                    const std::string& directory);
+
+/// Every key of the file, in the reader's order.
+[[nodiscard]] std::vector<KeyInfo> pipeline_config_keys();
+
+}  // namespace mainstay::config
