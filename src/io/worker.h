@@ -1,0 +1,31 @@
+// A thread that runs jobs in order: blocking work (journal syncs, the register's file) away from the loop.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace mainstay::io {
+
+/// post() from any thread. The destructor runs what is queued, then joins.
+class Worker {
+ public:
+  Worker();
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  void post(std::function<void()> job);
+
+ private:
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> jobs_;  // guarded by mutex_
+  bool stopping_ = false;                   // guarded by mutex_
+  std::thread thread_;                      // last: starts when the rest is there
+};
+
+}  // namespace mainstay::io
