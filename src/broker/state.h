@@ -44,8 +44,8 @@ class State {
   /// The same from scratch, O(state). Tests and the simulator compare the two.
   [[nodiscard]] std::uint64_t recompute_hash() const;
 
-  /// Versioned bytes from which restore() makes an equal state. Message bodies are not in it, they are in the
-  /// log: the log must be kept from oldest_needed() on.
+  /// Versioned bytes (docs/formats/effects.md) from which restore() makes an equal state. Message bodies are
+  /// not in it, they are in the log: the log must be kept from oldest_needed() on.
   [[nodiscard]] Buffer snapshot() const;
   [[nodiscard]] static Result<State, ApplyError> restore(BytesView snapshot);
   /// LSN of the oldest stored message; applied().next() when there is none.
@@ -59,8 +59,11 @@ class State {
   [[nodiscard]] QueueStats stats(QueueId queue) const;
   [[nodiscard]] std::uint64_t messages_total() const;
   /// True when an unexpired duplicate-detection entry or a resident message has this id. For audits and
-  /// replays.
+  /// replays. O(1), but O(messages) while the queue has messages that came without duplicate detection.
   [[nodiscard]] bool knows_message_id(QueueId queue, std::string_view message_id) const;
+  /// Checks every relation between rings, lists, indexes, counters and the hash; aborts by MS_ASSERT.
+  /// O(state): tests and the simulator.
+  void check_invariants() const;
 
  private:
   friend class Leader;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/result.h"
 
 namespace mainstay::broker {
 
@@ -36,6 +38,11 @@ struct QueueOptions {
   friend bool operator==(const QueueOptions&, const QueueOptions&) = default;
 };
 
+/// What is wrong with a queue's name (1 to 260 bytes, printable, none that a sub-queue could have) or with
+/// its options (ranges above); nothing when all is well.
+[[nodiscard]] std::optional<std::string> queue_declaration_problem(std::string_view name,
+                                                                   const QueueOptions& options);
+
 enum class ErrorCode : std::uint8_t {
   queue_not_found,
   session_required,       ///< the queue requires sessions and the message or receiver has none
@@ -47,6 +54,7 @@ enum class ErrorCode : std::uint8_t {
   id_too_long,          ///< message id or session id over 128 characters
   cannot_dead_letter,   ///< the message is in a dead-letter queue already
   publish_not_allowed,  ///< target is a dead-letter queue
+  bad_queue_options,    ///< out of range, or a change that a queue does not allow
 };
 
 /// `what` says it to the client's developer.
@@ -54,6 +62,7 @@ struct BrokerError {
   ErrorCode code{};
   std::string what;
 };
+[[noreturn]] void throw_exception_from_error(const BrokerError& error, const boost::source_location& where);
 
 enum class Settlement : std::uint8_t {
   complete,  ///< done: remove
@@ -66,7 +75,7 @@ enum class Settlement : std::uint8_t {
 struct Publish {
   std::uint64_t tag{};  ///< the caller's; comes back in PublishDone
   QueueId queue{};
-  std::string_view message_id;  ///< ≤ 128 characters; empty only when the queue does not detect duplicates
+  std::string_view message_id;  ///< ≤ 128 characters; empty = none: never a duplicate
   std::string_view session_id;  ///< ≤ 128 characters; valid when has_session
   bool has_session = false;
   std::int64_t ttl_ms = -1;  ///< header.ttl; -1 = none

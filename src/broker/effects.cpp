@@ -1,0 +1,198 @@
+#include "broker/effects.h"
+
+#include <array>
+
+namespace mainstay::broker {
+
+namespace {
+
+using journal::RecordType;
+
+constexpr std::size_t kStoredHeaderBytes = 40;
+constexpr std::size_t kSettledHeaderBytes = 16;
+constexpr std::uint8_t kReplacesProperties = 1;
+
+bool time_in_range(std::int64_t ms) {
+  return ms >= 0 && ms <= kTimeMax_ms;
+}
+
+WallTime read_time(ByteReader& reader) {
+  const std::int64_t ms = reader.i64_le();
+  if (!time_in_range(ms)) reader.fail();
+  return {ms};
+}
+
+bool properties_agree(bool replaces, BytesView properties) {
+  return (replaces || properties.empty()) && properties.size() <= kModifiedPropertiesBytesMax;
+}
+
+}  // namespace
+
+bool decode(BytesView body, QueueDeclared& out) {
+  ByteReader reader(body);
+  out.time = read_time(reader);
+  out.queue = QueueId{reader.u32_le()};
+  const std::uint8_t flags = reader.u8();
+  out.options.requires_session = (flags & 1) != 0;
+  out.options.duplicate_detection = (flags & 2) != 0;
+  out.options.dead_letter_on_expiry = (flags & 4) != 0;
+  out.options.duplicate_window_ms = reader.i64_le();
+  out.options.lock_duration_ms = reader.i64_le();
+  out.options.max_delivery_count = reader.u32_le();
+  out.options.default_ttl_ms = reader.i64_le();
+  out.name = reader.sized_text();
+  return reader.finished() && flags < 8 && !queue_declaration_problem(out.name, out.options);
+}
+
+bool decode(BytesView body, StoredMessage& out) {
+  if (body.size() < kStoredHeaderBytes) return false;
+  const std::byte* at = body.data();
+  out.enqueued = {load_le<std::int64_t>(at)};
+  out.sequence = {load_le<std::uint64_t>(at + 8)};
+  out.expires_ms = load_le<std::int64_t>(at + 16);
+  out.queue = {load_le<std::uint32_t>(at + 24)};
+  out.message_format = load_le<std::uint32_t>(at + 28);
+  const std::size_t id_bytes = load_le<std::uint16_t>(at + 32);
+  const std::size_t session_bytes = load_le<std::uint16_t>(at + 34);
+  const auto flags = load_le<std::uint32_t>(at + 36);
+  if (!time_in_range(out.enqueued.ms) || !time_in_range(out.expires_ms) || flags > 1) return false;
+  if (id_bytes > kIdBytesMax || session_bytes > kIdBytesMax) return false;
+  if (body.size() - kStoredHeaderBytes < id_bytes + session_bytes) return false;
+  out.has_session = flags == 1;
+  if (!out.has_session && session_bytes != 0) return false;
+  out.message_id = as_text(body.subspan(kStoredHeaderBytes, id_bytes));
+  out.session_id = as_text(body.subspan(kStoredHeaderBytes + id_bytes, session_bytes));
+  out.payload = body.subspan(kStoredHeaderBytes + id_bytes + session_bytes);
+  return true;
+}
+
+bool decode(BytesView body, MessagesSettled& out) {
+  if (body.size() < kSettledHeaderBytes + 8 || (body.size() - kSettledHeaderBytes) % 8 != 0) return false;
+  const std::byte* at = body.data();
+  out.time = {load_le<std::int64_t>(at)};
+  out.queue = {load_le<std::uint32_t>(at + 8)};
+  const auto cause = load_le<std::uint32_t>(at + 12);
+  out.cause = static_cast<RemovalCause>(cause);
+  out.sequences = body.subspan(kSettledHeaderBytes);
+  return time_in_range(out.time.ms) && cause <= 2;
+}
+
+bool decode(BytesView body, DeliveryFailed& out) {
+  ByteReader reader(body);
+  out.time = read_time(reader);
+  out.queue = QueueId{reader.u32_le()};
+  out.delivery_count = reader.u32_le();
+  out.sequence = SequenceNumber{reader.u64_le()};
+  const std::uint8_t cause = reader.u8();
+  const std::uint8_t flags = reader.u8();
+  out.cause = static_cast<FailureCause>(cause);
+  out.replaces_properties = (flags & kReplacesProperties) != 0;
+  out.modified_properties = reader.sized_bytes();
+  return reader.finished() && cause <= 2 && flags <= 1 &&
+         properties_agree(out.replaces_properties, out.modified_properties);
+}
+
+bool decode(BytesView body, MessageDeadLettered& out) {
+  ByteReader reader(body);
+  out.time = read_time(reader);
+  out.queue = QueueId{reader.u32_le()};
+  out.delivery_count = reader.u32_le();
+  out.sequence = SequenceNumber{reader.u64_le()};
+  const std::uint8_t cause = reader.u8();
+  const std::uint8_t flags = reader.u8();
+  out.cause = static_cast<DeadLetterCause>(cause);
+  out.replaces_properties = (flags & kReplacesProperties) != 0;
+  out.reason = reader.sized_text();
+  out.description = reader.sized_text();
+  out.modified_properties = reader.sized_bytes();
+  return reader.finished() && cause <= 2 && flags <= 1 && out.reason.size() <= kReasonBytesMax &&
+         out.description.size() <= kReasonBytesMax &&
+         properties_agree(out.replaces_properties, out.modified_properties);
+}
+
+bool decode(BytesView body, TimeAdvanced& out) {
+  ByteReader reader(body);
+  out.time = read_time(reader);
+  return reader.finished();
+}
+
+Lsn append(journal::LogBuilder& log, const QueueDeclared& effect) {
+  Buffer body;
+  ByteWriter writer(body);
+  writer.i64_le(effect.time.ms);
+  writer.u32_le(effect.queue.value);
+  writer.u8(static_cast<std::uint8_t>((effect.options.requires_session ? 1U : 0U) |
+                                      (effect.options.duplicate_detection ? 2U : 0U) |
+                                      (effect.options.dead_letter_on_expiry ? 4U : 0U)));
+  writer.i64_le(effect.options.duplicate_window_ms);
+  writer.i64_le(effect.options.lock_duration_ms);
+  writer.u32_le(effect.options.max_delivery_count);
+  writer.i64_le(effect.options.default_ttl_ms);
+  writer.sized_text(effect.name);
+  return log.append(RecordType::queue_declared, body);
+}
+
+Lsn append(journal::LogBuilder& log, const StoredMessage& effect) {
+  std::array<std::byte, kStoredHeaderBytes> header;
+  std::byte* at = header.data();
+  store_le(at, effect.enqueued.ms);
+  store_le(at + 8, effect.sequence.value);
+  store_le(at + 16, effect.expires_ms);
+  store_le(at + 24, effect.queue.value);
+  store_le(at + 28, effect.message_format);
+  store_le(at + 32, static_cast<std::uint16_t>(effect.message_id.size()));
+  store_le(at + 34, static_cast<std::uint16_t>(effect.session_id.size()));
+  store_le(at + 36, std::uint32_t{effect.has_session ? 1U : 0U});
+  const std::array<BytesView, 4> parts{header, as_bytes(effect.message_id), as_bytes(effect.session_id),
+                                       effect.payload};
+  return log.append(RecordType::message_stored, parts);
+}
+
+Lsn append(journal::LogBuilder& log, const MessagesSettled& effect) {
+  std::array<std::byte, kSettledHeaderBytes> header;
+  store_le(header.data(), effect.time.ms);
+  store_le(header.data() + 8, effect.queue.value);
+  store_le(header.data() + 12, static_cast<std::uint32_t>(effect.cause));
+  const std::array<BytesView, 2> parts{header, effect.sequences};
+  return log.append(RecordType::messages_settled, parts);
+}
+
+Lsn append(journal::LogBuilder& log, const DeliveryFailed& effect) {
+  Buffer body;
+  ByteWriter writer(body);
+  writer.i64_le(effect.time.ms);
+  writer.u32_le(effect.queue.value);
+  writer.u32_le(effect.delivery_count);
+  writer.u64_le(effect.sequence.value);
+  writer.u8(static_cast<std::uint8_t>(effect.cause));
+  writer.u8(effect.replaces_properties ? kReplacesProperties : 0);
+  writer.sized_bytes(effect.modified_properties);
+  return log.append(RecordType::delivery_failed, body);
+}
+
+Lsn append(journal::LogBuilder& log, const MessageDeadLettered& effect) {
+  Buffer body;
+  ByteWriter writer(body);
+  writer.i64_le(effect.time.ms);
+  writer.u32_le(effect.queue.value);
+  writer.u32_le(effect.delivery_count);
+  writer.u64_le(effect.sequence.value);
+  writer.u8(static_cast<std::uint8_t>(effect.cause));
+  writer.u8(effect.replaces_properties ? kReplacesProperties : 0);
+  writer.sized_text(effect.reason);
+  writer.sized_text(effect.description);
+  writer.sized_bytes(effect.modified_properties);
+  return log.append(RecordType::message_dead_lettered, body);
+}
+
+Lsn append(journal::LogBuilder& log, const TimeAdvanced& effect) {
+  std::array<std::byte, 8> body;
+  store_le(body.data(), effect.time.ms);
+  return log.append(RecordType::time_advanced, BytesView(body));
+}
+
+bool read_stored_message(const journal::Record& record, StoredMessage& out) {
+  return record.header.type == RecordType::message_stored && decode(record.body, out);
+}
+
+}  // namespace mainstay::broker
