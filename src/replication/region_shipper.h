@@ -1,0 +1,59 @@
+// The live side of region shipping: which records the standby gets next. Reads the journal; sends nothing
+// itself.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "journal/journal.h"
+#include "replication/packets.h"
+
+namespace mainstay::replication {
+
+struct ShipLimits {
+  std::size_t packet_bytes_max = 1U << 20;  ///< of records per packet; a larger record goes alone
+  std::size_t ahead_bytes_max = 8U << 20;   ///< sent and not yet acknowledged
+};
+
+/// Ships one log to one standby. One strand; a new one for each leadership.
+///
+/// Only committed records are shipped: what a standby holds was durable here first, so a standby is never
+/// ahead of the live region's disk.
+class RegionShipper {
+ public:
+  RegionShipper(journal::Journal& journal, ShipLimits limits) : journal_(journal), limits_(limits) {}
+
+  /// Whether the log up to `from` is a prefix of ours, whose committed end is `committed`. If so shipping
+  /// starts over after `from`; if not, why not.
+  [[nodiscard]] Result<void, Refuse> follow(journal::LogPosition from, Lsn committed);
+  /// The connection is gone.
+  void stop();
+  [[nodiscard]] bool following() const { return following_; }
+
+  /// The next records to send, raw and whole, or nothing when all committed ones are sent or the window is
+  /// full. @param raw  cleared and filled
+  [[nodiscard]] Result<bool, journal::JournalError> next(Lsn committed, Buffer& raw);
+
+  /// What the standby says is durable there. An acknowledgement of something never sent, or with another hash
+  /// than what was sent, is refused.
+  [[nodiscard]] Result<void, Refuse> acknowledged(journal::LogPosition durable);
+
+  [[nodiscard]] Lsn sent() const { return sent_.lsn; }
+  [[nodiscard]] std::size_t bytes_ahead() const { return bytes_ahead_; }
+
+ private:
+  struct Sent {
+    journal::LogPosition end;
+    std::size_t bytes{};
+  };
+  journal::Journal& journal_;
+  ShipLimits limits_;
+  bool following_ = false;
+  journal::LogPosition sent_{};
+  journal::LogPosition acknowledged_{};
+  std::deque<Sent> in_flight_;
+  std::size_t bytes_ahead_ = 0;
+};
+
+}  // namespace mainstay::replication
