@@ -41,10 +41,18 @@ int main(int argc, char** argv) {
       for (std::uint64_t edits = 1 + draw() % 4; edits > 0 && !mutated.empty(); --edits) {
         const std::size_t at = draw() % mutated.size();
         switch (draw() % 4) {
-          case 0: mutated[at] = static_cast<std::uint8_t>(draw()); break;
-          case 1: mutated[at] ^= static_cast<std::uint8_t>(1U << (draw() % 8)); break;
-          case 2: mutated.resize(at); break;
-          default: mutated.insert(mutated.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(draw()));
+          case 0:
+            mutated[at] = static_cast<std::uint8_t>(draw());
+            break;
+          case 1:
+            mutated[at] ^= static_cast<std::uint8_t>(1U << (draw() % 8));
+            break;
+          case 2:
+            mutated.resize(at);
+            break;
+          default:
+            mutated.insert(mutated.begin() + static_cast<std::ptrdiff_t>(at),
+                           static_cast<std::uint8_t>(draw()));
         }
       }
       LLVMFuzzerTestOneInput(mutated.data(), mutated.size());
