@@ -78,10 +78,13 @@ class Splitter {
     add_fin(item, file_.size());
   }
 
+  /// '$' is in no FIN character set: behind a block, or right in front of a basic header, it can only be a
+  /// separator.
   [[nodiscard]] bool is_rje(std::size_t begin) const {
-    for (std::size_t at = file_.find('$', begin); at != std::string_view::npos;
-         at = file_.find('$', at + 1)) {
-      if (closed_before(begin, at)) return true;
+    for (std::size_t at = file_.find('$', begin); at != std::string_view::npos;) {
+      const std::size_t run_end = std::min(file_.find_first_not_of("$ \t\r\n", at), file_.size());
+      if (closed_before(begin, at) || opens_message(file_, run_end)) return true;
+      at = file_.find('$', run_end);
     }
     return false;
   }

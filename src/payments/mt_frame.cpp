@@ -5,12 +5,6 @@ namespace {
 
 constexpr int kBraceDepthMax = 3;
 
-/// "{1:F01" and the like: no FIN character set has the closing brace, so this is no text.
-bool opens_message(std::string_view text, std::size_t at) {
-  return text.size() - at >= 6 && text.substr(at, 3) == "{1:" && is_capital(text[at + 3]) &&
-         is_digit(text[at + 4]) && is_digit(text[at + 5]);
-}
-
 /// The stricter form for the lines of block 4, where "{1:F01" may be part of a sentence.
 bool opens_message_in_lines(std::string_view text, std::size_t at) {
   return opens_message(text, at) && text.size() - at >= 29 && text[at + 28] == '}';
@@ -63,6 +57,11 @@ ScannedBlock scan_braces(std::string_view text, ScannedBlock scanned) {
 }
 
 }  // namespace
+
+bool opens_message(std::string_view text, std::size_t at) {
+  return text.size() - at >= 6 && text.substr(at, 3) == "{1:" && is_capital(text[at + 3]) &&
+         is_digit(text[at + 4]) && is_digit(text[at + 5]);
+}
 
 bool opens_block(std::string_view text, std::size_t at) {
   return text.size() - at >= 3 && text[at] == '{' && (is_digit(text[at + 1]) || is_capital(text[at + 1])) &&

@@ -27,6 +27,10 @@ struct ScannedBlock {
 /// True when a block may open at `at`: "{", a digit or capital, ":".
 bool opens_block(std::string_view text, std::size_t at);
 
+/// True when a basic header opens at `at`: "{1:", a capital, two digits. No FIN character set has the closing
+/// brace of one.
+bool opens_message(std::string_view text, std::size_t at);
+
 /// Reads the block that opens at `at`. Never runs into a following message: a basic header inside a block
 /// means that the block was not closed. In the lines of block 4, which may hold braces, only a whole one at
 /// the start of a line counts.
