@@ -191,11 +191,17 @@ class Recovery {
     const bool was_durable =
         (mark && mark->durable.lsn >= missing) || (!last && out_.segments[index + 1]->header.first > missing);
     if (was_durable) {
-      std::string reason = describe(walk.reason());
-      reason +=
-          last || (mark && mark->durable.lsn >= missing)
-              ? ", but this record was durable (mark at LSN " + std::to_string(mark->durable.lsn.value) + ")"
-              : ", but the next segment goes on behind it";
+      std::string reason;
+      if (mark && mark->durable.lsn >= missing) {
+        reason = std::string(describe(walk.reason())) + ", but this record was durable (mark at LSN " +
+                 std::to_string(mark->durable.lsn.value) + ")";
+      } else if (walk.reason() == StopReason::end) {
+        reason = "the records from here to the next segment (LSN " +
+                 std::to_string(out_.segments[index + 1]->header.first.value) +
+                 ") are missing: they are lost, or a segment file is";
+      } else {
+        reason = std::string(describe(walk.reason())) + ", but the next segment goes on behind it";
+      }
       if (const auto found = find_record(*content, at + 8, missing)) {
         reason += "; the next whole record is LSN " + std::to_string(found->record.header.lsn.value) +
                   " at offset " + std::to_string(found->offset);
