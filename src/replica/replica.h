@@ -7,7 +7,9 @@
 //   2. take_batch(): if a batch came out, let the journal write and sync it, then call written(). At most one
 //   batch is
 //      out at a time; the next one gathers meanwhile (group commit).
-//   3. act on outputs(): they are already released, i.e. committed; show them, send them, change roles.
+//   3. act on outputs(), in order: they are already released, i.e. committed; show them, send them, change
+//   roles.
+//      StoreTerm comes before whatever depends on it: store first, then go on with the next output.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +33,8 @@ using PeerId = std::uint64_t;
 enum class Role : std::uint8_t {
   standby,  ///< stores and applies what the live region ships
   live,     ///< decides
-  sealed,   ///< seen a higher term, or diverged, or drained for a switch: keeps data, does nothing
+  sealed,   ///< seen a higher term, or diverged, or drained for a switch: keeps data, does nothing. Becomes
+            ///< standby by itself when a live region appears whose log continues this one.
 };
 
 struct ReplicaOptions {
@@ -41,7 +44,8 @@ struct ReplicaOptions {
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not yet acknowledged
   Duration heartbeat = {200'000'000};
-  std::uint64_t state_hash_every = 10'000;  ///< records between state_hash records
+  Duration silence_max = {2'000'000'000};   ///< a peer silent for longer is disconnected; several heartbeats
+  std::uint64_t state_hash_every = 10'000;  ///< records between state_hash records; 0 = none
   std::uint64_t rpo_records_soft = 0;       ///< lag at which publish credit shrinks; 0 = no limit
   std::uint64_t rpo_records_hard = 0;       ///< lag at which publishes are refused; 0 = no limit
 };
@@ -61,6 +65,17 @@ struct RoleChanged {
   Role role{};
   RegionTerm term{};
   std::string why;
+  /// Sealed with decisions in memory that never reached the log: only a restart (recovery from the log) makes
+  /// this node able to follow.
+  bool restart_to_follow = false;
+};
+/// A higher term was seen: store it (recover.h: store_term()), durably, before acting on any later output.
+struct StoreTerm {
+  RegionTerm term{};
+};
+/// An operator must look: something is wrong that no node may decide (two lives in one term, diverged logs).
+struct Alarm {
+  std::string why;
 };
 /// This replica must stop now (state hash differs, journal contradicts the log): nothing it would do can be
 /// trusted.
@@ -72,11 +87,14 @@ struct SwitchReady {
   journal::LogPosition at{};
 };
 /// A broker output whose record is committed.
-using Output = std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, Fatal, SwitchReady>;
+using Output =
+    std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady>;
 
 /// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
 struct ReplicationStatus {
-  bool connected = false;
+  bool connected = false;  ///< live: a standby follows; standby: a live region's log is being followed
+  bool known = false;  ///< live: a standby has told its position in this life; until then everything counts
+                       ///< as lagging
   std::string peer_region, peer_node;
   Lsn committed{};     ///< live: own commit; standby: last commit heard of
   Lsn peer_durable{};  ///< live: acknowledged by the standby; standby: own durable
@@ -91,31 +109,40 @@ struct ReplicationStatus {
 class Replica {
  public:
   /// `journal` is used for reading only (shipping, position checks); the driver writes. `state` is recovered
-  /// up to `journal.durable()`. Starts as standby (or sealed if the log ends with a seal of its own term).
+  /// up to `journal.durable()` (recover.h gives both). Starts as standby, or sealed if the log ends with a
+  /// seal.
+  /// @param last_term  highest ever seen by this node: of its log and of its stored term
   Replica(ReplicaOptions options, journal::Journal& journal, broker::State state, RegionTerm last_term,
-          Random& random, Instant now, WallTime wall);
+          bool ends_sealed, Random& random, Instant now, WallTime wall);
   ~Replica();
 
   [[nodiscard]] Role role() const;
   [[nodiscard]] RegionTerm term() const;  ///< highest seen
   [[nodiscard]] const broker::State& state() const;
-  [[nodiscard]] broker::Leader&
-  leader();  ///< asserted: role is live. Collect its outputs in leader_outputs().
+  /// Asserted: role is live. Ask for it anew for each call: asking takes over what the call before put into
+  /// leader_outputs(), whose views the next call ends.
+  [[nodiscard]] broker::Leader& leader();
   /// Where calls into leader() put their outputs; released through outputs() when committed.
   [[nodiscard]] std::vector<broker::Output>& leader_outputs();
 
-  /// Starts leading in `term` (greater than any seen): appends epoch_started, or forked when `forced`.
-  void promote(RegionTerm term, bool forced, const std::string& by, const std::string& reason, Instant now,
-               WallTime wall);
-  /// Stops for good in this life; refuses commands. Waiting operations are never answered (their outcome is
-  /// unknown).
+  /// Starts leading in `term`, which the register has given to this region: what was received is written out,
+  /// then epoch_started, or forked when `forced`, is appended; when that is durable the role becomes live
+  /// (RoleChanged). Refused, and nothing changed: a term that is not greater than every one seen (take a
+  /// higher one in the register), a live node, a diverged one, a sealed one that must restart.
+  [[nodiscard]] Result<void, Failure> promote(RegionTerm term, bool forced, const std::string& by,
+                                              const std::string& reason, Instant now, WallTime wall);
+  /// Stops leading, or a promotion under way (then the role stays and RoleChanged says why). Waiting
+  /// operations are never answered (their outcome is unknown). A standby only takes note of the term.
   void seal(RegionTerm seen, const std::string& why);
   /// Planned switch, first half: no more commands are fed by the driver; appends `sealed` and waits until the
   /// standby has it durable and applied with the same hashes → SwitchReady. The driver then changes the
-  /// register and calls seal().
+  /// register and calls seal() with the new term. Meanwhile leader() may still be told about clients that
+  /// leave, nothing else. @pre live
   void begin_switch(Instant now, WallTime wall);
-  /// The switch did not come about: leads on in the same term.
+  /// The switch did not come about (the register certainly still names this region and term): leads on in the
+  /// same term under a new epoch, by record. @pre live and switching
   void abort_switch(Instant now, WallTime wall);
+  [[nodiscard]] bool switching() const;
 
   /// True and fills `batch` when there is something to write and no batch is out. Standby: `raw` = true, the
   /// bytes came from the peer and go through Journal::write_raw.
@@ -130,18 +157,34 @@ class Replica {
   /// Bytes ordered or being written: for admission against Journal::room().
   [[nodiscard]] std::size_t bytes_under_way() const;
 
+  /// What a checkpoint holds. Store it (Journal::store_checkpoint) once `lsn` is durable.
+  struct Snapshot {
+    Lsn lsn{};
+    Buffer state;
+  };
+  [[nodiscard]] Snapshot snapshot() const;
+  /// With a checkpoint stored at `checkpoint`: nothing here or at the standby needs records before this LSN.
+  [[nodiscard]] Lsn removable_before(Lsn checkpoint) const;
+
+  /// A connection is up, whoever made it. Both sides introduce themselves; a live and a standby then find
+  /// together, over any number of connections.
   void connected(PeerId peer, bool outgoing, Instant now, WallTime wall);
+  /// One whole packet (replication/packets.h: packet_bytes() cuts the stream). Ignored from a peer that was
+  /// closed.
   void packet(PeerId from, BytesView packet, Instant now, WallTime wall);
   void disconnected(PeerId peer, Instant now, WallTime wall);
 
   void tick(Instant now, WallTime wall);
   [[nodiscard]] Instant next_deadline() const;
 
-  /// Released outputs since the last call, in order.
+  /// Appends what was released since the last call. Per consumer and per peer in order; answers to publishes
+  /// and settlements when their record is committed. Views inside are valid until the next call of outputs().
   void outputs(std::vector<Output>& into);
-  [[nodiscard]] ReplicationStatus status(WallTime wall) const;
+  [[nodiscard]] ReplicationStatus status(Instant now) const;
   /// Publishes must be refused (hard RPO limit), with the reason.
   [[nodiscard]] std::optional<std::string> publish_refusal() const;
+  /// Publish credit should shrink (soft RPO limit).
+  [[nodiscard]] bool publish_slowdown() const;
 
  private:
   struct Impl;

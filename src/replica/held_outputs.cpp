@@ -1,0 +1,91 @@
+#include "replica/held_outputs.h"
+
+#include <optional>
+
+namespace mainstay::replica {
+namespace {
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+Lsn after_of(const broker::Output& output) {
+  return std::visit(
+      Overloaded{[](const broker::PublishDone& o) { return o.error ? Lsn{} : o.after; },
+                 [](const broker::Deliver& o) { return o.after; },
+                 [](const broker::SettleDone& o) { return o.after; }, [](const auto&) { return Lsn{}; }},
+      output);
+}
+
+std::optional<broker::ConsumerId> consumer_of(const broker::Output& output) {
+  using Found = std::optional<broker::ConsumerId>;
+  return std::visit(Overloaded{[](const broker::PublishDone&) { return Found{}; },
+                               [](const broker::SettleDone&) { return Found{}; },
+                               [](const broker::Deliver& o) { return Found{o.delivery.consumer}; },
+                               [](const auto& o) { return Found{o.consumer}; }},
+                    output);
+}
+
+}  // namespace
+
+void HeldOutputs::keep_views(broker::Output& output) {
+  auto* deliver = std::get_if<broker::Deliver>(&output);
+  if (deliver == nullptr) return;
+  broker::Delivery& delivery = deliver->delivery;
+  if (delivery.dead_letter_reason.empty() && delivery.dead_letter_description.empty() &&
+      delivery.modified_properties.empty()) {
+    return;
+  }
+  auto texts = std::make_unique<Texts>();
+  texts->reason = delivery.dead_letter_reason;
+  texts->description = delivery.dead_letter_description;
+  texts->properties = to_buffer(delivery.modified_properties);
+  delivery.dead_letter_reason = texts->reason;
+  delivery.dead_letter_description = texts->description;
+  delivery.modified_properties = texts->properties;
+  texts_.push_back(std::move(texts));
+}
+
+void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released) {
+  for (broker::Output& output : made) {
+    keep_views(output);
+    const Lsn after = after_of(output);
+    const auto consumer = consumer_of(output);
+    if (after <= committed && (!consumer || !held_per_consumer_.contains(*consumer))) {
+      released.emplace_back(std::move(output));
+      continue;
+    }
+    if (consumer) ++held_per_consumer_[*consumer];
+    held_.push_back({after, std::move(output)});
+  }
+  made.clear();
+}
+
+void HeldOutputs::release(Lsn committed, std::vector<Output>& released) {
+  while (!held_.empty() && held_.front().after <= committed) {
+    if (const auto consumer = consumer_of(held_.front().output)) {
+      const auto entry = held_per_consumer_.find(*consumer);
+      if (--entry->second == 0) held_per_consumer_.erase(entry);
+    }
+    released.emplace_back(std::move(held_.front().output));
+    held_.pop_front();
+  }
+}
+
+void HeldOutputs::drop() {
+  held_.clear();
+  held_per_consumer_.clear();
+}
+
+void HeldOutputs::outputs_taken() {
+  // A held output's texts may be among the older ones; they may only go when nothing is held.
+  if (held_.empty()) {
+    texts_before_ = std::move(texts_);
+    texts_.clear();
+  }
+}
+
+}  // namespace mainstay::replica

@@ -1,0 +1,47 @@
+// The broker's outputs on their way to the outside: each waits until the record it depends on is committed.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "replica/replica.h"
+
+namespace mainstay::replica {
+
+/// One strand.
+///
+/// What depends on nothing uncommitted is released at once, except behind something held for the same
+/// consumer: so each consumer sees its outputs in order, and a delivery of committed messages never waits for
+/// a sync.
+class HeldOutputs {
+ public:
+  /// Takes over `made` (left empty), copying what it views.
+  void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released);
+  void release(Lsn committed, std::vector<Output>& released);
+  /// Forgets what is held: it will never be shown.
+  void drop();
+  /// Ends the validity of views in everything released before the previous call.
+  void outputs_taken();
+  [[nodiscard]] std::size_t held() const { return held_.size(); }
+
+ private:
+  struct Texts {
+    std::string reason, description;
+    Buffer properties;
+  };
+  struct Held {
+    Lsn after;
+    broker::Output output;
+  };
+  void keep_views(broker::Output& output);
+
+  std::deque<Held> held_;
+  std::map<broker::ConsumerId, std::size_t> held_per_consumer_;
+  // Addresses of the texts are in views of outputs, hence one allocation each. They are few: only messages
+  // from a dead-letter queue or modified ones have any.
+  std::deque<std::unique_ptr<Texts>> texts_, texts_before_;
+};
+
+}  // namespace mainstay::replica

@@ -1,0 +1,107 @@
+#include "replica/recover.h"
+
+#include <optional>
+
+#include "base/checksum.h"
+#include "replica/leadership.h"
+
+namespace mainstay::replica {
+namespace {
+
+constexpr std::uint32_t kTermMagic = 0x5452534d;  // "MSRT"
+constexpr std::size_t kTermFileBytes = 24;
+
+std::string term_path(const std::string& directory) {
+  return directory.empty() ? "term" : directory + "/term";
+}
+
+}  // namespace
+
+Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term) {
+  Buffer bytes;
+  ByteWriter out(bytes);
+  out.u32_le(kTermMagic);
+  out.u32_le(1);
+  out.u64_le(term.value);
+  out.u64_le(checksum64(bytes));
+  if (const auto done = replace_file(disk, term_path(directory), bytes); !done) {
+    return Failure{"the region term cannot be stored: " + done.error().what};
+  }
+  return {};
+}
+
+Result<RegionTerm, Failure> load_term(Disk& disk, const std::string& directory) {
+  const std::string path = term_path(directory);
+  const auto bytes = read_file(disk, path, 4096);
+  if (!bytes) {
+    if (bytes.error().code == DiskErrorCode::not_found) return RegionTerm{};
+    return Failure{"the region term cannot be read: " + bytes.error().what};
+  }
+  ByteReader in{BytesView(*bytes)};
+  const bool ours = in.u32_le() == kTermMagic;
+  const std::uint32_t version = in.u32_le();
+  const RegionTerm term{in.u64_le()};
+  if (!ours || version != 1 || bytes->size() != kTermFileBytes ||
+      in.u64_le() != checksum64(BytesView(*bytes).first(kTermFileBytes - 8))) {
+    return Failure{
+        disk.describe(path) +
+        " is damaged or of a newer version. It holds the highest region term this node has seen; write it "
+        "again only with the highest term that the register or any node reports"};
+  }
+  return term;
+}
+
+Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
+                                   const journal::JournalOptions& options, Random& random,
+                                   const std::function<void(const journal::Record&)>& each) {
+  if (const auto made = disk.make_directory(directory); !made) return Failure{made.error().what};
+  const auto stored_term = load_term(disk, directory);
+  if (!stored_term) return stored_term.error();
+
+  Recovered recovered;
+  recovered.last_term = *stored_term;
+  if (auto checkpoint = journal::Journal::load_checkpoint(disk, directory); checkpoint) {
+    if (checkpoint->lsn > Lsn{}) {
+      if (auto state = broker::State::restore(checkpoint->state);
+          state && state->applied() == checkpoint->lsn) {
+        recovered.state = std::move(*state);
+        recovered.checkpoint = checkpoint->lsn;
+      }
+    }
+  } else {
+    return Failure{checkpoint.error().what};
+  }
+
+  std::optional<broker::ApplyError> failed;
+  auto opened = journal::Journal::open(
+      disk, directory, options, random, recovered.checkpoint, [&](const journal::Record& record) {
+        if (failed) return;
+        if (each) each(record);
+        recovered.last_term = std::max(recovered.last_term, term_of(record));
+        recovered.ends_sealed = record.header.type == journal::RecordType::sealed;
+        if (auto applied = recovered.state.apply(record); !applied) failed = applied.error();
+      });
+  if (!opened) return Failure{opened.error().what};
+  if (failed) {
+    return Failure{"the log in " + disk.describe(directory) + " cannot be applied at LSN " +
+                   std::to_string(failed->lsn.value) + ": " + failed->what +
+                   ". Run `mainstay verify` on it; do not start this node on it"};
+  }
+  recovered.journal = std::move(*opened);
+  if (recovered.state.applied() != recovered.journal->durable().lsn) {
+    return Failure{"the log in " + disk.describe(directory) + " begins at LSN " +
+                   std::to_string(recovered.journal->recovery().first.value) +
+                   " and no usable checkpoint reaches it; " +
+                   "restore the checkpoint files, or copy the other region's journal"};
+  }
+  if (recovered.checkpoint == recovered.journal->durable().lsn && recovered.checkpoint > Lsn{}) {
+    Buffer last;
+    journal::Record record;
+    const auto read = recovered.journal->read(recovered.checkpoint, recovered.checkpoint, 1, last);
+    recovered.ends_sealed = read && journal::decode_record(last, record) == journal::DecodeStatus::ok &&
+                            record.header.type == journal::RecordType::sealed;
+  }
+  return recovered;
+}
+
+}  // namespace mainstay::replica

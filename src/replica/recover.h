@@ -1,0 +1,38 @@
+// From files to a replica's parts: checkpoint, tail of the log, highest term seen. Used by the node, the
+// simulator and the offline tools.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/disk.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "broker/state.h"
+#include "journal/journal.h"
+
+namespace mainstay::replica {
+
+struct Recovered {
+  std::unique_ptr<journal::Journal> journal;
+  broker::State state;       ///< all of the log applied
+  RegionTerm last_term{};    ///< highest of the stored term and of the log
+  bool ends_sealed = false;  ///< the last record is a seal
+  Lsn checkpoint{};          ///< that was used; 0 = none
+};
+
+/// Opens the journal in `directory`, restores the newest whole checkpoint and applies the log after it. A
+/// checkpoint that cannot be restored is skipped if the whole log is there.
+/// @param each  sees every record after the checkpoint, before it is applied; may be empty
+[[nodiscard]] Result<Recovered, Failure> recover(
+    Disk& disk, const std::string& directory, const journal::JournalOptions& options, Random& random,
+    const std::function<void(const journal::Record&)>& each = {});
+
+/// The highest term this node has seen, kept in `directory`/term: a small file with a checksum, replaced
+/// atomically. A node that forgot a higher term could lead in it a second time.
+[[nodiscard]] Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term);
+/// 0 when never stored; a damaged file is an error.
+[[nodiscard]] Result<RegionTerm, Failure> load_term(Disk& disk, const std::string& directory);
+
+}  // namespace mainstay::replica

@@ -1,0 +1,417 @@
+#include "replica/replica.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "replica/leadership.h"
+#include "replica/replica_impl.h"
+
+namespace mainstay::replica {
+
+using replication::NodeRole;
+
+Replica::Replica(ReplicaOptions options, journal::Journal& journal, broker::State state, RegionTerm last_term,
+                 bool ends_sealed, Random& random, Instant now, WallTime)
+    : impl_(std::make_unique<Impl>(std::move(options), journal, std::move(state), last_term, ends_sealed,
+                                   random, now)) {
+  MS_ASSERT(impl_->log_is_whole(), "a replica starts with exactly what its log holds");
+}
+Replica::~Replica() = default;
+
+Role Replica::role() const {
+  return impl_->role;
+}
+RegionTerm Replica::term() const {
+  return impl_->term;
+}
+const broker::State& Replica::state() const {
+  return impl_->state;
+}
+Lsn Replica::committed() const {
+  return impl_->committed;
+}
+bool Replica::switching() const {
+  return impl_->switching.has_value();
+}
+
+broker::Leader& Replica::leader() {
+  MS_ASSERT(impl_->role == Role::live, "commands are for the live replica");
+  impl_->absorb_leader_outputs();
+  return *impl_->leader;
+}
+std::vector<broker::Output>& Replica::leader_outputs() {
+  return impl_->leader_outputs;
+}
+
+// --- leadership
+// ----------------------------------------------------------------------------------------------
+
+bool Replica::Impl::log_is_whole() const {
+  return !batch_out && !unwritten_decisions && state.applied() == journal.durable().lsn &&
+         (!follower || follower->pending_bytes() == 0);
+}
+
+void Replica::Impl::become_fatal(std::string why) {
+  if (std::exchange(fatal, true)) return;
+  last_problem = why;
+  released.emplace_back(Fatal{std::move(why)});
+}
+
+void Replica::Impl::raise_term(RegionTerm seen, const std::string& why) {
+  if (seen <= term) return;
+  term = seen;
+  released.emplace_back(StoreTerm{term});
+  // What was followed belongs to a leadership that is over.
+  source = 0;
+  accepted = false;
+  if (leader || promotion) seal(why);
+  introduce_to_all();
+}
+
+void Replica::Impl::seal(const std::string& why) {
+  absorb_leader_outputs();
+  held.drop();
+  switching.reset();
+  shipper.reset();
+  lag.reset();
+  ship_to = 0;
+  own_hashes.clear();
+  const bool appended = leader != nullptr;
+  promotion.reset();
+  leader.reset();
+  if (log && !log->gathering().empty()) unwritten_decisions = true;
+  log.reset();
+  if (!appended) {  // asked to lead and had not begun: stays what it was
+    released.emplace_back(RoleChanged{role, term, why, false});
+    return;
+  }
+  role = Role::sealed;
+  released.emplace_back(RoleChanged{role, term, why, unwritten_decisions});
+}
+
+void Replica::Impl::block(const std::string& why) {
+  blocked = why;
+  last_problem = why;
+  source = 0;
+  accepted = false;
+  released.emplace_back(Alarm{why});
+  if (role != Role::sealed) {
+    role = Role::sealed;
+    released.emplace_back(RoleChanged{role, term, why, false});
+    introduce_to_all();
+  }
+}
+
+Result<void, Failure> Replica::promote(RegionTerm term, bool forced, const std::string& by,
+                                       const std::string& reason, Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  me.now = now;
+  const auto refused = [&](const std::string& why) {
+    return Failure{"node " + me.options.node + " does not take the lead in term " +
+                   std::to_string(term.value) + ": " + why};
+  };
+  if (me.fatal) return refused(me.last_problem);
+  if (me.role == Role::live || me.promotion) return refused("it leads or is about to");
+  if (!me.blocked.empty()) return refused(me.blocked);
+  if (me.unwritten_decisions) return refused("it must be restarted first, to recover from its log");
+  if (term <= me.term) {
+    return refused("term " + std::to_string(me.term.value) +
+                   " was seen before; take a higher one in the register");
+  }
+  me.promotion = Impl::Promotion{term, forced, by, reason, {}};
+  me.term = term;
+  me.released.emplace_back(StoreTerm{term});
+  me.source = 0;
+  me.accepted = false;
+  if (me.log_is_whole()) me.finish_promotion(wall);
+  return {};
+}
+
+void Replica::Impl::finish_promotion(WallTime wall) {
+  MS_ASSERT(log_is_whole() && promotion, "a leadership begins at the end of a whole log");
+  follower.reset();
+  epoch = epoch.next();
+  log.emplace(journal.durable(), epoch);
+  leader = std::make_unique<broker::Leader>(state, *log, random);
+  if (promotion->forced) {
+    promotion->record = append_own(journal::RecordType::forked,
+                                   encode(Forked{promotion->term, committed_heard, options.region,
+                                                 options.node, wall, promotion->by, promotion->reason}));
+  } else {
+    promotion->record = append_own(journal::RecordType::epoch_started,
+                                   encode(EpochStarted{promotion->term, options.region, options.node, wall,
+                                                       promotion->by, promotion->reason}));
+  }
+}
+
+void Replica::Impl::become_live(WallTime wall) {
+  const std::string why = promotion->reason;
+  promotion.reset();
+  role = Role::live;
+  leading_since = now;
+  last_leader_tick = now;
+  last_state_hash = committed;
+  shipper.emplace(journal, replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max});
+  lag.emplace(committed);
+  standby_known = false;
+  leader->committed(committed, now, wall, leader_outputs);
+  absorb_leader_outputs();
+  released.emplace_back(RoleChanged{role, term, why, false});
+  introduce_to_all();
+}
+
+void Replica::seal(RegionTerm seen, const std::string& why) {
+  Impl& me = *impl_;
+  if (seen > me.term) {
+    me.raise_term(seen, why);
+  } else if (me.leader || me.promotion) {
+    me.seal(why);
+    me.introduce_to_all();
+  }
+}
+
+Lsn Replica::Impl::append_own(journal::RecordType type, BytesView body) {
+  const Lsn lsn = log->append(type, body);
+  journal::Record record;
+  const journal::Batch& batch = log->gathering();
+  const auto decoded = journal::decode_record(BytesView(batch.bytes).subspan(batch.offsets.back()), record);
+  MS_ASSERT(decoded == journal::DecodeStatus::ok, "what was just encoded decodes");
+  const auto applied = state.apply(record);
+  MS_ASSERT(applied.has_value(), "a leadership record applies to every state");
+  return lsn;
+}
+
+void Replica::begin_switch(Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  me.now = now;
+  MS_ASSERT(me.role == Role::live && !me.switching, "a switch begins once, on the live replica");
+  me.absorb_leader_outputs();
+  me.leader->record_state_hash();
+  const std::uint64_t hash = me.state.hash();
+  me.append_own(journal::RecordType::sealed, encode(Sealed{me.term, hash, wall}));
+  MS_ASSERT(me.state.hash() == hash, "a seal changes no state");
+  me.switching = Impl::Switch{me.log->end(), hash, false};
+}
+
+void Replica::abort_switch(Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  me.now = now;
+  MS_ASSERT(me.role == Role::live && me.switching, "only a switch under way can be called off");
+  me.switching.reset();
+  me.epoch = me.epoch.next();
+  me.log->start_epoch(me.epoch);
+  me.append_own(journal::RecordType::epoch_started,
+                encode(EpochStarted{me.term, me.options.region, me.options.node, wall, me.options.node,
+                                    "planned switch called off"}));
+}
+
+// --- group commit
+// --------------------------------------------------------------------------------------------
+
+bool Replica::take_batch(PendingWrite& out) {
+  Impl& me = *impl_;
+  if (me.batch_out || me.fatal) return false;
+  if (me.leader) {
+    me.absorb_leader_outputs();
+    if (me.log->gathering().empty()) return false;
+    MS_ASSERT(me.state.applied() == me.log->end().lsn, "the live state is the log's end");
+    MS_ASSERT(!me.switching || me.log->end() == me.switching->seal, "nothing follows the seal of a switch");
+    out.batch = me.log->take(std::move(me.recycled));
+    out.raw = false;
+    me.own_hashes.push_back({out.batch.end.lsn, me.state.hash()});
+    constexpr std::size_t kHashesMax = 4096;
+    if (me.own_hashes.size() > kHashesMax) me.own_hashes.pop_front();
+  } else {
+    if (!me.follower || !me.follower->take(me.recycled)) return false;
+    out.batch = std::move(me.recycled);
+    out.raw = true;
+  }
+  me.recycled = {};
+  me.batch_out = true;
+  me.out_raw = out.raw;
+  me.out_bytes = out.batch.bytes.size();
+  return true;
+}
+
+void Replica::written(PendingWrite done, Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  me.now = now;
+  MS_ASSERT(me.batch_out && done.raw == me.out_raw && done.batch.bytes.size() == me.out_bytes,
+            "the batch taken last comes back");
+  me.batch_out = false;
+  me.out_bytes = 0;
+  if (done.raw) {
+    me.written_raw(done.batch, wall);
+  } else if (me.leader) {
+    me.written_by_leader(done.batch, wall);
+  } else {
+    me.committed = done.batch.end.lsn;  // sealed meanwhile: in the log, never answered
+    me.try_follow();
+  }
+  done.batch.clear();
+  me.recycled = std::move(done.batch);
+}
+
+void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall) {
+  committed = batch.end.lsn;
+  if (lag) {
+    std::vector<std::uint32_t> sizes(batch.size());
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      const std::size_t end = i + 1 < sizes.size() ? batch.offsets[i + 1] : batch.bytes.size();
+      sizes[i] = static_cast<std::uint32_t>(end - batch.offsets[i]);
+    }
+    lag->committed(sizes, now);
+  }
+  absorb_leader_outputs();
+  if (promotion && promotion->record <= committed) {
+    become_live(wall);
+  } else if (role == Role::live) {
+    leader->committed(committed, now, wall, leader_outputs);
+    absorb_leader_outputs();
+    if (options.state_hash_every != 0 && !switching &&
+        log->end().lsn.value - last_state_hash.value >= options.state_hash_every) {
+      leader->record_state_hash();
+      last_state_hash = log->end().lsn;
+    }
+  }
+  held.release(committed, released);
+  pump();
+}
+
+void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
+  for (BytesView rest(batch.bytes); !rest.empty();) {
+    journal::Record record;
+    const auto decoded = journal::decode_record(rest, record);
+    MS_ASSERT(decoded == journal::DecodeStatus::ok, "records were checked when they came in");
+    if (const auto applied = state.apply(record); !applied) {
+      become_fatal("this standby's state is not what the log says at LSN " +
+                   std::to_string(applied.error().lsn.value) + ": " + applied.error().what);
+      return;
+    }
+    epoch = record.header.epoch;
+    committed = record.header.lsn;
+    if (const RegionTerm of_record = term_of(record); of_record > term) {
+      raise_term(of_record, "the log holds a record of term " + std::to_string(of_record.value));
+    }
+    rest = rest.subspan(record.raw.size());
+  }
+  if (committed >= committed_heard) behind_since = now;
+  acknowledge();
+  if (promotion && log_is_whole()) finish_promotion(wall);
+  try_follow();
+}
+
+void Replica::Impl::absorb_leader_outputs() {
+  if (!leader_outputs.empty()) held.add(leader_outputs, committed, released);
+}
+
+std::size_t Replica::bytes_under_way() const {
+  const Impl& me = *impl_;
+  std::size_t bytes = me.out_bytes;
+  if (me.log) bytes += me.log->gathering().bytes.size();
+  if (me.follower) bytes += me.follower->pending_bytes();
+  return bytes;
+}
+
+Replica::Snapshot Replica::snapshot() const {
+  return {impl_->state.applied(), impl_->state.snapshot()};
+}
+
+Lsn Replica::removable_before(Lsn checkpoint) const {
+  const Impl& me = *impl_;
+  // The record at a position stays: its hash proves to the other side that the logs agree there.
+  Lsn keep = std::min(checkpoint, me.state.oldest_needed());
+  if (me.lag) keep = me.standby_known ? std::min(keep, me.lag->there()) : Lsn{};
+  return keep;
+}
+
+// --- time, outputs, figures
+// ----------------------------------------------------------------------------------
+
+void Replica::tick(Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  me.now = now;
+  if (me.fatal) return;
+  if (me.role == Role::live && !me.switching) {
+    me.absorb_leader_outputs();
+    me.leader->tick(now, wall, me.leader_outputs);
+    me.last_leader_tick = now;
+    me.absorb_leader_outputs();
+  }
+  me.tick_peers();
+  me.try_follow();
+  me.pump();
+}
+
+Instant Replica::next_deadline() const {
+  const Impl& me = *impl_;
+  Instant next = me.now + seconds(1);
+  for (const auto& [id, peer] : me.peers) {
+    next = std::min({next, peer.last_sent + me.options.heartbeat, peer.last_heard + me.options.silence_max});
+  }
+  if (me.role == Role::live && !me.switching) {
+    next = std::min(next, me.last_leader_tick + seconds(1));
+    if (const auto deadline = me.leader->next_deadline()) next = std::min(next, *deadline);
+  }
+  return next;
+}
+
+void Replica::outputs(std::vector<Output>& into) {
+  Impl& me = *impl_;
+  me.absorb_leader_outputs();
+  me.held.outputs_taken();
+  into.insert(into.end(), std::make_move_iterator(me.released.begin()),
+              std::make_move_iterator(me.released.end()));
+  me.released.clear();
+}
+
+ReplicationStatus Replica::status(Instant now) const {
+  const Impl& me = *impl_;
+  ReplicationStatus status;
+  status.refusals = me.refusals;
+  status.last_problem = me.last_problem;
+  const PeerId with = me.role == Role::live ? me.ship_to : me.source;
+  if (const auto peer = me.peers.find(with); peer != me.peers.end()) {
+    status.connected = me.role == Role::live || me.accepted;
+    status.peer_region = peer->second.region;
+    status.peer_node = peer->second.node;
+  }
+  if (me.lag) {
+    status.committed = me.committed;
+    status.known = me.standby_known;
+    if (me.standby_known) {
+      status.peer_durable = me.lag->there();
+      status.lag_records = me.lag->records();
+      status.lag_bytes = me.lag->bytes();
+      status.lag_seconds = me.lag->oldest_age(now).seconds();
+    } else {
+      status.lag_records = me.committed.value;
+      status.lag_bytes = me.journal.record_bytes_total();
+      status.lag_seconds = (now - me.leading_since).seconds();
+    }
+    return status;
+  }
+  status.known = me.accepted;
+  status.committed = std::max(me.committed_heard, me.committed);
+  status.peer_durable = me.committed;
+  status.lag_records = status.committed.value - me.committed.value;
+  if (status.lag_records != 0) status.lag_seconds = (now - me.behind_since).seconds();
+  return status;
+}
+
+std::optional<std::string> Replica::publish_refusal() const {
+  const std::uint64_t limit = impl_->options.rpo_records_hard;
+  if (limit == 0) return std::nullopt;
+  const auto lagging = status(impl_->now).lag_records;
+  if (lagging < limit) return std::nullopt;
+  return std::to_string(lagging) + " records are not yet safe in the other region; the limit is " +
+         std::to_string(limit);
+}
+
+bool Replica::publish_slowdown() const {
+  const std::uint64_t limit = impl_->options.rpo_records_soft;
+  return limit != 0 && status(impl_->now).lag_records >= limit;
+}
+
+}  // namespace mainstay::replica
