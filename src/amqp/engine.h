@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -140,11 +141,14 @@ struct EngineLimits {
   std::uint32_t incoming_window = 8192;        ///< transfers per session
   std::uint64_t message_bytes_max = 1U << 20;  ///< default of a link's max-message-size, and its ceiling
   std::uint64_t partial_bytes_max = 16U
-                                    << 20;    ///< unfinished multi-frame messages on one connection, together
-  std::uint64_t output_bytes_max = 1U << 20;  ///< can_send() is false above
+                                    << 20;  ///< unfinished multi-frame messages on one connection, together
+  /// Messages sent and not settled, per session: can_send() is false at this number.
+  std::uint32_t unsettled_max = 65536;
+  std::uint64_t output_bytes_max = 1U << 20;    ///< can_send() is false above
   std::uint64_t output_bytes_hard = 16U << 20;  ///< above, the peer is closed: it never reads
   Duration idle_timeout = {
       120'000'000'000};  ///< announced; the connection is closed after twice that in silence
+  Duration handshake_timeout = {20'000'000'000};  ///< from the first byte's chance to the peer's open
 };
 
 struct EngineOptions {
@@ -165,7 +169,7 @@ class Engine {
   /// The socket ended. Handler gets on_detach for every link, then on_closed.
   virtual void input_closed(Instant now) = 0;
   /// Bytes to write, front to back; may be empty. Invalid after any other call.
-  [[nodiscard]] virtual BytesView output() const = 0;
+  [[nodiscard]] virtual BytesView output() = 0;
   /// The first `bytes` of output() have been written.
   virtual void consumed(std::size_t bytes) = 0;
   /// True when the connection is over and output() has been written: close the socket.

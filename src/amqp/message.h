@@ -2,6 +2,7 @@
 // (OASIS AMQP 1.0 part 3). Sections are read in place; the bare message leaves as it came, bit for bit.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -59,12 +60,29 @@ struct DeliveryHead {
   BytesView modified_properties;
 };
 
+/// A message in up to four pieces, for Engine::send(): converts to a span of views, allocates nothing.
+class MessageParts {
+ public:
+  void add(BytesView part) {
+    if (!part.empty()) parts_[count_++] = part;
+  }
+  [[nodiscard]] std::size_t size() const { return count_; }
+  [[nodiscard]] const BytesView* begin() const { return parts_.data(); }
+  [[nodiscard]] const BytesView* end() const { return parts_.data() + count_; }
+  [[nodiscard]] std::span<const BytesView> view() const { return {parts_.data(), count_}; }
+  operator std::span<const BytesView>() const { return view(); }  // NOLINT: meant to be implicit
+
+ private:
+  std::array<BytesView, 4> parts_;
+  std::size_t count_ = 0;
+};
+
 /// The parts to send: a fresh header and message-annotations (the sender's own annotations kept, the broker's
 /// names replaced), then the bare message untouched. Delivery-annotations are dropped (hop by hop), the
-/// footer is kept. `head` is the buffer the new sections are written into; the returned views point into
-/// `head` and `message`.
-std::vector<BytesView> encode_for_delivery(BytesView message, const MessageView& view,
-                                           const DeliveryHead& with, Buffer& head);
+/// footer is kept. `head` is cleared and takes the new sections; the returned views point into `head` and
+/// `message`: send before either changes.
+MessageParts encode_for_delivery(BytesView message, const MessageView& view, const DeliveryHead& with,
+                                 Buffer& head);
 
 /// Encodes a simple message (data section) with properties: for tools and tests.
 struct SimpleMessage {
