@@ -114,9 +114,9 @@ BytesView span_over(BytesView first, BytesView last) {
 bool take_section(std::uint64_t section, const Value& value, MessageView& view) {
   switch (section) {
     case descriptor::header:
-      return read_header(value, view);
+      return well_formed(value.encoded) && read_header(value, view);
     case descriptor::properties:
-      return read_properties(value, view);
+      return well_formed(value.encoded) && read_properties(value, view);
     case descriptor::data:
       return value.kind == Kind::binary;
     case descriptor::amqp_sequence:
