@@ -70,7 +70,9 @@ std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t prev
   const std::size_t content = kRecordHeaderBytes + body_bytes;
   const std::uint64_t checksum = checksum64(BytesView(to).subspan(at + kCheckedFrom, content - kCheckedFrom));
   store_le(to.data() + at + kChecksumAt, checksum);
-  to.insert(to.end(), record_bytes(body_bytes) - content, std::byte{0});
+  if (const std::size_t padding = record_bytes(body_bytes) - content; padding > 0) {
+    to.insert(to.end(), padding, std::byte{0});
+  }
   return checksum;
 }
 
