@@ -38,13 +38,15 @@ struct PublishDone {
 };
 /// Hand the message to the consumer when `after` is committed.
 struct Deliver {
-  Lsn after{};  ///< receive_and_delete: the removal's LSN; peek-lock: the message's own
+  /// Receive_and_delete: the removal's LSN. Peek-lock: the message's own; for a redelivery that of the
+  /// failure before it, when that is not committed yet. Never falls along one consumer's deliveries.
+  Lsn after{};
   Delivery delivery;
 };
 /// Answer to a settlement. Show it when `after` is committed.
 struct SettleDone {
   std::uint64_t tag{};
-  Lsn after{};
+  Lsn after{};  ///< 0 = nothing was recorded (release): show it at once
   std::optional<BrokerError> error;
 };
 /// The consumer may receive now. `session_id` for session receivers.
@@ -67,12 +69,15 @@ using Output = std::variant<PublishDone, Deliver, SettleDone, Subscribed, Unsubs
 class Leader {
  public:
   /// Takes over `state` (the log's end, all of it committed or about to be) and writes through `log`; both
-  /// outlive it.
+  /// outlive it. Nothing is handed out before committed() has reached that end.
   Leader(State& state, journal::LogBuilder& log, Random& random);
   ~Leader();
 
-  /// Declares a queue, or changes its options, by record. Same options: no record. @return its id.
-  QueueId declare_queue(std::string_view name, const QueueOptions& options, WallTime now);
+  /// Declares a queue, or changes its options, by record. Same options: no record. @return its id, or
+  /// `bad_queue_options`: out of range, or another value of requires_session than the queue was declared
+  /// with.
+  [[nodiscard]] Result<QueueId, BrokerError> declare_queue(std::string_view name, const QueueOptions& options,
+                                                           WallTime now);
 
   void publish(const Publish& publish, WallTime now, std::vector<Output>& out);
   void subscribe(const Subscribe& subscribe, Instant now, WallTime wall, std::vector<Output>& out);
@@ -89,10 +94,12 @@ class Leader {
     LockToken token{};
     Settlement how{};
     std::string_view reason, description;  ///< dead_letter; ≤ 4096 characters, longer ones are cut
-    BytesView modified_properties;         ///< encoded AMQP map merged into application properties
+    /// Abandon, dead_letter: encoded AMQP map merged into what earlier ones gave; ignored when it is no map
+    /// or the merged map would be over 64 KiB.
+    BytesView modified_properties;
   };
   void settle(const Settle& settle, Instant now, WallTime wall, std::vector<Output>& out);
-  /// @return new end of the lock.
+  /// @return new end of the lock; for a message of a session its session's end, which this does not move.
   [[nodiscard]] Result<WallTime, BrokerError> renew_lock(LockToken token, Instant now, WallTime wall);
   [[nodiscard]] Result<WallTime, BrokerError> renew_session_lock(ConsumerId consumer, Instant now,
                                                                  WallTime wall);
@@ -105,7 +112,10 @@ class Leader {
   [[nodiscard]] std::optional<Instant> next_deadline() const;
 
   /// Appends a state_hash record: replicas compare theirs when they apply it.
-  void record_state_hash();
+  Lsn record_state_hash();
+  /// Appends a record that is not the broker's own (epoch_started, sealed, forked). While a leader lives,
+  /// every record of its log goes through it: state and log move together.
+  Lsn record_other(journal::RecordType type, BytesView body);
 
   [[nodiscard]] QueueStats stats(QueueId queue) const;  ///< State's, with what is volatile filled in
   [[nodiscard]] std::size_t consumers() const;

@@ -1,0 +1,281 @@
+// How messages leave and come back: settlement, failed deliveries, dead-lettering, expiry.
+#include <algorithm>
+#include <array>
+
+#include "broker/leader_impl.h"
+#include "broker/property_merge.h"
+
+namespace mainstay::broker {
+
+namespace {
+
+/// At most kReasonCharactersMax characters, never half of one.
+std::string_view cut_reason(std::string_view text) {
+  if (text.size() <= kReasonCharactersMax) return text;
+  std::size_t seen = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const bool starts = (static_cast<unsigned char>(text[at]) & 0xc0) != 0x80;
+    if ((starts && ++seen > kReasonCharactersMax) || at == kReasonBytesMax) return text.substr(0, at);
+  }
+  return text;
+}
+
+BrokerError lock_lost() {
+  return {ErrorCode::message_lock_lost,
+          "the lock has expired or the message was settled before; receive it again"};
+}
+
+}  // namespace
+
+void Leader::settle(const Settle& settle, Instant now, WallTime wall, std::vector<Output>& out) {
+  impl_->shown.clear();
+  impl_->settle(settle, {now, wall}, out);
+  impl_->dispatch_dead({now, wall}, out);
+}
+
+void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& out) {
+  std::uint32_t index = find_lock(settle.token);
+  if (index != kNone) {
+    const Lock& found = locks[index];
+    const Instant expires = found.in_session ? consumers.at(found.consumer)->deadline : found.expires;
+    if (expires <= t.now) {
+      tick(t, out);
+      index = kNone;
+    }
+  }
+  if (index == kNone) {
+    out.emplace_back(SettleDone{settle.tag, {}, lock_lost()});
+    return;
+  }
+  const Lock lock = locks[index];
+  QueueRuntime& q = *queues[lock.queue - 1];
+  if (settle.how == Settlement::dead_letter && lock.sub == SubQueue::dead_letter) {
+    out.emplace_back(
+        SettleDone{settle.tag,
+                   {},
+                   BrokerError{ErrorCode::cannot_dead_letter,
+                               "the message is in the dead-letter queue already; complete or abandon it"}});
+    return;
+  }
+  const Message& message = *q.queue->ring.find(lock.sequence);
+  std::optional<Buffer> properties;
+  if (!settle.modified_properties.empty() &&
+      (settle.how == Settlement::abandon || settle.how == Settlement::dead_letter)) {
+    const BytesView before =
+        message.annotated ? BytesView(q.queue->annotations.at(lock.sequence).properties) : BytesView{};
+    properties = merge_properties(before, settle.modified_properties, kModifiedPropertiesBytesMax);
+  }
+  const Buffer* merged = properties ? &*properties : nullptr;
+  free_lock(q, index);
+  SettleDone done{settle.tag, {}, std::nullopt};
+  switch (settle.how) {
+    case Settlement::complete:
+      done.after = remove(q, lock.sequence, RemovalCause::completed, t);
+      break;
+    case Settlement::dead_letter:
+      done.after = dead_letter(q, lock.sequence, DeadLetterCause::application, message.delivery_count,
+                               cut_reason(settle.reason), cut_reason(settle.description), merged, t);
+      break;
+    case Settlement::abandon: {
+      const Failed failed = fail_delivery(q, lock.sequence, FailureCause::abandoned, merged, t);
+      done.after = failed.lsn;
+      if (!failed.dead_lettered) give_back(q, lock, failed.lsn, t);
+      break;
+    }
+    case Settlement::release:
+      give_back(q, lock, {}, t);
+      break;
+  }
+  out.emplace_back(std::move(done));
+  if (settle.how == Settlement::complete) return;
+  if (lock.in_session) {
+    if (const auto holder = consumers.find(lock.consumer); holder != consumers.end()) {
+      dispatch_holder(q, *holder->second, t, out);
+    }
+  } else {
+    dispatch_lane(q, lock.sub, t, out);
+  }
+}
+
+Result<WallTime, BrokerError> Leader::renew_lock(LockToken token, Instant now, WallTime wall) {
+  Impl& leader = *impl_;
+  const std::uint32_t index = leader.find_lock(token);
+  if (index == kNone) return lock_lost();
+  Lock& lock = leader.locks[index];
+  QueueRuntime& q = *leader.queues[lock.queue - 1];
+  if (lock.in_session) {  // its lock is the session's, which only renew_session_lock() prolongs
+    const Consumer& holder = *leader.consumers.at(lock.consumer);
+    if (holder.deadline <= now) return lock_lost();
+    return holder.locked_until;
+  }
+  if (lock.expires <= now) return lock_lost();
+  leader.unlink(q.locks, index);
+  lock.expires = now + milliseconds(q.queue->options.lock_duration_ms);
+  leader.link_by_expiry(q.locks, index);
+  return WallTime{wall.ms + q.queue->options.lock_duration_ms};
+}
+
+void Leader::Impl::before_leaving(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
+  if (message.place == SubQueue::dead_letter) {
+    if (!q.dead.returned.empty()) q.dead.returned.erase(sequence);
+  } else if (message.session == kNone) {
+    if (q.active.cursor == sequence) {
+      const std::uint64_t next = q.queue->next_active(sequence + 1);
+      q.active.cursor = next != 0 ? next : q.queue->next_sequence;
+    } else if (!q.active.returned.empty()) {
+      q.active.returned.erase(sequence);
+    }
+  } else if (Consumer* holder = q.holders[message.session]; holder != nullptr) {
+    if (holder->next == sequence) holder->next = message.session_next;
+    if (!holder->returned.empty()) holder->returned.erase(sequence);
+  }
+}
+
+void Leader::Impl::after_leaving(QueueRuntime& q, std::uint32_t session) {
+  if (session == kNone) return;
+  if (q.queue->sessions[session].count == 0)
+    q.holders[session] = nullptr;  // its index may become another session's; `held` still knows the holder
+  else if (q.holders[session] == nullptr)
+    offer_session(q, session);
+}
+
+Lsn Leader::Impl::remove(QueueRuntime& q, std::uint64_t sequence, RemovalCause cause, Times t) {
+  const Message& message = *q.queue->ring.find(sequence);
+  const std::uint32_t session = message.session;
+  before_leaving(q, sequence, message);
+  const Lsn lsn = record(MessagesSettled{log_now(t.wall), q.queue->id, cause,
+                                         std::as_bytes(std::span<const std::uint64_t, 1>(&sequence, 1))});
+  after_leaving(q, session);
+  return lsn;
+}
+
+Lsn Leader::Impl::dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLetterCause cause,
+                              std::uint32_t count, std::string_view reason, std::string_view description,
+                              const Buffer* properties, Times t) {
+  const Message& message = *q.queue->ring.find(sequence);
+  const std::uint32_t session = message.session;
+  before_leaving(q, sequence, message);
+  const Lsn lsn = record(MessageDeadLettered{log_now(t.wall), q.queue->id, SequenceNumber{sequence}, count,
+                                             cause, properties != nullptr, reason, description,
+                                             properties != nullptr ? BytesView(*properties) : BytesView{}});
+  after_leaving(q, session);
+  q.dead.returned.emplace(sequence, lsn);
+  dirty_dead.push_back(q.queue->id.value);
+  return lsn;
+}
+
+Leader::Impl::Failed Leader::Impl::fail_delivery(QueueRuntime& q, std::uint64_t sequence, FailureCause cause,
+                                                 const Buffer* properties, Times t) {
+  const Message& message = *q.queue->ring.find(sequence);
+  std::uint32_t count = message.delivery_count;
+  if (message.place == SubQueue::active) {
+    if (message.session != kNone) q.session_failure = state.applied_lsn.next();
+    ++count;
+    if (count >= q.queue->options.max_delivery_count) {
+      const std::string description =
+          "Message could not be consumed after " + std::to_string(count) + " delivery attempts.";
+      return {dead_letter(q, sequence, DeadLetterCause::max_delivery_count, count, "MaxDeliveryCountExceeded",
+                          description, properties, t),
+              true};
+    }
+  } else if (properties == nullptr) {
+    return {};  // nothing to record: deliveries out of a dead-letter queue do not count
+  }
+  const Lsn lsn = record(DeliveryFailed{log_now(t.wall), q.queue->id, SequenceNumber{sequence}, count, cause,
+                                        properties != nullptr,
+                                        properties != nullptr ? BytesView(*properties) : BytesView{}});
+  return {lsn, false};
+}
+
+/// The lock is gone, the message stays: it is available in its old place, or expires now if its time came
+/// while it was locked.
+void Leader::Impl::give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times t) {
+  after = std::max(after, lock.after);
+  const Message& message = *q.queue->ring.find(lock.sequence);
+  if (message.session != kNone) {
+    if (Consumer* holder = q.holders[message.session]; holder != nullptr) {
+      holder->returned.emplace(lock.sequence, after);
+    }
+    q.session_failure = std::max(q.session_failure, after);
+  } else {
+    q.lane(lock.sub).returned.emplace(lock.sequence, after);
+  }
+  if (is_expired(message, t.wall))
+    expire(q, lock.sequence, t);
+  else if (message.expires_ms != 0)
+    watch_expiry(q, lock.sequence, message);
+}
+
+void Leader::Impl::watch_expiry(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
+  q.expiring.push_back({message.expires_ms, sequence});
+  std::push_heap(q.expiring.begin(), q.expiring.end(), std::greater<>());
+  if (q.expiring.size() <= 2 * q.queue->active + 1024) return;
+  std::erase_if(q.expiring, [&](const Expiring& e) {
+    const Message* m = q.queue->ring.find(e.sequence);
+    return m == nullptr || m->expires_ms != e.expires_ms;
+  });
+  std::sort(q.expiring.begin(), q.expiring.end());  // a sorted range is a heap
+  q.expiring.erase(std::unique(q.expiring.begin(), q.expiring.end()), q.expiring.end());
+}
+
+bool Leader::Impl::is_expired(const Message& message, WallTime wall) const {
+  return message.expires_ms != 0 && message.expires_ms <= log_now(wall).ms;
+}
+
+bool Leader::Impl::is_locked(const QueueRuntime& q, std::uint64_t sequence, const Message& message) const {
+  if (message.place == SubQueue::dead_letter) return !q.dead.returned.contains(sequence);
+  if (message.session == kNone) return sequence < q.active.cursor && !q.active.returned.contains(sequence);
+  const Consumer* holder = q.holders[message.session];
+  if (holder == nullptr) return false;
+  return (holder->next == 0 || sequence < holder->next) && !holder->returned.contains(sequence);
+}
+
+Lsn Leader::Impl::expire(QueueRuntime& q, std::uint64_t sequence, Times t) {
+  if (!q.queue->options.dead_letter_on_expiry) return remove(q, sequence, RemovalCause::expired, t);
+  return dead_letter(q, sequence, DeadLetterCause::expired, q.queue->ring.find(sequence)->delivery_count,
+                     "TTLExpiredException", "The message expired and was dead lettered.", nullptr, t);
+}
+
+void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
+  std::vector<std::uint64_t> due;
+  while (!q.expiring.empty() && q.expiring.front().expires_ms <= log_now(t.wall).ms) {
+    const Expiring e = q.expiring.front();
+    std::pop_heap(q.expiring.begin(), q.expiring.end(), std::greater<>());
+    q.expiring.pop_back();
+    const Message* message = q.queue->ring.find(e.sequence);
+    // A locked message is its holder's until the lock ends; give_back() looks at its time again.
+    if (message == nullptr || message->expires_ms != e.expires_ms || is_locked(q, e.sequence, *message))
+      continue;
+    due.push_back(e.sequence);
+  }
+  std::sort(due.begin(), due.end());
+  due.erase(std::unique(due.begin(), due.end()), due.end());
+  if (q.queue->options.dead_letter_on_expiry) {
+    for (const std::uint64_t sequence : due) expire(q, sequence, t);
+    return;
+  }
+  constexpr std::size_t kPerRecord = 4096;
+  for (std::size_t from = 0; from < due.size(); from += kPerRecord) {
+    const auto part =
+        std::span<const std::uint64_t>(due).subspan(from, std::min(kPerRecord, due.size() - from));
+    std::vector<std::uint32_t> sessions;
+    for (const std::uint64_t sequence : part) {  // in rising order: cursors move over all of them
+      const Message& message = *q.queue->ring.find(sequence);
+      if (message.session != kNone) sessions.push_back(message.session);
+      before_leaving(q, sequence, message);
+    }
+    record(MessagesSettled{log_now(t.wall), q.queue->id, RemovalCause::expired, std::as_bytes(part)});
+    for (const std::uint32_t session : sessions) after_leaving(q, session);
+  }
+}
+
+void Leader::Impl::expire_locks(QueueRuntime& q, Times t) {
+  while (q.locks.first != kNone && locks[q.locks.first].expires <= t.now) {
+    const Lock lock = locks[q.locks.first];
+    free_lock(q, q.locks.first);
+    const Failed failed = fail_delivery(q, lock.sequence, FailureCause::lock_expired, nullptr, t);
+    if (!failed.dead_lettered) give_back(q, lock, failed.lsn, t);
+  }
+}
+
+}  // namespace mainstay::broker
