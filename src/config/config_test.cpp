@@ -362,9 +362,8 @@ TEST(PipelineConfig, RolesNeedTheirOwnTables) {
   ASSERT_TRUE(both) << both.error().what;
   EXPECT_TRUE(both->pipeline.builds() && both->pipeline.processes());
   EXPECT_EQ(both->amqp.endpoints.size(), 2U);
-  EXPECT_EQ(both->source.quarantine, "/etc/mainstay/in.quarantine");
   EXPECT_EQ(both->destination.parked, "/etc/mainstay/out.parked");
-  EXPECT_EQ(both->limits.retry_max_ms, 10'000);
+  EXPECT_EQ(both->limits.session_timeout_s, 5);
   EXPECT_EQ(pipeline_problems(pipeline_text("queue-builder", kBuilder)), "");
   EXPECT_EQ(pipeline_problems(pipeline_text("processor", kProcessor)), "");
   EXPECT_THAT(pipeline_problems(pipeline_text("processor", kBuilder)),
@@ -396,10 +395,11 @@ TEST(PipelineConfig, CredentialsBelongTogether) {
 
 TEST(PipelineConfig, LimitsAndEndpointsAreChecked) {
   const std::string tables = fmt::format("{}{}", kBuilder, kProcessor);
-  EXPECT_THAT(
-      pipeline_problems(pipeline_text("both", tables + "[limits]\nsessions_max = 0\nretry_min_ms = 20000\n")),
-      ::testing::AllOf(HasSubstr("\"sessions_max\" in [limits] must be an integer from 1 to 1024"),
-                       HasSubstr("\"retry_min_ms\" (20000) must not be greater than \"retry_max_ms\"")));
+  EXPECT_THAT(pipeline_problems(
+                  pipeline_text("both", tables + "[limits]\nsessions_max = 0\nbatch_items_max = 5000\n")),
+              ::testing::AllOf(
+                  HasSubstr("\"sessions_max\" in [limits] must be an integer from 1 to 1024"),
+                  HasSubstr("\"batch_items_max\" (5000) must not be greater than \"pending_items_max\"")));
   std::string text = pipeline_text("both", tables);
   const std::string list = "[\"127.0.0.1:5672\", \"127.0.0.1:5673\"]";
   EXPECT_THAT(pipeline_problems(std::string(text).replace(text.find(list), list.size(), "[]")),

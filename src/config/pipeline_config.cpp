@@ -57,10 +57,6 @@ PipelineConfig read(const Node* root, const std::string& directory, Report& repo
   {
     TableReader t = top.table("source");
     c.source.directory = role_path(t, "source", "directory", builds, directory, listing, report);
-    c.source.quarantine = read_path(t, "quarantine", Need::optional, directory);
-    if (c.source.quarantine.empty() && !c.source.directory.empty())
-      c.source.quarantine = c.source.directory + ".quarantine";
-    c.source.poll_ms = t.integer("poll_ms", 10, 3'600'000, c.source.poll_ms);
   }
   {
     TableReader t = top.table("spool");
@@ -93,17 +89,22 @@ PipelineConfig read(const Node* root, const std::string& directory, Report& repo
   {
     TableReader t = top.table("limits");
     auto& l = c.limits;
-    l.sessions_max = static_cast<std::uint32_t>(t.integer("sessions_max", 1, 1024, l.sessions_max));
-    l.batch_max = static_cast<std::uint32_t>(t.integer("batch_max", 1, 10'000, l.batch_max));
-    l.in_flight_max = static_cast<std::uint32_t>(t.integer("in_flight_max", 1, 100'000, l.in_flight_max));
-    l.message_bytes_max = t.size("message_bytes_max", 1024, 32ULL << 20, l.message_bytes_max);
-    l.spool_bytes_max = t.size("spool_bytes_max", 1ULL << 20, 1ULL << 50, l.spool_bytes_max);
-    l.retry_min_ms = t.integer("retry_min_ms", 1, 3'600'000, l.retry_min_ms);
-    l.retry_max_ms = t.integer("retry_max_ms", 1, 3'600'000, l.retry_max_ms);
-    if (l.retry_min_ms > l.retry_max_ms)
-      t.problem("retry_min_ms",
-                fmt::format("\"retry_min_ms\" ({}) must not be greater than \"retry_max_ms\" ({})",
-                            l.retry_min_ms, l.retry_max_ms));
+    const auto count = [&](std::string_view key, std::uint32_t& value, std::int64_t most) {
+      value = static_cast<std::uint32_t>(t.integer(key, 1, most, value));
+    };
+    count("batch_items_max", l.batch_items_max, 10'000);
+    count("pending_items_max", l.pending_items_max, 1'000'000);
+    l.pending_bytes_max = t.size("pending_bytes_max", 1ULL << 20, 1ULL << 36, l.pending_bytes_max);
+    l.file_bytes_max = t.size("file_bytes_max", 1024, 1ULL << 32, l.file_bytes_max);
+    count("sessions_max", l.sessions_max, 1024);
+    count("session_batch", l.session_batch, 10'000);
+    l.session_timeout_s = t.integer("session_timeout_s", 1, 300, l.session_timeout_s);
+    count("batch_max", l.batch_max, 10'000);
+    l.gate_interval_ms = t.integer("gate_interval_ms", 1, 60'000, l.gate_interval_ms);
+    if (l.batch_items_max > l.pending_items_max)
+      t.problem("batch_items_max",
+                fmt::format("\"batch_items_max\" ({}) must not be greater than \"pending_items_max\" ({})",
+                            l.batch_items_max, l.pending_items_max));
   }
   return c;
 }

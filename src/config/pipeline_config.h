@@ -33,9 +33,7 @@ struct PipelineConfig {
     std::string group = "main";
   } region_register;
   struct Source {
-    std::string directory;   ///< set when builds()
-    std::string quarantine;  ///< malformed files and the reason; default: `directory` + ".quarantine"
-    std::int64_t poll_ms = 200;
+    std::string directory;  ///< set when builds(); holds inbox/, quarantine/, parked/ and more
   } source;
   struct Spool {
     std::string directory;  ///< set when builds()
@@ -58,13 +56,15 @@ struct PipelineConfig {
     std::string token;
   } control;
   struct Limits {
-    std::uint32_t sessions_max = 64;     ///< held at once
-    std::uint32_t batch_max = 256;       ///< messages per ledger transaction
-    std::uint32_t in_flight_max = 1024;  ///< sent and not yet confirmed
-    std::uint64_t message_bytes_max = 1U << 20;
-    std::uint64_t spool_bytes_max = 1ULL << 30;  ///< the source is left alone above it
-    std::int64_t retry_min_ms = 100;
-    std::int64_t retry_max_ms = 10'000;  ///< ≥ retry_min_ms
+    std::uint32_t batch_items_max = 256;            ///< queue builder: items made durable together
+    std::uint32_t pending_items_max = 4096;         ///< queue builder: taken, not yet with the broker
+    std::uint64_t pending_bytes_max = 64ULL << 20;  ///< the same in bytes
+    std::uint64_t file_bytes_max = 256ULL << 20;    ///< of one source file
+    std::uint32_t sessions_max = 32;                ///< processor: held at once
+    std::uint32_t session_batch = 32;               ///< processor: taken from a session before it goes back
+    std::int64_t session_timeout_s = 5;             ///< processor: how long the broker may look for a session
+    std::uint32_t batch_max = 256;                  ///< processor: messages per ledger transaction
+    std::int64_t gate_interval_ms = 100;            ///< how often a closed gate is asked again
   } limits;
 };
 
