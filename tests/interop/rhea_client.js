@@ -1,0 +1,296 @@
+#!/usr/bin/env node
+// rhea, the AMQP 1.0 client under the JavaScript Service Bus SDK, against a broker:
+// rhea_client.js HOST PORT USER PASSWORD. The broker has the queues of tests/process/broker.py, empty.
+'use strict';
+const rhea = require('rhea');
+
+const [host, port, user, password] = process.argv.slice(2);
+const LIMIT = 1 << 20;
+const ok = (what) => console.log(`ok - ${what}`);
+class Failed extends Error {}
+function expect(condition, what, found) {
+  if (!condition) throw new Failed(`expected ${what}` + (found === undefined ? '' : `, found ${show(found)}`));
+}
+const show = (value) => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? String(v) : v));
+
+// The first of `events` on `emitter`, as [event name, context]; a failed check after 20 s.
+function first(emitter, ...events) {
+  return new Promise((resolve, reject) => {
+    const undo = [];
+    const timer = setTimeout(() => {
+      undo.forEach((f) => f());
+      reject(new Failed(`expected one of ${events.join(', ')} within 20 s`));
+    }, 20000);
+    for (const event of events) {
+      const heard = (context) => {
+        clearTimeout(timer);
+        undo.forEach((f) => f());
+        resolve([event, context]);
+      };
+      emitter.once(event, heard);
+      undo.push(() => emitter.removeListener(event, heard));
+    }
+  });
+}
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function connect(options = {}) {
+  const container = rhea.create_container();
+  const connection = container.connect({
+    host, port: Number(port), username: user, password, reconnect: false, ...options,
+  });
+  connection.on('error', () => {});
+  const [event, context] = await first(connection, 'connection_open', 'connection_error', 'disconnected');
+  if (event !== 'connection_open') {
+    const error = new Error(`${event}: ${context.error || connection.error || ''}`);
+    error.refused = true;
+    throw error;
+  }
+  return connection;
+}
+
+async function close(endpoint, event) {
+  const closed = first(endpoint, event);
+  endpoint.close();
+  await closed;
+}
+
+async function open_sender(parent, address, options = {}) {
+  const sender = parent.open_sender({ target: { address }, ...options });
+  const [event] = await first(sender, 'sendable', 'sender_error', 'sender_close');
+  expect(event === 'sendable', `a sender on ${address}`, sender.error);
+  return sender;
+}
+
+// A receiver that settles nothing by itself and keeps what arrives.
+async function open_receiver(parent, address, options = {}) {
+  const receiver = parent.open_receiver({
+    source: { address, ...(options.source || {}) }, credit_window: 0, autoaccept: false, autosettle: false,
+    ...(options.attach || {}),
+  });
+  receiver.inbox = [];
+  receiver.waiting = null;
+  receiver.on('message', (context) => {
+    receiver.inbox.push(context);
+    if (receiver.waiting) receiver.waiting();
+  });
+  const [event] = await first(receiver, 'receiver_open', 'receiver_error', 'receiver_close');
+  if (event === 'receiver_open' && receiver.remote.attach.source === null) await first(receiver, 'receiver_error', 'receiver_close');
+  return receiver;
+}
+
+async function take(receiver, count, credit = count) {
+  if (credit > 0) receiver.add_credit(credit);
+  const until = Date.now() + 20000;
+  while (receiver.inbox.length < count) {
+    expect(Date.now() < until, `${count} messages within 20 s`, receiver.inbox.length);
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, 100);
+      receiver.waiting = () => { clearTimeout(timer); resolve(); };
+    });
+    receiver.waiting = null;
+  }
+  return receiver.inbox.splice(0, count);
+}
+
+async function drain(receiver) {
+  const drained = first(receiver, 'receiver_drained');
+  receiver.drain = true;
+  receiver.add_credit(1);
+  await drained;
+  receiver.drain = false;
+  return receiver.inbox.length;
+}
+
+// The broker's answer: 'accepted', 'rejected', 'released' or 'modified'.
+function outcome(sender, delivery) {
+  return new Promise((resolve, reject) => {
+    const names = ['accepted', 'rejected', 'released', 'modified'];
+    const timer = setTimeout(() => reject(new Failed('expected an outcome within 20 s')), 20000);
+    const heard = {};
+    for (const name of names) {
+      heard[name] = (context) => {
+        if (context.delivery !== delivery) return;
+        clearTimeout(timer);
+        names.forEach((n) => sender.removeListener(n, heard[n]));
+        resolve({ name, error: delivery.remote_state && delivery.remote_state.error });
+      };
+      sender.on(name, heard[name]);
+    }
+  });
+}
+
+async function send_accepted(sender, message) {
+  if (!sender.sendable()) await first(sender, 'sendable');
+  const told = await outcome(sender, sender.send(message));
+  expect(told.name === 'accepted', `${message.message_id} accepted`, told);
+}
+
+// ---------------------------------------------------------------- checks
+
+async function identity() {
+  await close(await connect(), 'connection_close');
+  ok('a connection with PLAIN and the right password opens');
+  for (const [who, options] of [['a wrong password', { password: 'wrong' }],
+    ['ANONYMOUS', { username: 'anonymous', password: undefined }],
+    ['a client without a SASL layer', { username: undefined, password: undefined }]]) {
+    let refused = null;
+    try {
+      const connection = await connect(options);
+      const [event] = await Promise.race([first(connection, 'connection_error', 'disconnected'), pause(3000).then(() => ['open'])]);
+      refused = event !== 'open';
+    } catch (error) {
+      refused = error.refused === true;
+    }
+    expect(refused, `${who} to be refused`);
+    ok(`${who} is refused`);
+  }
+}
+
+async function addresses(connection) {
+  const sender = connection.open_sender({ target: { address: 'no-such-queue' } });
+  await first(sender, 'sender_error', 'sender_close');
+  expect(sender.error && sender.error.condition === 'amqp:not-found', 'amqp:not-found', sender.error);
+  const receiver = connection.open_receiver({ source: { address: 'no-such-queue' } });
+  await first(receiver, 'receiver_error', 'receiver_close');
+  expect(receiver.error && receiver.error.condition === 'amqp:not-found', 'amqp:not-found', receiver.error);
+  expect(connection.is_open(), 'the connection to stay open');
+  ok('an unknown queue is amqp:not-found; the connection stays');
+}
+
+async function outcomes(connection) {
+  const sender = await open_sender(connection, 'plain');
+  const receiver = await open_receiver(connection, 'plain', { attach: { rcv_settle_mode: 1 } });
+  expect(receiver.remote.attach.rcv_settle_mode === 1, 'rcv-settle-mode second echoed', receiver.remote.attach.rcv_settle_mode);
+  for (let n = 0; n < 100; ++n) {
+    await send_accepted(sender, { message_id: `r${n}`, body: `body ${n}`, application_properties: { n } });
+  }
+  ok('100 messages are accepted one by one');
+  const taken = await take(receiver, 100);
+  expect(taken.every((c, n) => c.message.message_id === `r${n}` && c.message.body === `body ${n}`), 'the 100 messages in order',
+    taken.slice(0, 5).map((c) => c.message.message_id));
+  expect(taken.every((c) => c.delivery.tag.length === 16), 'delivery tags of 16 bytes');
+  expect(taken.every((c) => (c.message.delivery_count || 0) === 0), 'delivery-count 0');
+  ok('they arrive in order with 16-byte delivery tags');
+
+  // Settle mode second: each disposition is answered with a settled one of the same type.
+  const settled = (context, tell) => {
+    const heard = first(receiver, 'settled');
+    tell(context.delivery);
+    return heard;
+  };
+  await settled(taken[0], (d) => d.update(false, rhea.message.released().described()));
+  await settled(taken[1], (d) => d.update(false, rhea.message.modified({ delivery_failed: true }).described()));
+  await settled(taken[2], (d) => d.update(false, rhea.message.rejected({
+    error: { condition: 'com.microsoft:dead-letter', info: { DeadLetterReason: 'because', DeadLetterErrorDescription: 'of this' } },
+  }).described()));
+  for (const context of taken.slice(3)) context.delivery.update(false, rhea.message.accepted().described());
+  const until = Date.now() + 20000;
+  while (taken.slice(3).some((c) => !c.delivery.remote_settled) && Date.now() < until) await pause(20);
+  expect(taken.every((c) => c.delivery.remote_settled), 'every disposition answered with a settled one');
+  ok('release, modify, reject and accept are answered, settled');
+
+  const again = await take(receiver, 2);
+  expect(again[0].message.message_id === 'r0' && (again[0].message.delivery_count || 0) === 0, 'r0 with count 0', again[0].message);
+  expect(again[1].message.message_id === 'r1' && again[1].message.delivery_count === 1, 'r1 with count 1', again[1].message);
+  for (const context of again) context.delivery.accept();
+  const dead = await open_receiver(connection, 'plain/$deadletterqueue');
+  const [letter] = await take(dead, 1);
+  expect(letter.message.message_id === 'r2', 'r2 in the dead-letter queue', letter.message.message_id);
+  const properties = letter.message.application_properties;
+  expect(properties.DeadLetterReason === 'because' && properties.DeadLetterErrorDescription === 'of this' && properties.n === 2,
+    'reason and description beside the message\'s own properties', properties);
+  letter.delivery.accept();
+  ok('released and modified messages return in place; a rejected one is in the dead-letter queue with its reason');
+  await pause(50);
+  expect((await drain(receiver)) === 0, 'nothing left in the queue');
+  expect((await drain(dead)) === 0, 'nothing left in the dead-letter queue');
+  ok('drains are answered');
+  for (const [link, event] of [[sender, 'sender_close'], [receiver, 'receiver_close'], [dead, 'receiver_close']]) await close(link, event);
+}
+
+async function sizes(connection) {
+  const sender = await open_sender(connection, 'plain');
+  const receiver = await open_receiver(connection, 'plain');
+  expect(Number(sender.max_message_size || sender.remote.attach.max_message_size) === LIMIT, `max-message-size ${LIMIT}`);
+  const body = Buffer.alloc(LIMIT - 4096, 0x61);
+  await send_accepted(sender, { message_id: 'large', body: rhea.message.data_section(body) });
+  const [large] = await take(receiver, 1);
+  expect(Buffer.compare(large.message.body.content, body) === 0, 'the large body unchanged');
+  large.delivery.accept();
+  const told = await outcome(sender, sender.send({ message_id: 'over', body: rhea.message.data_section(Buffer.alloc(LIMIT + 1)) }));
+  expect(told.name === 'rejected' && told.error.condition === 'amqp:link:message-size-exceeded', 'amqp:link:message-size-exceeded', told);
+  await send_accepted(sender, { message_id: 'after', body: 'x' });
+  const [after] = await take(receiver, 1);
+  after.delivery.accept();
+  ok('a message near the limit passes in frames; one over it is rejected and the link works on');
+  await close(sender, 'sender_close');
+  await close(receiver, 'receiver_close');
+}
+
+async function many_links(connection) {
+  // Service Bus SDKs open a session per link.
+  const links = [];
+  for (let n = 0; n < 200; ++n) {
+    const session = connection.create_session();
+    session.open();
+    links.push([session, await open_sender(session, 'plain')]);
+  }
+  await Promise.all(links.map(([, sender], n) => send_accepted(sender, { message_id: `l${n}`, body: 'x' })));
+  ok('200 sessions with a sender each work at once');
+  const receivers = [];
+  for (let n = 0; n < 4; ++n) receivers.push(await open_receiver(connection, 'plain'));
+  const shares = await Promise.all(receivers.map((receiver) => take(receiver, 50)));
+  const ids = shares.flat().map((context) => context.message.message_id);
+  expect(new Set(ids).size === 200, '200 different messages over 4 receivers', new Set(ids).size);
+  shares.flat().forEach((context) => context.delivery.accept());
+  ok('4 receivers on one queue share its messages, each message once');
+  for (const [session] of links.slice(0, 100)) await close(session, 'session_close');
+  const session = connection.create_session();
+  session.open();
+  await send_accepted(await open_sender(session, 'plain'), { message_id: 'reused', body: 'x' });
+  const [reused] = await take(receivers[0], 1);
+  reused.delivery.accept();
+  ok('sessions end and their channels are used again');
+  await pause(50);
+}
+
+async function sessions(connection) {
+  const filter = (value) => ({ source: { filter: { 'com.microsoft:session-filter': value } } });
+  const sender = await open_sender(connection, 'sessions');
+  for (let n = 0; n < 4; ++n) await send_accepted(sender, { message_id: `x${n}`, group_id: 'rhea-x', body: 'x' });
+  const receiver = await open_receiver(connection, 'sessions', filter('rhea-x'));
+  const echoed = receiver.remote.attach.source.filter;
+  expect(echoed && echoed['com.microsoft:session-filter'] === 'rhea-x', 'the session echoed in the filter', echoed);
+  const ticks = receiver.remote.attach.properties['com.microsoft:locked-until-utc'];
+  expect(ticks !== undefined, 'link property com.microsoft:locked-until-utc');
+  const taken = await take(receiver, 4);
+  expect(taken.every((c, n) => c.message.message_id === `x${n}`), 'the session in order', taken.map((c) => c.message.message_id));
+  taken.forEach((c) => c.delivery.accept());
+  await pause(50);
+  await close(receiver, 'receiver_close');
+  ok('a session is received in order');
+}
+
+async function idle_time_out() {
+  // The client announces 2 s: the broker must send something within that, or rhea gives up.
+  const connection = await connect({ idle_time_out: 2000 });
+  const ended = first(connection, 'disconnected', 'connection_error', 'connection_close').then(([event]) => event, () => 'nothing');
+  const result = await Promise.race([ended, pause(7000).then(() => 'alive')]);
+  expect(result === 'alive', 'a quiet connection to live on while the broker sends empty frames', result);
+  await close(connection, 'connection_close');
+  ok('a client with an idle time-out of 2 s stays connected without traffic');
+}
+
+async function main() {
+  await identity();
+  const connection = await connect();
+  for (const part of [addresses, outcomes, sizes, many_links, sessions]) await part(connection);
+  await close(connection, 'connection_close');
+  await idle_time_out();
+}
+
+main().then(() => process.exit(0), (error) => {
+  console.log(`not ok - ${error instanceof Failed ? error.message : error.stack}`);
+  process.exit(1);
+});

@@ -1,0 +1,536 @@
+#!/usr/bin/python3
+"""Bad input and trouble against the real broker process, one case per CTest test: trouble.py MAINSTAY CASE.
+
+Each case says what a person would see; random choices come from MAINSTAY_SEED, which is printed.
+"""
+import inspect
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(here.parent / "process"))
+from broker import PASSWORD, USER, Broker, resident_bytes, running_as_root  # noqa: E402
+from checks import expect, ok, run, skip  # noqa: E402
+
+try:
+    from proton import Connection, Delivery, Message, ProtonException, Transport
+    from proton.utils import BlockingConnection, LinkDetached, SendException
+except ImportError as missing:
+    skip(f"{sys.executable} has no Proton binding ({missing}); Debian's package is python3-qpid-proton")
+
+BINARY = sys.argv[1]
+SEED = int(os.environ.get("MAINSTAY_SEED", "20240917"))
+CLUSTER = "6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab"
+LAG_METRIC = "mainstay_replication_lag_records"
+
+
+# ---------------------------------------------------------------- clients
+
+def connect(broker, timeout=20):
+    return BlockingConnection(broker.url, timeout=timeout, user=USER, password=PASSWORD, allow_insecure_mechs=True,
+                              allowed_mechs="PLAIN")
+
+
+def send(connection, queue, ids, body="x"):
+    sender = connection.create_sender(queue)
+    for id_ in ids:
+        sender.send(Message(id=id_, body=body))
+    sender.close()
+
+
+def take_all(connection, queue):
+    """Ids in the queue, in order, completed."""
+    receiver = connection.create_receiver(queue, credit=100)
+    ids = []
+    while True:
+        try:
+            ids.append(receiver.receive(timeout=1).id)
+        except ProtonException:
+            break
+        receiver.accept()
+    receiver.close()
+    return ids
+
+
+def serves(broker, queue="plain"):
+    """A client can send and receive, quickly."""
+    begun = time.monotonic()
+    connection = connect(broker)
+    send(connection, queue, ["probe"])
+    receiver = connection.create_receiver(queue, credit=1)
+    expect(receiver.receive(timeout=10).id == "probe", "the probe message")
+    receiver.accept()
+    connection.close()
+    expect(time.monotonic() - begun < 10, "a round trip within 10 s", time.monotonic() - begun)
+
+
+class RawClient:
+    """Proton's engine on a socket that this test reads and writes when it likes."""
+
+    def __init__(self, broker, user=USER, password=PASSWORD):
+        self.connection, self.transport = Connection(), Transport()
+        self.connection.hostname, self.connection.user, self.connection.password = "localhost", user, password
+        self.transport.sasl().allow_insecure_mechs = True
+        self.transport.sasl().allowed_mechs("PLAIN")
+        self.transport.bind(self.connection)
+        self.socket = socket.create_connection(("127.0.0.1", broker.port), timeout=10)
+        self.connection.open()
+
+    def write(self):
+        while self.transport.pending() > 0:
+            self.transport.pop(self.socket.send(self.transport.peek(self.transport.pending())))
+
+    def pump(self, until, timeout_s=10):
+        end = time.monotonic() + timeout_s
+        while not until():
+            expect(time.monotonic() < end, "the broker to answer in time")
+            self.write()
+            self.socket.settimeout(0.2)
+            try:
+                data = self.socket.recv(65536)
+            except socket.timeout:
+                continue
+            if not data:
+                self.transport.close_tail()
+                return
+            self.transport.push(data)
+        self.write()
+
+
+def frame(performative, channel=0, kind=0):
+    return struct.pack(">IBBH", 8 + len(performative), 2, kind, channel) + performative
+
+
+SASL_HEADER, AMQP_HEADER = b"AMQP\x03\x01\x00\x00", b"AMQP\x00\x01\x00\x00"
+
+
+def sasl_plain(symbolic=False):
+    response = b"\0" + USER.encode() + b"\0" + PASSWORD.encode()
+    fields = b"\xa3\x05PLAIN" + b"\xa0" + bytes([len(response)]) + response
+    descriptor = b"\x00\xa3\x13amqp:sasl-init:list" if symbolic else b"\x00\x53\x41"
+    return frame(descriptor + b"\xc0" + bytes([len(fields) + 1]) + b"\x02" + fields, kind=1)
+
+
+def open_frame(symbolic=False):
+    fields = b"\xa1\x03raw\xa1\x09localhost"
+    descriptor = b"\x00\xa3\x0eamqp:open:list" if symbolic else b"\x00\x53\x10"
+    return frame(descriptor + b"\xc0" + bytes([len(fields) + 1]) + b"\x02" + fields)
+
+
+def answer(broker, data, wait_s=10):
+    """Sends bytes and reads until the broker closes, or nothing came for a second."""
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=wait_s) as s:
+        received = b""
+        closed = False
+        try:
+            s.sendall(data)
+            s.settimeout(1)
+            end = time.monotonic() + wait_s
+            while time.monotonic() < end:
+                more = s.recv(65536)
+                if not more:
+                    closed = True
+                    break
+                received += more
+        except socket.timeout:
+            pass
+        except (ConnectionResetError, BrokenPipeError):
+            closed = True
+        return received, closed
+
+
+# ---------------------------------------------------------------- cases
+
+def port_in_use(directory):
+    for listener in ("amqp", "control", "replication"):
+        broker = Broker(BINARY, directory / listener)
+        with socket.socket() as taken:
+            port = {"amqp": broker.port, "control": broker.control_port, "replication": broker.replication_port}[listener]
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            with broker.start(ready=False):
+                status = broker.wait_end()
+                expect(status not in (0, None) and status > 0, "a status above 0, not a crash", status)
+                expect(str(port) in broker.log() and "in use" in broker.log().lower(), "the port and 'in use' in the message", broker.log())
+        ok(f"the {listener} port in use: ends, naming the port")
+
+
+def config_errors(directory):
+    broker = Broker(BINARY, directory)
+    good = broker.config_file.read_text()
+
+    def refused(text, *parts):
+        broker.config_file.write_text(text)
+        broker.log_file.unlink(missing_ok=True)
+        with broker.start(ready=False):
+            status = broker.wait_end()
+            expect(status > 0, "a status above 0, not a crash", status)
+            for part in parts:
+                expect(part in broker.log(), f"{part!r} in the message", broker.log())
+            expect(PASSWORD not in broker.log(), "no password in the message")
+
+    line = good.splitlines().index("[journal]") + 2
+    refused(good.replace("segment_bytes", "segmnt_bytes"), f"{broker.config_file}:{line}:1:", 'did you mean "segment_bytes"?')
+    ok("an unknown key: file, line, column, nearest key")
+    refused(good.replace('level = "debug"', "level = 3").replace("segment_bytes = ", "segment_bytes = -"),
+            "the integer 3", f"{broker.config_file}:")
+    refused(good.replace("name = \"a1\"\n", ""), '"name" in [node] is missing')
+    refused("[node\n", f"{broker.config_file}:1:")
+    ok("wrong types, missing keys and broken syntax are told with their place")
+    broker.config_file.unlink()
+    broker.log_file.unlink()
+    with broker.start(ready=False):
+        expect(broker.wait_end() > 0 and str(broker.config_file) in broker.log(), "the missing file's name", broker.log())
+    ok("a missing file is named")
+    expect(not broker.data.exists(), "no journal made by a refused start")
+
+
+def second_process(directory):
+    with Broker(BINARY, directory).start() as first:
+        second = Broker(BINARY, directory, queues={})
+        second.log_file = directory / "second.log"
+        with second.start(ready=False):
+            expect(second.wait_end() > 0, "the second process to end")
+            expect(str(first.data) in second.log(), "the directory named", second.log())
+            expect(re.search("another process|in use|locked", second.log()), "the reason", second.log())
+        serves(first)
+        ok("a second process on the same directory ends and says why; the first serves on")
+
+
+def foreign_journal(directory):
+    with Broker(BINARY, directory).start() as broker:
+        connection = connect(broker)
+        send(connection, "plain", ["kept"])
+        connection.close()
+        broker.stop()
+    for what, changes in (("another node", {"node": {"name": "a2"}}),
+                          ("another cluster", {"node": {"cluster": CLUSTER}})):
+        other = Broker(BINARY, directory, **changes)
+        other.data = broker.data
+        other.config["node"]["data"] = broker.data
+        other.write_config()
+        other.log_file = directory / "other.log"
+        other.log_file.unlink(missing_ok=True)
+        with other.start(ready=False):
+            expect(other.wait_end() > 0, f"a start as {what} to be refused")
+            expect(str(broker.data) in other.log(), "the directory named", other.log())
+        ok(f"the journal of {what} is refused, with the directory's name")
+    again = Broker(BINARY, directory)
+    with again.start():
+        connection = connect(again)
+        expect(take_all(connection, "plain") == ["kept"], "the message still there for its own node")
+        connection.close()
+    ok("its own node finds everything as it was")
+
+
+def wrong_password(directory):
+    with Broker(BINARY, directory).start() as broker:
+        client = RawClient(broker, password="wrong")
+        client.pump(lambda: client.transport.closed or client.transport.condition)
+        expect("auth" in str(client.transport.condition).lower(), "an authentication error", client.transport.condition)
+        expect("wrong" not in broker.log().replace("wrong password", "") and PASSWORD not in broker.log(), "no password in the log")
+        serves(broker)
+        ok("a wrong password is refused by SASL and in no log")
+
+
+def garbage(directory):
+    rng = random.Random(SEED)
+    with Broker(BINARY, directory).start() as broker:
+        received, closed = answer(broker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        expect(closed and received[:4] in (b"AMQP", b""), "HTTP answered by the AMQP header and the end", received)
+        ok("another protocol gets our header and is closed")
+
+        received, closed = answer(broker, SASL_HEADER + sasl_plain() + AMQP_HEADER + open_frame())
+        expect(not closed and received.count(b"AMQP") == 2 and b"\x00\x53\x10" in received, "a good hand-written client to be let in", received)
+        received, closed = answer(broker, SASL_HEADER + sasl_plain(True) + AMQP_HEADER + open_frame(True))
+        expect(not closed and b"\x00\x53\x10" in received, "symbolic descriptors of performatives to be understood", received)
+        ok("descriptors may be symbols, also those of performatives")
+
+        good = SASL_HEADER + sasl_plain() + AMQP_HEADER + open_frame()
+        for name, bytes_, condition in (
+                ("a frame shorter than its header", struct.pack(">IBBH", 3, 2, 0, 0), b"amqp:"),
+                ("a data offset beyond the frame", struct.pack(">IBBH", 8, 200, 0, 0), b"amqp:"),
+                ("an unknown performative", frame(b"\x00\x53\x99\x45"), b"amqp:"),
+                ("a body that is cut", frame(b"\x00\x53\x11\xc0\x40\x04"), b"amqp:decode-error"),
+                ("a frame over the limit", struct.pack(">IBBH", 0x7fffffff, 2, 0, 0), b"amqp:"),
+                ("a transfer on no session", frame(b"\x00\x53\x14\xc0\x05\x03\x43\x43\x40\x43", channel=5), b"amqp:")):
+            received, closed = answer(broker, good + bytes_)
+            expect(closed, f"{name} to end the connection")
+            expect(b"\x00\x53\x18" in received and condition in received, f"{name}: close with an error", received[-80:])
+        ok("malformed frames end the connection with a close that says why")
+
+        for _ in range(300):
+            data = bytearray(good + frame(b"\x00\x53\x11\xc0\x06\x04\x40\x43\x52\xff\x52\xff"))
+            for _ in range(rng.randrange(1, 6)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            data += bytes(rng.randrange(256) for _ in range(rng.randrange(200)))
+            with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as s:
+                try:
+                    s.sendall(bytes(data))
+                except OSError:
+                    pass
+        expect(broker.process.poll() is None, "the broker to live after 300 damaged openings")
+        serves(broker)
+        ok("300 randomly damaged openings later it serves as before")
+
+
+def half_frame(directory):
+    with Broker(BINARY, directory, amqp={"idle_timeout_s": 2}).start() as broker:
+        good = SASL_HEADER + sasl_plain() + AMQP_HEADER + open_frame()
+        for cut in range(1, len(good)):
+            with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as s:
+                s.sendall(good[:cut])
+        ok(f"connections cut after each of the first {len(good)} bytes")
+        held = [socket.create_connection(("127.0.0.1", broker.port), timeout=30) for _ in range(20)]
+        for number, s in enumerate(held):
+            s.sendall(good[:len(good) - 3 - number])
+        serves(broker)
+        ok("others are served while twenty clients hold half a frame")
+        for s in held:
+            s.settimeout(20)
+            try:
+                while s.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+            except socket.timeout:
+                expect(False, "a client that stays silent after half a frame to be closed within 20 s")
+            s.close()
+        ok("clients that stay silent are closed by the idle time-out")
+
+
+def never_reads(directory):
+    with Broker(BINARY, directory, journal={"body_cache_bytes": "1MiB"}).start() as broker:
+        connection = connect(broker)
+        send(connection, "plain", [f"n{n}" for n in range(160)], body=b"\x00" * (512 << 10))
+        client = RawClient(broker)
+        session = client.connection.session()
+        session.open()
+        receiver = session.receiver("never-reads")
+        receiver.source.address = "plain"
+        receiver.open()
+        client.pump(lambda: receiver.state & receiver.REMOTE_ACTIVE)
+        before = resident_bytes(broker.process)
+        receiver.flow(1000)
+        client.write()
+        most = before
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            most = max(most, resident_bytes(broker.process))
+            time.sleep(0.05)
+        # 80 MiB are asked for; what may be held for one connection is bounded (16 MiB), a sanitizer keeps freed memory.
+        expect(most - before < 60 << 20, "less than 60 MiB more memory", f"{(most - before) >> 20} MiB")
+        ok(f"a client that asks for 80 MiB and never reads costs {(most - before) >> 20} MiB")
+        serves(broker, "dedup")
+        ok("others are served meanwhile")
+        client.socket.close()
+        connection.close()
+
+
+def kill_broker(directory):
+    """SIGKILL at random instants; every confirmed message is there once, in order, and what was completed is gone."""
+    rng = random.Random(SEED)
+    kills = int(os.environ.get("MAINSTAY_KILLS", "10"))
+    with Broker(BINARY, directory).start() as broker:
+        number, confirmed, killed = 0, [], 0
+        while killed < kills:
+            due = time.monotonic() + rng.uniform(0.0, 0.6)
+            try:
+                connection = connect(broker)
+                sender = connection.create_sender("dedup")
+                while True:
+                    if time.monotonic() >= due:
+                        broker.kill()
+                        killed += 1
+                        break
+                    sender.send(Message(id=f"k{number}", body="x" * rng.randrange(2000)))
+                    confirmed.append(f"k{number}")
+                    number += 1
+            except ProtonException:
+                pass
+            try:
+                connection.close()
+            except Exception:  # the connection is gone; that is the point
+                pass
+            broker.start()
+        connection = connect(broker)
+        sender = connection.create_sender("dedup")
+        sender.send(Message(id=f"k{number}", body="last"))  # its first attempt may have been stored: a duplicate then
+        confirmed.append(f"k{number}")
+        sender.close()
+        found = take_all(connection, "dedup")
+        expect(found == confirmed, f"all {len(confirmed)} confirmed messages once and in order",
+               f"{len(found)} found; missing {sorted(set(confirmed) - set(found))[:5]}, unexpected {sorted(set(found) - set(confirmed))[:5]}")
+        ok(f"{killed} kills, {len(confirmed)} confirmed messages: each there once, in order")
+        connection.close()
+        broker.kill()
+        broker.start()
+        connection = connect(broker)
+        expect(take_all(connection, "dedup") == [], "completed messages to stay gone after another kill")
+        connection.close()
+        ok("what was completed does not come back")
+    verified = subprocess.run([BINARY, "verify", str(broker.data)], capture_output=True, text=True)
+    expect(verified.returncode == 0, "mainstay verify to find the journal whole", verified.stdout + verified.stderr)
+    ok("mainstay verify finds the journal whole")
+
+
+def full_disk(directory):
+    if not running_as_root():
+        skip("a small file system can only be mounted by root")
+    disk = directory / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        skip(f"mount is not possible here: {mounted.stderr.strip()}")
+    try:
+        with Broker(BINARY, directory, node={"data": disk / "journal"}).start() as broker:
+            connection = connect(broker)
+            sender = connection.create_sender("plain")
+            stored, refusal = [], None
+            for n in range(200):
+                delivery = None
+                try:
+                    delivery = sender.send(Message(id=f"f{n}", body=b"\x00" * (256 << 10)), timeout=20, error_states=[])
+                except (LinkDetached, SendException) as detached:
+                    refusal = str(detached)
+                    break
+                if delivery.remote_state != Delivery.ACCEPTED:
+                    refusal = str(delivery.remote.condition)
+                    break
+                stored.append(f"f{n}")
+            expect(refusal, "a publish to be refused on a full disk")
+            expect("disk" in refusal.lower() or "space" in refusal.lower(), "the disk named in the refusal", refusal)
+            expect(len(stored) >= 40, "at least 10 MiB stored before", len(stored))
+            ok(f"after {len(stored)} messages publishes are refused: {refusal}")
+            receiver = connection.create_receiver("plain", credit=10)
+            for n in range(20):
+                expect(receiver.receive(timeout=10).id == f"f{n}", f"f{n}")
+                receiver.accept()
+            receiver.close()
+            expect(broker.process.poll() is None, "the broker to live on")
+            ok("settlements still work")
+            connection.close()
+            broker.kill()
+            broker.start()
+            connection = connect(broker)
+            found = take_all(connection, "plain")
+            expect(found == stored[20:], "all other confirmed messages after a restart on the full disk",
+                   f"{len(found)} of {len(stored) - 20}")
+            connection.close()
+            ok("a restart on the full disk finds every confirmed message")
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def pair(directory):
+    """A live and a standby node of two regions that share a register."""
+    register = directory / "register.db"
+    a = Broker(BINARY, directory / "a", name="a1", region="a", register=register, node={"cluster": CLUSTER})
+    b = Broker(BINARY, directory / "b", name="b1", region="b", register=register, node={"cluster": CLUSTER})
+    a.config["replication"]["peers"] = [f"127.0.0.1:{b.replication_port}"]
+    b.config["replication"]["peers"] = [f"127.0.0.1:{a.replication_port}"]
+    a.write_config()
+    b.write_config()
+    return a, b
+
+
+def start_standby(broker):
+    broker.start(ready=False)
+    broker.wait(lambda: broker.get("/livez")[0] == 200, 60, "/livez to answer 200")
+
+
+def in_step(live, timeout_s=60):
+    live.wait(lambda: live.metric(LAG_METRIC) == 0, timeout_s, f"{LAG_METRIC} to be 0")
+
+
+def standby_away(directory):
+    a, b = pair(directory)
+    with a.start(), b:
+        start_standby(b)
+        expect(b.get("/readyz")[0] != 200, "the standby not to be ready for clients")
+        connection = connect(a)
+        send(connection, "plain", [f"s{n}" for n in range(200)])
+        in_step(a)
+        ok("the standby is in step")
+        b.kill()
+        send(connection, "plain", [f"t{n}" for n in range(200)])
+        a.wait(lambda: (a.metric(LAG_METRIC) or 0) >= 200, 20, f"{LAG_METRIC} to show the 200 records the standby lacks")
+        ok("without its standby the live region goes on, and the meter shows what is not safe there")
+        start_standby(b)
+        in_step(a)
+        ok("back again, the standby catches up by itself")
+        connection.close()
+        in_step(a)
+        a.stop()
+        b.stop()
+    ends = []
+    for broker in (a, b):
+        verified = subprocess.run([BINARY, "verify", str(broker.data)], capture_output=True, text=True)
+        expect(verified.returncode == 0, f"{broker.name}'s journal whole", verified.stdout + verified.stderr)
+        ends.append(verified.stdout)
+    ok("both journals are whole")
+
+
+def standby_diverged(directory):
+    a, b = pair(directory)
+    # Each region leads once by a register of its own: two histories of one cluster.
+    own = directory / "own.db"
+    b.config["register"] = {"file": own, "initial_region": "b"}
+    b.config["replication"]["peers"] = []
+    b.write_config()
+    for broker, ids in ((b, ["b-only"]), (a, ["a-only"])):
+        with broker.start():
+            connection = connect(broker)
+            send(connection, "plain", ids)
+            connection.close()
+            broker.stop()
+    before = subprocess.run([BINARY, "verify", str(b.data)], capture_output=True, text=True).stdout
+    b.config["register"] = {"file": a.register, "initial_region": "a"}
+    b.config["replication"]["peers"] = [f"127.0.0.1:{a.replication_port}"]
+    b.write_config()
+    b.log_file.unlink()
+    with a.start(), b:
+        b.start(ready=False)
+        until = time.monotonic() + 30
+        while not re.search("diverge", b.log() + a.log()) and time.monotonic() < until:
+            time.sleep(0.1)
+        expect(re.search("diverge", b.log() + a.log()), "a log line that says the standby diverged", b.log_tail())
+        ok("a standby with another history is refused, and the log says why")
+        serves(a)
+        a.stop()
+        b.kill()
+    after = subprocess.run([BINARY, "verify", str(b.data)], capture_output=True, text=True)
+    expect(after.returncode == 0 and after.stdout == before, "its journal untouched", after.stdout + after.stderr)
+    ok("its journal is untouched")
+
+
+CASES = {f.__name__: f for f in (port_in_use, config_errors, second_process, foreign_journal, wrong_password, garbage,
+                                 half_frame, never_reads, kill_broker, full_disk, standby_away, standby_diverged)}
+
+
+def main():
+    case = CASES.get(sys.argv[2])
+    expect(case, f"a case, one of {', '.join(CASES)}", sys.argv[2])
+    print(f"case {case.__name__}, MAINSTAY_SEED={SEED}", flush=True)
+    if inspect.getdoc(case):
+        print(inspect.getdoc(case), flush=True)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix=f"mainstay_{case.__name__}_"))
+    try:
+        case(directory)
+    except AssertionError as told:
+        print(f"not ok - {told}", flush=True)
+        sys.exit(1)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+run(main)
