@@ -50,6 +50,7 @@ class Auditor {
   AuditReport run() {
     take_entered();
     take_ledger();
+    take_parked();
     take_destination();
     take_arrivals();
     judge_subjects();
@@ -114,6 +115,12 @@ class Auditor {
                    "the ledger names a destination file that another message has: " + fact.destination);
       }
     }
+  }
+
+  void take_parked() {
+    for (const std::string& bytes_digest : sources_.parked)
+      if (const auto at = by_bytes_.find(bytes_digest); at != by_bytes_.end())
+        subjects_[at->second].content_of_bytes(bytes_digest)->parked = true;
   }
 
   void take_destination() {

@@ -50,6 +50,9 @@ struct AuditSources {
   std::vector<DestinationFile> destination;
   /// Without a witness the order is taken from the ledger's, which the report says.
   std::optional<Arrivals> arrivals;
+  /// digest128 of what lies parked because it conflicts with an earlier message, besides what the ledger
+  /// parked.
+  std::vector<std::string> parked;
   /// digest128 of what lies in quarantine; not checked when absent.
   std::optional<std::vector<std::string>> quarantine;
 };

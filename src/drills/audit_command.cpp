@@ -55,9 +55,8 @@ Result<std::vector<LedgerFact>, Failure> read_ledger(const std::string& path) {
   return facts;
 }
 
-}  // namespace
-
-Result<std::vector<std::string>, Failure> list_quarantine(const std::string& directory) {
+Result<std::vector<std::string>, Failure> digests_below(const std::string& directory,
+                                                        bool and_invalid_items) {
   std::vector<std::string> digests;
   std::error_code error;
   fs::recursive_directory_iterator at(directory, error);
@@ -66,13 +65,24 @@ Result<std::vector<std::string>, Failure> list_quarantine(const std::string& dir
     const auto content = read_text_file(at->path().string());
     if (!content) return content.error();
     digests.push_back(digest128(as_bytes(*content)));
+    if (!and_invalid_items) continue;
     for (const payments::Message& message : payments::read_messages(as_bytes(*content)))
       if (!message.valid) digests.push_back(digest128(message.raw));
   }
-  if (error) return Failure{"cannot list the quarantine " + directory + ": " + error.message()};
+  if (error) return Failure{"cannot list " + directory + ": " + error.message()};
   std::ranges::sort(digests);
   digests.erase(std::unique(digests.begin(), digests.end()), digests.end());
   return digests;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>, Failure> list_parked(const std::string& directory) {
+  return digests_below(directory, false);
+}
+
+Result<std::vector<std::string>, Failure> list_quarantine(const std::string& directory) {
+  return digests_below(directory, true);
 }
 
 Result<AuditSources, Failure> gather(const AuditOptions& options) {
@@ -97,6 +107,11 @@ Result<AuditSources, Failure> gather(const AuditOptions& options) {
     auto arrivals = parse_arrivals(*arrivals_text);
     if (!arrivals) return Failure{options.arrivals + ": " + arrivals.error().what};
     sources.arrivals = std::move(*arrivals);
+  }
+  for (const std::string& directory : options.parked) {
+    auto parked = list_parked(directory);
+    if (!parked) return parked.error();
+    std::ranges::move(*parked, std::back_inserter(sources.parked));
   }
   if (!options.quarantine.empty()) {
     auto quarantine = list_quarantine(options.quarantine);

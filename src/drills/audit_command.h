@@ -10,11 +10,12 @@
 namespace mainstay::drills {
 
 struct AuditOptions {
-  std::string ingest;       ///< ingest record (TSV)
-  std::string ledger;       ///< the ledger's SQLite file
-  std::string destination;  ///< directory
-  std::string arrivals;     ///< the witness's record; empty: the ledger's order is judged
-  std::string quarantine;   ///< directory with the malformed messages; empty: not checked
+  std::string ingest;               ///< ingest record (TSV)
+  std::string ledger;               ///< the ledger's SQLite file
+  std::string destination;          ///< directory
+  std::string arrivals;             ///< the witness's record; empty: the ledger's order is judged
+  std::vector<std::string> parked;  ///< directories with conflicting messages
+  std::string quarantine;           ///< directory with the malformed messages; empty: not checked
   bool json = false;
 };
 
@@ -23,6 +24,9 @@ int run_audit_command(const AuditOptions& options);
 
 /// Reads the sources `options` names. The ledger is only read, never created.
 [[nodiscard]] Result<AuditSources, Failure> gather(const AuditOptions& options);
+
+/// digest128 of every file below `directory`, sorted.
+[[nodiscard]] Result<std::vector<std::string>, Failure> list_parked(const std::string& directory);
 
 /// digest128 of every file below `directory` as a whole and of every invalid message in it, sorted. Reasons
 /// kept beside the messages are among them and match nothing.

@@ -239,6 +239,22 @@ TEST_F(Audit, AConflictThatWasNotParkedIsLost) {
   EXPECT_THAT(report.lost.front().what, HasSubstr("conflicting content"));
 }
 
+TEST_F(Audit, AConflictMayLieParkedOutsideTheLedger) {
+  std::erase_if(sources.ledger, [](const LedgerFact& fact) { return fact.state == LedgerState::parked; });
+  sources.parked = {digest("a reason"), digest("other content")};
+  const AuditReport report = audit(sources);
+  EXPECT_TRUE(report.clean());
+  EXPECT_EQ(report.conflicts_parked, 1u);
+}
+
+TEST_F(Audit, AParkedMessageNothingConflictsWithIsLost) {
+  enter("M99", "content 99", "O1");
+  sources.parked = {digest("content 99")};
+  const AuditReport report = audit(sources);
+  EXPECT_THAT(report.lost, Names("M99"));
+  EXPECT_THAT(report.lost.front().what, HasSubstr("parked"));
+}
+
 TEST_F(Audit, ALaterContentDeliveredInPlaceOfTheEarlierIsReordered) {
   const std::string other = digest("other content");
   file("M5.fin").content_digest = other;
