@@ -272,6 +272,11 @@ QueueStats Leader::stats(QueueId id) const {
   return out;
 }
 
+std::uint64_t Leader::dispatched(ConsumerId consumer) const {
+  const auto found = impl_->consumers.find(consumer);
+  return found == impl_->consumers.end() ? 0 : found->second->dispatched;
+}
+
 std::size_t Leader::consumers() const {
   return impl_->consumers.size();
 }

@@ -118,6 +118,7 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
                            Times t, std::vector<Output>& out) {
   const Message& message = *q.queue->ring.find(sequence);
   --c.credit;
+  ++c.dispatched;
   Deliver& deliver = std::get<Deliver>(out.emplace_back(std::in_place_type<Deliver>));
   Delivery& d = deliver.delivery;
   d.consumer = c.id;

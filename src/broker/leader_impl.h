@@ -51,6 +51,7 @@ struct Consumer {
   SubQueue sub{};
   ReceiveMode mode{};
   std::uint32_t credit = 0;
+  std::uint64_t dispatched = 0;
   bool in_line = false;  ///< in its lane's line of consumers with credit
   bool waiting = false;  ///< for a session
   bool dirty = false;    ///< committed() has something for it

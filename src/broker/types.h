@@ -109,9 +109,9 @@ struct Delivery {
       false;  ///< stored under an earlier leadership: may have been handed out there unsettled
   WallTime enqueued{};
   WallTime locked_until{};
-  std::string_view dead_letter_reason,
-      dead_letter_description;    ///< valid until the next call into the leader
-  BytesView modified_properties;  ///< encoded AMQP map, empty when none; same validity
+  /// Owned: a delivery may wait for a commit or for a slow reader. Empty but in dead-letter queues.
+  std::string dead_letter_reason, dead_letter_description;
+  Buffer modified_properties;  ///< encoded AMQP map, empty when none
 };
 
 /// Numbers for metrics, CLI and tests.

@@ -1,0 +1,13 @@
+// Every subcommand adds itself. A command's work runs in the parse callback and sets `status`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace mainstay::cli {
+
+void add_serve(CLI::App& app, int& status);
+void add_region(CLI::App& app, int& status);
+void add_payment(CLI::App& app, int& status);
+void add_verify(CLI::App& app, int& status);
+
+}  // namespace mainstay::cli

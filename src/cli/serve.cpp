@@ -1,0 +1,110 @@
+// `mainstay serve --config FILE`: one broker node.
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+#include "cli/log.h"
+#include "cli/version.h"
+#include "config/broker_config.h"
+#include "io/loop.h"
+#include "io/system_clock.h"
+#include "node/node.h"
+
+namespace mainstay::cli {
+namespace {
+
+node::Listener listener(const config::Endpoint& endpoint) {
+  return {endpoint.host, endpoint.port};
+}
+
+node::NodeOptions node_options(const config::BrokerConfig& from) {
+  node::NodeOptions to;
+  to.version = kVersion;
+  to.name = from.node.name;
+  to.region = from.node.region;
+  to.data_directory = from.node.data;
+  if (from.node.cluster) to.cluster = *from.node.cluster;
+  to.amqp = listener(from.amqp.listen);
+  to.control = listener(from.control.listen);
+  to.control_token = from.control.token;
+  if (from.replication.listen) {
+    to.has_replication = true;
+    to.replication = listener(*from.replication.listen);
+  }
+  for (const config::Endpoint& peer : from.replication.peers) to.peers.push_back(listener(peer));
+  to.lag_records_soft = from.replication.soft_lag_records;
+  to.lag_records_hard = from.replication.hard_lag_records;
+  to.allow_anonymous = from.amqp.anonymous;
+  to.message_bytes_max = from.amqp.max_message_bytes;
+  to.frame_bytes_max = from.amqp.max_frame_bytes;
+  to.idle_timeout_ms = from.amqp.idle_timeout_s * 1000;
+  to.connections_max = from.amqp.connections_max;
+  for (const auto& user : from.users) to.users.push_back({user.name, user.password});
+  for (const auto& queue : from.queues) {
+    broker::QueueOptions options;
+    options.requires_session = queue.requires_session;
+    options.duplicate_detection = queue.duplicate_detection;
+    options.duplicate_window_ms = queue.duplicate_window_ms;
+    options.lock_duration_ms = queue.lock_duration_ms;
+    options.max_delivery_count = queue.max_delivery_count;
+    options.default_ttl_ms = queue.default_ttl_ms;
+    options.dead_letter_on_expiry = queue.dead_letter_on_expiry;
+    to.queues.push_back({queue.name, options});
+  }
+  to.register_file = from.region_register.file;
+  to.group = from.region_register.group;
+  to.initial_region = from.region_register.initial_region.value_or("");
+  to.segment_bytes = from.journal.segment_bytes;
+  to.reserve_bytes = from.journal.reserve_bytes;
+  to.checkpoint_every_records = from.journal.checkpoint_every_records;
+  to.body_cache_bytes = from.journal.body_cache_bytes;
+  return to;
+}
+
+int serve(const std::string& file) {
+  const auto config = config::load_broker_config(file);
+  if (!config) {
+    std::cerr << config.error().what << "\n";
+    return kConfiguration;
+  }
+  const node::LogSink log = stderr_log(config->log.level, config->node.name);
+  io::SystemClock clock;
+  io::Loop loop;
+  int status = kOk;
+  auto node = node::Node::start(node_options(*config), loop, clock, log, [&](const std::string&, int code) {
+    status = code;
+    loop.stop();
+  });
+  if (!node) {
+    std::cerr << "mainstay serve: " << node.error().what << "\n";
+    return kCouldNotRun;
+  }
+  bool stopping = false;
+  loop.on_signals([&](int) {
+    if (stopping) return loop.stop();  // the second signal does not wait
+    stopping = true;
+    log(node::LogLevel::info, "shutting down");
+    (*node)->shut_down([&] { loop.stop(); });
+  });
+  loop.run();
+  return status;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, int& status) {
+  auto file = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("serve", "run a broker node");
+  command->add_option("--config", *file, "the node's configuration (docs/configuration.md)")->required();
+  command->footer(
+      "Runs until SIGTERM or SIGINT; the log goes to standard error. /readyz on the control listener answers "
+      "200 once the\n"
+      "node is recovered and live.\n"
+      "Exit status: 0 asked to stop, 2 could not start (port, disk, journal), 70 stopped itself because it "
+      "could not trust its\n"
+      "disk or log any more, 78 wrong configuration.\n"
+      "Example: mainstay serve --config east-1.toml");
+  command->callback([file, &status] { status = serve(*file); });
+}
+
+}  // namespace mainstay::cli

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace mainstay::cli {
+
+inline constexpr const char* kVersion = MAINSTAY_VERSION;
+
+}  // namespace mainstay::cli

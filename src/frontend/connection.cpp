@@ -1,0 +1,363 @@
+#include "frontend/connection.h"
+
+#include <algorithm>
+
+#include "amqp/message.h"
+#include "base/assert.h"
+#include "frontend/address.h"
+#include "frontend/conditions.h"
+
+namespace mainstay::frontend {
+namespace {
+
+constexpr std::uint32_t kServiceBusBatchFormat = 0x80013700;
+constexpr std::string_view kReplayCapability = "mainstay:archive-replay";
+
+amqp::Outcome rejected(amqp::Condition condition) {
+  amqp::Outcome outcome;
+  outcome.type = amqp::Outcome::Type::rejected;
+  outcome.error = std::move(condition);
+  return outcome;
+}
+
+amqp::Condition entity_not_found(const std::string& address) {
+  return {"amqp:not-found",
+          "The messaging entity '" + address +
+              "' could not be found. Queues are declared in the broker's configuration ([[queue]])."};
+}
+
+}  // namespace
+
+Connection::Connection(Frontend& frontend, ConnectionId id, Instant now)
+    : frontend_(frontend),
+      id_(id),
+      engine_(amqp::Engine::create(frontend.options_.engine, *this, now)),
+      now_(now) {}
+
+bool Connection::on_sasl(const amqp::SaslRequest& request) {
+  const bool ok = frontend_.backend_.authenticate(request);
+  if (ok) {
+    user_ = request.user;
+  } else {
+    ++frontend_.counters_.authentication_failures;
+  }
+  return ok;
+}
+
+void Connection::on_open(std::string_view container_id, std::string_view /*hostname*/) {
+  container_id_ = container_id;
+  if (frontend_.backend_.leader() == nullptr) {
+    engine_->close({"amqp:connection:forced", frontend_.backend_.not_live_reason()}, now_);
+  }
+}
+
+void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) {
+  broker::Leader* leader = frontend_.backend_.leader();
+  if (leader == nullptr) {
+    engine_->refuse(id, {"amqp:connection:forced", frontend_.backend_.not_live_reason()});
+    return;
+  }
+  if (request.coordinator) {
+    engine_->refuse(id, {"amqp:not-implemented", "transactions are not supported"});
+    return;
+  }
+  if (request.dynamic || request.address_is_null) {
+    engine_->refuse(
+        id, {"amqp:not-implemented", "dynamic and anonymous addresses are not supported: name a queue"});
+    return;
+  }
+  const Address address = read_address(request.address);
+  const auto queue = frontend_.backend_.state().find_queue(address.entity);
+  if (!queue) {
+    engine_->refuse(id, entity_not_found(request.address));
+    return;
+  }
+  Link link;
+  link.role = request.role;
+  link.queue = *queue;
+  link.sub = address.sub;
+  if (request.role == amqp::Role::sender) {
+    if (address.sub == broker::SubQueue::dead_letter) {
+      engine_->refuse(id, {"amqp:not-allowed", "messages cannot be sent to a dead-letter queue; send to '" +
+                                                   address.entity + "'"});
+      return;
+    }
+    link.replay = std::find(request.desired_capabilities.begin(), request.desired_capabilities.end(),
+                            kReplayCapability) != request.desired_capabilities.end();
+    link.attached = true;
+    amqp::AttachReply reply;
+    reply.max_message_size = frontend_.options_.engine.limits.message_bytes_max;
+    reply.credit = frontend_.options_.publish_credit;
+    if (link.replay) reply.offered_capabilities.emplace_back(kReplayCapability);
+    links_.emplace(id, std::move(link));
+    engine_->accept(id, reply);
+    return;
+  }
+  link.consumer = frontend_.next_consumer_++;
+  link.mode = request.sender_settle_mode == amqp::SenderSettleMode::settled
+                  ? broker::ReceiveMode::receive_and_delete
+                  : broker::ReceiveMode::peek_lock;
+  broker::Subscribe subscribe;
+  subscribe.consumer = link.consumer;
+  subscribe.queue = link.queue;
+  subscribe.sub = link.sub;
+  subscribe.mode = link.mode;
+  using Filter = amqp::AttachRequest::SessionFilter;
+  if (request.session_filter == Filter::named) {
+    subscribe.session = broker::Subscribe::Session::named;
+    subscribe.session_id = request.session_id;
+  } else if (request.session_filter == Filter::next_available) {
+    subscribe.session = broker::Subscribe::Session::next_available;
+    subscribe.session_deadline = now_ + milliseconds(request.timeout_ms.value_or(60'000));
+  }
+  link.session = subscribe.session != broker::Subscribe::Session::none;
+  frontend_.consumers_.emplace(link.consumer, std::pair(id_, id));
+  links_.emplace(id, std::move(link));
+  leader->subscribe(subscribe, now_, wall_, frontend_.backend_.leader_outputs());
+}
+
+void Connection::on_transfer(const amqp::IncomingTransfer& transfer) {
+  const auto found = links_.find(transfer.link);
+  MS_ASSERT(found != links_.end(), "the engine reports transfers only on links it announced");
+  publish(transfer.link, found->second, transfer.delivery, transfer.message_format, transfer.settled,
+          transfer.payload);
+}
+
+void Connection::publish(amqp::LinkId id, const Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
+                         bool settled, BytesView payload) {
+  // Publishes behind a held one wait too: order on a link is order in the queue.
+  if (frontend_.held_.empty() && try_publish(id, link, delivery, format, settled, payload)) {
+    top_up(id);
+    return;
+  }
+  if (frontend_.held_bytes_ + payload.size() > frontend_.options_.held_publish_bytes_max) {
+    refuse_publish(delivery, settled,
+                   {"com.microsoft:server-busy",
+                    "the broker is preparing journal space and cannot hold more: try again"});
+    return;
+  }
+  ++frontend_.counters_.held_publishes;
+  frontend_.held_bytes_ += payload.size();
+  frontend_.held_.push_back({id_, id, delivery, format, settled, to_buffer(payload)});
+}
+
+bool Connection::try_publish(amqp::LinkId /*id*/, const Link& link, amqp::DeliveryRef delivery,
+                             std::uint32_t format, bool settled, BytesView payload) {
+  broker::Leader* leader = frontend_.backend_.leader();
+  if (leader == nullptr) return true;  // the connection is being closed; its outcome is unknown to the client
+  if (format == kServiceBusBatchFormat) {
+    refuse_publish(delivery, settled,
+                   {"amqp:not-implemented",
+                    "message-format 0x80013700 (a Service Bus batch) is not supported: send the "
+                    "messages one by one"});
+    return true;
+  }
+  const auto view = amqp::view_message(payload);
+  if (!view) {
+    ++frontend_.counters_.malformed;
+    refuse_publish(delivery, settled,
+                   {"amqp:decode-error", "the message is not well-formed: " + view.error().what});
+    return true;
+  }
+  const AdmissionAnswer answer = frontend_.backend_.admit(payload.size(), link.replay);
+  if (answer.admission == Admission::wait) return false;
+  if (answer.admission == Admission::refused) {
+    refuse_publish(delivery, settled, answer.why);
+    return true;
+  }
+  broker::Publish publish;
+  publish.tag = frontend_.pend(id_, delivery, amqp::Outcome::Type::none, !settled);
+  publish.queue = link.queue;
+  if (view->message_id) publish.message_id = *view->message_id;
+  if (view->group_id) {
+    publish.session_id = *view->group_id;
+    publish.has_session = true;
+  }
+  if (view->ttl_ms) publish.ttl_ms = *view->ttl_ms;
+  publish.message_format = format;
+  publish.payload = payload;
+  leader->publish(publish, wall_, frontend_.backend_.leader_outputs());
+  return true;
+}
+
+void Connection::refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition) {
+  ++frontend_.counters_.publish_refused;
+  if (!settled) engine_->settle_incoming(delivery, rejected(condition));
+}
+
+void Connection::top_up(amqp::LinkId id) {
+  const std::uint32_t window = frontend_.options_.publish_credit;
+  if (frontend_.held_.empty() && engine_->credit_left(id) <= window / 2) engine_->grant_credit(id, window);
+}
+
+void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
+  ++frontend_.counters_.oversize;
+  top_up(id);
+}
+
+void Connection::on_credit(amqp::LinkId id, std::uint32_t credit, bool drain) {
+  const auto found = links_.find(id);
+  if (found == links_.end() || found->second.role != amqp::Role::receiver) return;
+  Link& link = found->second;
+  broker::Leader* leader = frontend_.backend_.leader();
+  if (leader == nullptr || !link.attached) return;
+  if (!link.held.empty()) flush_held();
+  // What the broker has dispatched and the engine has not yet sent still counts against the client's credit.
+  const std::uint64_t allowed = link.sent + credit;
+  const std::uint64_t dispatched = leader->dispatched(link.consumer);
+  const auto more = static_cast<std::uint32_t>(allowed > dispatched ? allowed - dispatched : 0);
+  leader->set_credit(link.consumer, more, drain, now_, wall_, frontend_.backend_.leader_outputs());
+}
+
+void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef delivery,
+                                const amqp::Outcome& outcome, bool settled) {
+  const auto found = outgoing_.find(delivery);
+  if (found == outgoing_.end()) {
+    // Settled before, or a settled transfer: answered so that the client does not wait.
+    if (!settled) {
+      engine_->settle_outgoing(
+          delivery, rejected({"com.microsoft:message-lock-lost", "the delivery is settled already"}));
+    }
+    return;
+  }
+  broker::Leader* leader = frontend_.backend_.leader();
+  if (leader == nullptr) return;  // being closed: the outcome is unknown to the client, the lock is void
+  broker::Leader::Settle settle;
+  settle.token = found->second.token;
+  DeadLetterRequest dead_letter;
+  Buffer properties;
+  using Type = amqp::Outcome::Type;
+  switch (outcome.type) {
+    case Type::accepted:
+      settle.how = broker::Settlement::complete;
+      break;
+    case Type::released:
+      settle.how = broker::Settlement::release;
+      break;
+    case Type::rejected:
+      settle.how = broker::Settlement::dead_letter;
+      dead_letter = dead_letter_request(outcome);
+      settle.reason = dead_letter.reason;
+      settle.description = dead_letter.description;
+      settle.modified_properties = dead_letter.properties;
+      break;
+    case Type::modified:
+      if (outcome.undeliverable_here) {
+        if (!settled) {
+          engine_->settle_outgoing(delivery,
+                                   rejected({"amqp:not-implemented",
+                                             "modified with undeliverable-here (defer) is not supported"}));
+        }
+        return;
+      }
+      settle.how = broker::Settlement::abandon;
+      properties = modified_properties(outcome);
+      settle.modified_properties = properties;
+      break;
+    case Type::none:
+      // Settled without an outcome: the default outcome of our sources is released.
+      if (!settled) return;
+      settle.how = broker::Settlement::release;
+      break;
+    case Type::other:
+      if (!settled) {
+        engine_->settle_outgoing(delivery, rejected({"amqp:not-implemented",
+                                                     "the delivery state is not an outcome this "
+                                                     "broker supports"}));
+      }
+      return;
+  }
+  outgoing_.erase(found);
+  settle.tag = frontend_.pend(id_, delivery, outcome.type, !settled);
+  leader->settle(settle, now_, wall_, frontend_.backend_.leader_outputs());
+}
+
+bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
+  if (!engine_->can_send(id)) return false;
+  std::string why;
+  const auto payload = frontend_.backend_.payload(delivery.lsn, why);
+  if (!payload) {
+    // The journal cannot give back what it acknowledged: nothing more is delivered on this connection.
+    engine_->close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
+                                                  " cannot be read from the journal: " + why},
+                   now_);
+    return true;
+  }
+  const auto view = amqp::view_message(*payload);
+  MS_ASSERT(view.has_value(), "a message was checked before it was stored");
+  amqp::DeliveryHead with;
+  with.delivery_count = delivery.delivery_count;
+  with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
+  with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
+  with.enqueued_time_ms = delivery.enqueued.ms;
+  if (link.mode == broker::ReceiveMode::peek_lock) with.locked_until_ms = delivery.locked_until.ms;
+  if (delivery.sub == broker::SubQueue::dead_letter) {
+    if (!delivery.dead_letter_reason.empty())
+      with.dead_letter_reason = std::string(delivery.dead_letter_reason);
+    if (!delivery.dead_letter_description.empty()) {
+      with.dead_letter_description = std::string(delivery.dead_letter_description);
+    }
+  }
+  with.modified_properties = delivery.modified_properties;
+  head_.clear();
+  const auto parts = amqp::encode_for_delivery(*payload, *view, with, head_);
+  const bool settled = link.mode == broker::ReceiveMode::receive_and_delete;
+  Uuid tag = delivery.token;
+  if (settled) tag = frontend_.random_.uuid();
+  const amqp::DeliveryRef ref = engine_->send(id, std::as_bytes(std::span(tag.bytes)), 0, settled, parts);
+  if (!settled) outgoing_.emplace(ref, Outgoing{id, delivery.token});
+  ++link.sent;
+  ++frontend_.counters_.delivered;
+  return true;
+}
+
+void Connection::flush_held() {
+  for (auto& [id, link] : links_) {
+    if (link.held.empty()) continue;
+    while (!link.held.empty() && send(id, link, link.held.front().delivery)) link.held.pop_front();
+    if (link.held.empty()) {
+      --held_links_;
+      if (link.drain_due) {
+        link.drain_due = false;
+        engine_->drained(id);
+      }
+    }
+  }
+}
+
+void Connection::release(const broker::LockToken& token) {
+  if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr && !token.is_nil()) {
+    broker::Leader::Settle settle;
+    settle.tag = frontend_.pend(id_, 0, amqp::Outcome::Type::none, false);
+    settle.token = token;
+    settle.how = broker::Settlement::release;
+    leader->settle(settle, now_, wall_, frontend_.backend_.leader_outputs());
+  }
+}
+
+void Connection::drop_link(amqp::LinkId id, Link& link) {
+  // What the client never saw is available again at once; what it saw stays locked (locks belong to the
+  // entity).
+  for (const Held& held : link.held) release(held.delivery.token);
+  if (!link.held.empty()) --held_links_;
+  if (link.consumer != 0) {
+    frontend_.consumers_.erase(link.consumer);
+    if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr) {
+      leader->unsubscribe(link.consumer, now_, wall_, frontend_.backend_.leader_outputs());
+    }
+  }
+  std::erase_if(outgoing_, [id](const auto& entry) { return entry.second.link == id; });
+}
+
+void Connection::on_detach(amqp::LinkId id, bool /*closed*/) {
+  const auto found = links_.find(id);
+  if (found == links_.end()) return;
+  drop_link(id, found->second);
+  links_.erase(found);
+}
+
+void Connection::on_closed(const std::optional<amqp::Condition>& /*condition*/) {
+  MS_ASSERT(links_.empty(), "every link got its on_detach before on_closed");
+}
+
+}  // namespace mainstay::frontend

@@ -1,0 +1,83 @@
+// One AMQP connection: its engine, its links, and what is outstanding on them.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "amqp/engine.h"
+#include "broker/leader.h"
+#include "frontend/frontend.h"
+
+namespace mainstay::frontend {
+
+class Connection final : public amqp::EngineHandler {
+ public:
+  Connection(Frontend& frontend, ConnectionId id, Instant now);
+
+  // EngineHandler
+  bool on_sasl(const amqp::SaslRequest& request) override;
+  void on_open(std::string_view container_id, std::string_view hostname) override;
+  void on_attach(amqp::LinkId link, const amqp::AttachRequest& request) override;
+  void on_transfer(const amqp::IncomingTransfer& transfer) override;
+  void on_oversize(amqp::LinkId link, std::uint64_t bytes) override;
+  void on_credit(amqp::LinkId link, std::uint32_t credit, bool drain) override;
+  void on_disposition(amqp::LinkId link, amqp::DeliveryRef delivery, const amqp::Outcome& outcome,
+                      bool settled) override;
+  void on_detach(amqp::LinkId link, bool closed) override;
+  void on_closed(const std::optional<amqp::Condition>& condition) override;
+
+ private:
+  friend class Frontend;
+
+  struct Held {
+    broker::Delivery delivery;
+    Lsn after{};
+  };
+  struct Link {
+    amqp::Role role{};
+    bool attached = false;  ///< accept() was sent
+    broker::QueueId queue{};
+    broker::SubQueue sub{};
+    bool replay = false;  ///< sender: archived messages into a promoted region
+    broker::ConsumerId consumer{};
+    broker::ReceiveMode mode{};
+    bool session = false;
+    std::uint64_t sent = 0;  ///< deliveries handed to the engine
+    std::deque<Held> held;   ///< dispatched by the broker, not yet taken by the engine
+    bool drain_due = false;  ///< Drained came while deliveries were held
+  };
+  struct Outgoing {
+    amqp::LinkId link{};
+    broker::LockToken token{};
+  };
+
+  void publish(amqp::LinkId link, const Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
+               bool settled, BytesView payload);
+  /// Admission and hand-over; false when it must wait.
+  bool try_publish(amqp::LinkId link, const Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
+                   bool settled, BytesView payload);
+  void refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition);
+  void top_up(amqp::LinkId link);
+  /// @return false when the engine cannot take it now.
+  bool send(amqp::LinkId id, Link& link, const broker::Delivery& delivery);
+  void flush_held();
+  void release(const broker::LockToken& token);
+  void drop_link(amqp::LinkId id, Link& link);
+
+  Frontend& frontend_;
+  ConnectionId id_;
+  std::unique_ptr<amqp::Engine> engine_;
+  std::unordered_map<amqp::LinkId, Link> links_;
+  std::unordered_map<amqp::DeliveryRef, Outgoing> outgoing_;
+  std::string user_;
+  std::string container_id_;
+  std::size_t held_links_ = 0;
+  bool dirty_ = false;
+  Instant now_{};  // of the call under way
+  WallTime wall_{};
+  Buffer head_;  // scratch for encode_for_delivery
+};
+
+}  // namespace mainstay::frontend

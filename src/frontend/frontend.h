@@ -1,0 +1,115 @@
+// All AMQP connections of a node and what they mean to its broker.
+//
+// Strand: the group's (single writer). The driver feeds bytes per connection, passes on committed broker
+// outputs, and writes what connections have to say after each round (take_dirty()).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "amqp/engine.h"
+#include "base/random.h"
+#include "broker/leader.h"
+#include "frontend/backend.h"
+
+namespace mainstay::frontend {
+
+/// A TCP connection; never reused.
+using ConnectionId = std::uint64_t;
+
+struct FrontendOptions {
+  amqp::EngineOptions engine;
+  std::uint32_t publish_credit = 1000;  ///< per sending link
+  std::uint64_t held_publish_bytes_max =
+      64U << 20;  ///< publishes waiting for room; beyond, they are refused as busy
+};
+
+struct FrontendCounters {
+  std::uint64_t connections_opened{}, authentication_failures{};
+  std::uint64_t published{}, publish_refused{}, oversize{}, malformed{};
+  std::uint64_t delivered{}, settled{}, settle_refused{};
+  std::uint64_t
+      credit_stalls{};  ///< times a link had messages to send and could not: no credit window or slow reader
+  std::uint64_t held_publishes{};  ///< times a publish had to wait for room
+};
+
+class Connection;
+
+class Frontend {
+ public:
+  Frontend(FrontendOptions options, Backend& backend, Random& random);
+  ~Frontend();
+
+  ConnectionId open(Instant now);
+  void input(ConnectionId connection, BytesView bytes, Instant now, WallTime wall);
+  /// The socket ended; the connection is gone after this.
+  void input_closed(ConnectionId connection, Instant now, WallTime wall);
+  [[nodiscard]] BytesView output(ConnectionId connection) const;
+  void consumed(ConnectionId connection, std::size_t bytes, Instant now, WallTime wall);
+  /// Everything said and written: close the socket, then input_closed().
+  [[nodiscard]] bool finished(ConnectionId connection) const;
+
+  /// A committed output of the leader.
+  void broker_output(const broker::Output& output, Instant now, WallTime wall);
+  /// admit() may answer differently now: publishes held back are tried again, in order.
+  void admission_changed(Instant now, WallTime wall);
+  /// This node stopped being live: every client is told with amqp:connection:forced and goes elsewhere.
+  void close_all(const std::string& why, Instant now);
+  void tick(Instant now, WallTime wall);
+  /// When tick() is due at the latest.
+  [[nodiscard]] Instant next_deadline() const { return next_deadline_; }
+
+  /// Connections that may have output or be finished since the last call.
+  void take_dirty(std::vector<ConnectionId>& into);
+  [[nodiscard]] const FrontendCounters& counters() const { return counters_; }
+  [[nodiscard]] std::size_t connections() const { return connections_.size(); }
+  [[nodiscard]] std::size_t held_publishes() const { return held_.size(); }
+
+ private:
+  friend class Connection;
+
+  /// An operation handed to the leader whose answer is due to a connection.
+  struct Pending {
+    ConnectionId connection{};
+    amqp::DeliveryRef delivery{};
+    amqp::Outcome::Type mirrored = amqp::Outcome::Type::none;  ///< settlement: the client's outcome type
+    bool answer = false;
+    bool in_use = false;
+  };
+  struct HeldPublish {
+    ConnectionId connection{};
+    amqp::LinkId link{};
+    amqp::DeliveryRef delivery{};
+    std::uint32_t message_format{};
+    bool settled{};
+    Buffer payload;
+  };
+
+  std::uint64_t pend(ConnectionId connection, amqp::DeliveryRef delivery, amqp::Outcome::Type mirrored,
+                     bool answer);
+  Pending take_pending(std::uint64_t tag);
+  Connection* find(ConnectionId connection) const;
+  void mark_dirty(Connection& connection);
+  void deliver(const broker::Deliver& deliver, Instant now, WallTime wall);
+
+  FrontendOptions options_;
+  Backend& backend_;
+  Random& random_;
+  FrontendCounters counters_;
+  std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
+  std::unordered_map<broker::ConsumerId, std::pair<ConnectionId, amqp::LinkId>> consumers_;
+  std::vector<Pending> pending_;
+  std::vector<std::uint32_t> pending_free_;
+  std::deque<HeldPublish> held_;
+  std::uint64_t held_bytes_ = 0;
+  std::vector<ConnectionId> dirty_;
+  ConnectionId next_connection_ = 1;
+  broker::ConsumerId next_consumer_ = 1;
+  Instant next_deadline_{};
+};
+
+}  // namespace mainstay::frontend

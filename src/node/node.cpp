@@ -1,0 +1,489 @@
+#include "node/node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "broker/effects.h"
+#include "coordination/sqlite_register.h"
+#include "io/posix_disk.h"
+#include "node/amqp_streams.h"
+#include "replica/recover.h"
+
+namespace mainstay::node {
+namespace {
+
+constexpr Duration kReconnectAfter = milliseconds(250);
+constexpr Duration kSpareRetry = milliseconds(500);
+constexpr Duration kTickMax = milliseconds(100);
+constexpr std::size_t kPacketBytesMax = 80U << 20;
+constexpr std::uint64_t kControlBodyBytesMax = 64U << 20;
+// A publish becomes one record: its header and our fields in front of the payload.
+constexpr std::size_t kRecordOverheadMax = 1024;
+
+}  // namespace
+
+Node::Node(NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
+           std::function<void(const std::string&, int)> fatal)
+    : options_(std::move(options)),
+      loop_(loop),
+      clock_(clock),
+      log_(std::move(log)),
+      fatal_(std::move(fatal)),
+      started_(clock.now()),
+      timer_(loop),
+      register_timer_(loop),
+      retry_timer_(loop),
+      rejoin_timer_(loop),
+      bodies_(options_.body_cache_bytes) {}
+
+Node::~Node() = default;
+
+void Node::log(LogLevel level, const std::string& text) const {
+  log_(level, text);
+}
+
+Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop& loop, Clock& clock,
+                                                   LogSink log,
+                                                   std::function<void(const std::string&, int)> fatal) {
+  std::unique_ptr<Node> node(new Node(std::move(options), loop, clock, std::move(log), std::move(fatal)));
+  if (auto recovered = node->recover(); !recovered) return recovered.error();
+  if (auto listening = node->listen(); !listening) return listening.error();
+  node->journal_worker_ = std::make_unique<io::Worker>();
+  node->register_worker_ = std::make_unique<io::Worker>();
+  node->maintain();
+  node->poll_register();
+  node->arm_timer();
+  return node;
+}
+
+Result<void, Failure> Node::recover() {
+  auto disk = io::PosixDisk::open(options_.data_directory);
+  if (!disk) return Failure{disk.error().what};
+  disk_ = std::move(*disk);
+  auto reg = coordination::SqliteRegister::open(options_.register_file, options_.group);
+  if (!reg) return Failure{reg.error().what};
+  register_ = std::move(*reg);
+
+  journal::JournalOptions journal_options;
+  journal_options.cluster = options_.cluster;
+  journal_options.node = options_.name;
+  journal_options.segment_bytes = options_.segment_bytes;
+  auto recovered = replica::recover(*disk_, "", journal_options, *random_);
+  if (!recovered) return Failure{recovered.error().what};
+  journal_ = std::move(recovered->journal);
+  const journal::RecoveryReport& report = journal_->recovery();
+  log(LogLevel::info, "recovered " + disk_->describe("") + ": log ends at LSN " +
+                          std::to_string(report.end.lsn.value) + " (hash " + hex(report.end.hash) + "), " +
+                          std::to_string(recovered->state.messages_total()) + " messages resident");
+  if (report.torn_bytes > 0) {
+    log(LogLevel::warning, "cut a torn tail of " + std::to_string(report.torn_bytes) +
+                               " bytes that was never acknowledged; kept in " +
+                               disk_->describe(report.quarantine_file));
+  }
+  replica::ReplicaOptions replica_options;
+  replica_options.cluster = options_.cluster;
+  replica_options.region = options_.region;
+  replica_options.node = options_.name;
+  replica_options.rpo_records_soft = options_.lag_records_soft;
+  replica_options.rpo_records_hard = options_.lag_records_hard;
+  checkpoint_at_ = recovered->checkpoint;
+  replica_ = std::make_unique<replica::Replica>(replica_options, *journal_, std::move(recovered->state),
+                                                recovered->last_term, recovered->ends_sealed, *random_,
+                                                clock_.now(), clock_.wall());
+
+  frontend::FrontendOptions frontend_options;
+  frontend_options.engine.container_id = options_.name;
+  frontend_options.engine.limits.message_bytes_max = options_.message_bytes_max;
+  frontend_options.engine.limits.max_frame_bytes = options_.frame_bytes_max;
+  frontend_options.engine.limits.idle_timeout = milliseconds(options_.idle_timeout_ms);
+  frontend_ = std::make_unique<frontend::Frontend>(frontend_options, *this, *random_);
+  return {};
+}
+
+Result<void, Failure> Node::listen() {
+  control_ = std::make_unique<io::HttpServer>(
+      loop_,
+      [this](const io::HttpRequest& request, const io::HttpServer::Respond& respond) {
+        http::handle({request.method, request.target, request.body, request.authorization}, *this,
+                     options_.control_token, [respond](http::Response response) {
+                       respond({response.status, std::move(response.content_type), std::move(response.body)});
+                     });
+        schedule_pump();
+      },
+      kControlBodyBytesMax);
+  auto control_port = control_->listen(options_.control.host, options_.control.port);
+  if (!control_port) return Failure{"[control] " + control_port.error().what};
+  packet_streams_ = std::make_unique<PacketStreams>(*this, kPacketBytesMax);
+  peer_hub_ = std::make_unique<io::StreamHub>(loop_, *packet_streams_);
+  if (options_.has_replication) {
+    auto port = peer_hub_->listen(options_.replication.host, options_.replication.port);
+    if (!port) return Failure{"[replication] " + port.error().what};
+  }
+  amqp_streams_ = std::make_unique<AmqpStreams>(*this);
+  amqp_hub_ = std::make_unique<io::StreamHub>(loop_, *amqp_streams_);
+  auto amqp_port = amqp_hub_->listen(options_.amqp.host, options_.amqp.port);
+  if (!amqp_port) return Failure{"[amqp] " + amqp_port.error().what};
+  log(LogLevel::info, "node " + options_.name + " of region " + options_.region + ": AMQP on " +
+                          options_.amqp.host + ":" + std::to_string(*amqp_port) + ", control on " +
+                          options_.control.host + ":" + std::to_string(*control_port));
+  return {};
+}
+
+// ---- the loop's turn
+// -------------------------------------------------------------------------------------------------
+
+void Node::schedule_pump() {
+  if (pump_scheduled_ || ended_) return;
+  pump_scheduled_ = true;
+  // After what is already due: several readable sockets share one turn, and so one batch.
+  loop_.post([this] {
+    pump_scheduled_ = false;
+    if (!ended_) pump();
+  });
+}
+
+void Node::pump() {
+  // Handling an output may produce more (a delivery to a link that went releases its lock).
+  for (;;) {
+    outputs_.clear();
+    replica_->outputs(outputs_);
+    if (outputs_.empty()) break;
+    const auto batch = std::move(outputs_);
+    outputs_ = {};
+    for (const replica::Output& output : batch) {
+      handle(output);
+      if (ended_) return;
+    }
+  }
+  start_write();
+  frontend_->take_dirty(dirty_);
+  for (const frontend::ConnectionId connection : dirty_) amqp_hub_->flush(connection);
+  if (stopping_ && !writing_ && stopped_) {
+    const auto stopped = std::move(stopped_);
+    stopped_ = nullptr;
+    stopped();
+  }
+}
+
+void Node::handle(const replica::Output& output) {
+  const Instant now = clock_.now();
+  const WallTime wall = clock_.wall();
+  if (const auto* broker_output = std::get_if<broker::Output>(&output)) {
+    frontend_->broker_output(*broker_output, now, wall);
+  } else if (const auto* packet = std::get_if<replica::SendPacket>(&output)) {
+    packet_streams_->send(packet->to, packet->packet);
+    peer_hub_->flush(packet->to);
+  } else if (const auto* close = std::get_if<replica::ClosePeer>(&output)) {
+    log(LogLevel::warning, "replication: connection closed: " + close->why);
+    packet_streams_->end_after_output(close->peer);
+    peer_hub_->flush(close->peer);
+  } else if (const auto* role = std::get_if<replica::RoleChanged>(&output)) {
+    role_changed(*role);
+  } else if (const auto* term = std::get_if<replica::StoreTerm>(&output)) {
+    // Rare and small: done here, because nothing that follows may happen before it is durable.
+    if (auto stored = replica::store_term(*disk_, "", term->term); !stored) end_fatally(stored.error().what);
+  } else if (const auto* alarm = std::get_if<replica::Alarm>(&output)) {
+    log(LogLevel::error, "ALARM: " + alarm->why);
+  } else if (const auto* fatal = std::get_if<replica::Fatal>(&output)) {
+    end_fatally(fatal->why);
+  } else if (const auto* ready = std::get_if<replica::SwitchReady>(&output)) {
+    switch_ready(ready->at);
+  }
+}
+
+void Node::start_write() {
+  if (writing_) return;
+  replica::Replica::PendingWrite pending;
+  if (!replica_->take_batch(pending)) return;
+  writing_ = true;
+  const Instant started = clock_.now();
+  journal_worker_->post(
+      [this, started, shared = std::make_shared<replica::Replica::PendingWrite>(std::move(pending))] {
+        Result<void, journal::JournalError> result =
+            shared->raw ? journal_->write_raw(shared->batch.bytes) : journal_->write(shared->batch);
+        if (result) result = journal_->sync();
+        loop_.post([this, started, shared, result = std::move(result)] {
+          if (!ended_) write_finished(std::move(*shared), result, started);
+        });
+      });
+}
+
+void Node::write_finished(replica::Replica::PendingWrite done, Result<void, journal::JournalError> result,
+                          Instant started) {
+  writing_ = false;
+  if (!result)
+    return end_fatally(result.error().what +
+                       " - what is on the disk is not known any more; this node stops "
+                       "and recovers from its log when it is started again");
+  const Instant now = clock_.now();
+  commit_latency_.add(now - started);
+  ++batches_;
+  ++syncs_;
+  records_ += done.batch.size();
+  if (!done.raw) bodies_.add(done.batch);
+  replica_->written(std::move(done), now, clock_.wall());
+  maintain();
+  pump();
+}
+
+void Node::maintain() {
+  const Instant now = clock_.now();
+  if (journal_->room() < options_.segment_bytes + options_.reserve_bytes && !spare_wanted_ &&
+      now >= spare_retry_at_) {
+    spare_wanted_ = true;
+    journal_worker_->post([this] {
+      auto result = journal_->prepare_spare();
+      loop_.post([this, result = std::move(result)] {
+        if (ended_) return;
+        spare_wanted_ = false;
+        if (!result && result.error().code == journal::JournalErrorCode::disk_full) {
+          if (!disk_full_) {
+            log(LogLevel::error,
+                "disk full: publishes are refused, settlements still work: " + result.error().what);
+          }
+          disk_full_ = true;
+          spare_retry_at_ = clock_.now() + kSpareRetry;
+        } else if (!result) {
+          return end_fatally(result.error().what);
+        } else {
+          if (disk_full_) log(LogLevel::info, "the disk has space again: publishes are accepted");
+          disk_full_ = false;
+        }
+        frontend_->admission_changed(clock_.now(), clock_.wall());
+        schedule_pump();
+      });
+    });
+  }
+  // A checkpoint shortens the next start and frees segments; when the disk is full it is the way out.
+  const Lsn applied = replica_->state().applied();
+  const std::uint64_t every = disk_full_ ? 1000 : options_.checkpoint_every_records;
+  if (!checkpoint_running_ && !rejoining_ && replica_->committed() == applied &&
+      applied.value >= checkpoint_at_.value + every) {
+    checkpoint_running_ = true;
+    checkpoint_at_ = applied;
+    // What the other region does not have yet must stay: it catches up from here.
+    Lsn keep_from = replica_->removable_before(applied);
+    if (!options_.has_replication) keep_from = std::min(replica_->state().oldest_needed(), applied.next());
+    journal_worker_->post([this, keep_from, snapshot = replica_->snapshot()] {
+      auto result = journal_->store_checkpoint(snapshot.lsn, snapshot.state);
+      if (result) result = journal_->remove_before(keep_from);
+      loop_.post([this, result = std::move(result)] {
+        if (ended_) return;
+        checkpoint_running_ = false;
+        if (!result) log(LogLevel::warning, "checkpoint not stored: " + result.error().what);
+      });
+    });
+  }
+}
+
+void Node::arm_timer() {
+  const Instant now = clock_.now();
+  Instant at = std::min(replica_->next_deadline(), frontend_->next_deadline());
+  at = std::min(std::max(at, now + milliseconds(1)), now + kTickMax);
+  timer_.at(at, [this] { tick(); });
+}
+
+void Node::tick() {
+  if (ended_) return;
+  const Instant now = clock_.now();
+  const WallTime wall = clock_.wall();
+  replica_->tick(now, wall);
+  frontend_->tick(now, wall);
+  if (switch_ && now >= switch_->deadline) {
+    fail_switch(504,
+                "the standby did not confirm in time; this region leads on. See replication in `mainstay "
+                "region status`");
+  }
+  if (replica_->role() != replica::Role::live && !rejoining_ && options_.has_replication &&
+      outgoing_peer_ == 0 && !connecting_ && now >= reconnect_at_) {
+    connect_to_peer();
+  }
+  maintain();
+  pump();
+  if (!ended_) arm_timer();
+}
+
+void Node::end_fatally(const std::string& why) {
+  if (ended_) return;
+  ended_ = true;
+  log(LogLevel::error, "stopping: " + why);
+  fatal_(why, 70);
+}
+
+void Node::shut_down(std::function<void()> done) {
+  stopping_ = true;
+  not_live_reason_ = "the node is shutting down";
+  frontend_->close_all("the node is shutting down: go to another endpoint", clock_.now());
+  amqp_hub_->stop_listening();
+  stopped_ = std::move(done);
+  schedule_pump();
+}
+
+// ---- roles and queues
+// ------------------------------------------------------------------------------------------------
+
+void Node::role_changed(const replica::RoleChanged& change) {
+  promoting_ = false;
+  switch (change.role) {
+    case replica::Role::live:
+      log(LogLevel::info, "live in region term " + std::to_string(change.term.value) + ": " + change.why);
+      if (outgoing_peer_ != 0)
+        peer_hub_->close(outgoing_peer_);  // the other region's node connects to us now
+      declare_queues();
+      break;
+    case replica::Role::standby:
+      not_live_reason_ = "this node is the standby of region " + options_.region;
+      log(LogLevel::info, "standby: " + change.why);
+      break;
+    case replica::Role::sealed:
+      not_live_reason_ = "this node is sealed: " + change.why;
+      log(LogLevel::warning, not_live_reason_);
+      frontend_->close_all(not_live_reason(), clock_.now());
+      switch_draining_ = false;
+      if (change.restart_to_follow) rejoin();
+      break;
+  }
+}
+
+void Node::declare_queues() {
+  for (const QueueConfig& queue : options_.queues) {
+    const auto declared = replica_->leader().declare_queue(queue.name, queue.options, clock_.wall());
+    if (!declared)
+      log(LogLevel::error, "queue '" + queue.name + "' is not declared: " + declared.error().what);
+  }
+  schedule_pump();
+}
+
+// ---- frontend::Backend
+// -----------------------------------------------------------------------------------------------
+
+broker::Leader* Node::leader() {
+  if (replica_->role() != replica::Role::live || switch_draining_ || stopping_) return nullptr;
+  return &replica_->leader();
+}
+const broker::State& Node::state() {
+  return replica_->state();
+}
+std::vector<broker::Output>& Node::leader_outputs() {
+  return replica_->leader_outputs();
+}
+std::string Node::not_live_reason() {
+  if (region_known_ && region_.region != options_.region && !region_.region.empty()) {
+    return not_live_reason_ + "; the active region is " + region_.region;
+  }
+  return not_live_reason_;
+}
+
+frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
+  using frontend::Admission;
+  if (!register_problem_.empty()) {
+    return {Admission::refused,
+            {"com.microsoft:server-busy",
+             "this node cannot ask who leads and takes nothing new: " + register_problem_}};
+  }
+  if (region_.phase == coordination::Phase::recovering && !replay) {
+    return {Admission::refused,
+            {"com.microsoft:server-busy",
+             "region " + options_.region +
+                 " is recovering after a forced promotion: producers wait until the archive's "
+                 "missing messages are in (mainstay archive replay --missing)"}};
+  }
+  if (const auto refusal = replica_->publish_refusal()) {
+    return {Admission::refused, {"com.microsoft:server-busy", *refusal}};
+  }
+  if (replica_->bytes_under_way() + bytes + kRecordOverheadMax + options_.reserve_bytes <= journal_->room()) {
+    return {};
+  }
+  if (disk_full_) {
+    return {Admission::refused,
+            {"amqp:resource-limit-exceeded",
+             "the disk under " + disk_->describe("") +
+                 " is full: new messages are refused, settlements work. Free space or let "
+                 "consumers drain the queues"}};
+  }
+  spare_retry_at_ = {};
+  return {Admission::wait, {}};
+}
+
+std::optional<BytesView> Node::payload(Lsn lsn, std::string& why) {
+  std::optional<BytesView> raw = bodies_.find(lsn);
+  if (!raw) {
+    body_scratch_.clear();
+    const auto read = journal_->read(lsn, lsn, 0, body_scratch_);
+    if (!read) {
+      why = read.error().what;
+      return std::nullopt;
+    }
+    raw = BytesView(body_scratch_);
+  }
+  journal::Record record;
+  broker::StoredMessage message;
+  if (journal::decode_record(*raw, record) != journal::DecodeStatus::ok ||
+      !broker::read_stored_message(record, message)) {
+    why = "LSN " + std::to_string(lsn.value) + " does not hold a whole message; run `mainstay verify " +
+          options_.data_directory + "`";
+    return std::nullopt;
+  }
+  return message.payload;
+}
+
+bool Node::authenticate(const amqp::SaslRequest& request) {
+  if (request.mechanism == "ANONYMOUS") return options_.allow_anonymous;
+  for (const User& user : options_.users) {
+    if (user.name != request.user || user.password.size() != request.password.size()) continue;
+    unsigned difference = 0;  // every byte is looked at: time tells nothing
+    for (std::size_t i = 0; i < user.password.size(); ++i) {
+      difference |= static_cast<unsigned>(static_cast<unsigned char>(user.password[i]) ^
+                                          static_cast<unsigned char>(request.password[i]));
+    }
+    if (difference == 0) return true;
+  }
+  return false;
+}
+
+// ---- replication connections
+// -----------------------------------------------------------------------------------------
+
+void Node::connect_to_peer() {
+  if (options_.peers.empty()) return;
+  const Listener& peer = options_.peers[next_peer_++ % options_.peers.size()];
+  connecting_ = true;
+  reconnect_at_ = clock_.now() + kReconnectAfter;
+  peer_hub_->connect(peer.host, peer.port, [this](const std::string& why) {
+    connecting_ = false;
+    reconnect_at_ = clock_.now() + kReconnectAfter;
+    if (why != connect_problem_) log(LogLevel::info, "replication: no connection to " + why);
+    connect_problem_ = why;
+  });
+}
+
+void Node::on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) {
+  log(LogLevel::info, "replication: connected " + std::string(outgoing ? "to " : "from ") + remote);
+  if (outgoing) {
+    connecting_ = false;
+    outgoing_peer_ = peer;
+    connect_problem_.clear();
+  }
+  peers_.insert(peer);
+  if (replica_ != nullptr) replica_->connected(peer, outgoing, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+void Node::on_packet(io::StreamId peer, BytesView packet) {
+  replica_->packet(peer, packet, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+void Node::on_peer_end(io::StreamId peer) {
+  if (peer == outgoing_peer_) {
+    outgoing_peer_ = 0;
+    reconnect_at_ = clock_.now() + kReconnectAfter;
+  }
+  peers_.erase(peer);
+  log(LogLevel::info, "replication: a connection ended");
+  if (replica_ != nullptr) replica_->disconnected(peer, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+}  // namespace mainstay::node

@@ -1,0 +1,184 @@
+// One broker process: `mainstay serve`.
+//
+// Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
+// (write and sync of one batch at a time, spare segments, checkpoints), a register worker (the register's
+// file may block). Shut-down order is the reverse of the members' order below.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "coordination/register.h"
+#include "frontend/frontend.h"
+#include "http/control_api.h"
+#include "io/http_server.h"
+#include "io/loop.h"
+#include "io/stream_hub.h"
+#include "io/system_random.h"
+#include "io/worker.h"
+#include "journal/journal.h"
+#include "node/body_cache.h"
+#include "node/latency_histogram.h"
+#include "node/options.h"
+#include "node/packet_streams.h"
+#include "replica/replica.h"
+
+namespace mainstay::node {
+
+class AmqpStreams;
+
+class Node final : public frontend::Backend, public http::ControlBackend, public PacketEvents {
+ public:
+  /// Recovers the journal, opens the listeners and starts. Everything after that happens in loop.run().
+  /// @param fatal  called (once, on the loop) when the node must end: what to tell, exit status.
+  [[nodiscard]] static Result<std::unique_ptr<Node>, Failure> start(
+      NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
+      std::function<void(const std::string&, int)> fatal);
+  ~Node() override;
+
+  /// Tells clients to go elsewhere, lets the batch under way finish, then calls `done`.
+  void shut_down(std::function<void()> done);
+
+  // frontend::Backend
+  broker::Leader* leader() override;
+  const broker::State& state() override;
+  std::vector<broker::Output>& leader_outputs() override;
+  std::string not_live_reason() override;
+  frontend::AdmissionAnswer admit(std::size_t bytes, bool replay) override;
+  std::optional<BytesView> payload(Lsn lsn, std::string& why) override;
+  bool authenticate(const amqp::SaslRequest& request) override;
+
+  // http::ControlBackend
+  http::NodeStatus status() override;
+  void region_command(const http::RegionCommand& command, http::CommandDone done) override;
+  std::optional<std::vector<bool>> known_messages(const std::string& queue,
+                                                  const std::vector<std::string>& ids) override;
+
+  // PacketEvents
+  void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) override;
+  void on_packet(io::StreamId peer, BytesView packet) override;
+  void on_peer_end(io::StreamId peer) override;
+
+ private:
+  friend class AmqpStreams;
+  Node(NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
+       std::function<void(const std::string&, int)> fatal);
+
+  // node.cpp: life and the loop's turn
+  Result<void, Failure> recover();
+  Result<void, Failure> listen();
+  void schedule_pump();
+  void pump();
+  void handle(const replica::Output& output);
+  void start_write();
+  void write_finished(replica::Replica::PendingWrite done, Result<void, journal::JournalError> result,
+                      Instant started);
+  void maintain();
+  void tick();
+  void arm_timer();
+  void role_changed(const replica::RoleChanged& change);
+  void end_fatally(const std::string& why);
+  void declare_queues();
+  void connect_to_peer();
+  void log(LogLevel level, const std::string& text) const;
+
+  // node_region.cpp: the register and region commands
+  using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
+  using RegisterCas = Result<coordination::CasResult, coordination::RegisterError>;
+  void poll_register();
+  void register_read(const RegisterRead& read);
+  void compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
+                        std::function<void(const RegisterCas&)> then);
+  void claim(const coordination::RegionRecord& seen);
+  void lead(RegionTerm term, bool forced, const std::string& by, const std::string& reason);
+  void start_switch(const http::RegionCommand& command, http::CommandDone done);
+  void switch_ready(journal::LogPosition at);
+  void confirm_switch(journal::LogPosition at);
+  void finish_switch(journal::LogPosition at, RegionTerm term);
+  void fail_switch(int status, const std::string& why);
+  void rejoin();
+  void rejoin_when_quiet();
+  void start_promotion(const http::RegionCommand& command, http::CommandDone done);
+  void admit_producers(const http::RegionCommand& command, http::CommandDone done);
+
+  NodeOptions options_;
+  io::Loop& loop_;
+  Clock& clock_;
+  LogSink log_;
+  std::function<void(const std::string&, int)> fatal_;
+  bool ended_ = false;
+  Instant started_{};
+
+  std::unique_ptr<Random> random_ = std::make_unique<io::SystemRandom>();
+  std::unique_ptr<Disk> disk_;
+  std::unique_ptr<journal::Journal> journal_;
+  std::unique_ptr<replica::Replica> replica_;
+  std::unique_ptr<frontend::Frontend> frontend_;
+  std::unique_ptr<AmqpStreams> amqp_streams_;
+  std::unique_ptr<PacketStreams> packet_streams_;
+  std::unique_ptr<io::StreamHub> amqp_hub_, peer_hub_;
+  std::unique_ptr<io::HttpServer> control_;
+  io::Timer timer_, register_timer_, retry_timer_, rejoin_timer_;
+  std::shared_ptr<coordination::Register> register_;
+
+  // the loop's turn
+  bool pump_scheduled_ = false;
+  bool writing_ = false;
+  std::vector<replica::Output> outputs_;
+  std::vector<frontend::ConnectionId> dirty_;
+  BodyCache bodies_;
+  Buffer body_scratch_;
+  LatencyHistogram commit_latency_;
+  std::uint64_t batches_ = 0, records_ = 0, syncs_ = 0;
+
+  // journal upkeep
+  bool spare_wanted_ = false;
+  bool disk_full_ = false;
+  Instant spare_retry_at_{};
+  Lsn checkpoint_at_{};
+  bool checkpoint_running_ = false;
+
+  // replication connections
+  bool connecting_ = false;
+  io::StreamId outgoing_peer_ = 0;
+  std::set<io::StreamId> peers_;
+  std::size_t next_peer_ = 0;
+  Instant reconnect_at_{};
+  std::string connect_problem_;
+
+  // who leads
+  coordination::RegionRecord region_;  // last read
+  bool region_known_ = false;
+  bool decided_at_start_ = false;
+  bool register_busy_ = false;
+  bool changing_region_ = false;  // a compare-and-swap of ours is under way
+  std::string register_problem_;
+  Instant register_answered_at_{};
+  std::string not_live_reason_ = "the node is starting";
+  struct Switch {
+    http::CommandDone done;
+    coordination::RegionRecord marked;  // the register's record with phase switching
+    std::string to_region, by, reason;
+    Instant deadline{};
+  };
+  std::optional<Switch> switch_;
+  bool promoting_ = false;        // a term is ours, its first record not yet durable
+  bool rejoining_ = false;        // sealed: waiting for the disk to be quiet, then recover as standby
+  bool switch_draining_ = false;  // commands are no longer fed to the leader
+  bool stopping_ = false;
+  std::function<void()> stopped_;
+
+  // Last: joined first, while everything their jobs touch is still there.
+  std::unique_ptr<io::Worker> register_worker_;
+  std::unique_ptr<io::Worker> journal_worker_;
+};
+
+}  // namespace mainstay::node

@@ -1,0 +1,131 @@
+// What /status and /metrics tell of a node.
+#include <unistd.h>
+
+#include <fstream>
+
+#include "node/node.h"
+
+namespace mainstay::node {
+namespace {
+
+std::uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t total = 0;
+  std::uint64_t resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+const char* role_name(replica::Role role) {
+  switch (role) {
+    case replica::Role::live:
+      return "live";
+    case replica::Role::standby:
+      return "standby";
+    case replica::Role::sealed:
+      return "sealed";
+  }
+  return "?";
+}
+
+const char* phase_name(coordination::Phase phase) {
+  switch (phase) {
+    case coordination::Phase::active:
+      return "active";
+    case coordination::Phase::switching:
+      return "switching";
+    case coordination::Phase::recovering:
+      return "recovering";
+  }
+  return "?";
+}
+
+}  // namespace
+
+http::NodeStatus Node::status() {
+  http::NodeStatus s;
+  const WallTime wall = clock_.wall();
+  s.version = options_.version;
+  s.node = options_.name;
+  s.region = options_.region;
+  s.resident_bytes = resident_bytes();
+  s.uptime_seconds = (clock_.now() - started_).seconds();
+  s.active_region.active = region_.region;
+  s.active_region.term = region_.term.value;
+  s.active_region.phase = region_known_ ? phase_name(region_.phase) : "unknown";
+  s.active_region.problem = register_problem_;
+  const replica::Role role = replica_->role();
+  s.role = role_name(role);
+  s.ready = leader() != nullptr;
+  s.why = s.ready ? "" : not_live_reason();
+  s.term = replica_->term().value;
+  const journal::LogPosition durable = journal_->durable();
+  s.durable_lsn = durable.lsn.value;
+  s.log_hash = hex(durable.hash);
+  s.epoch = journal_->recovery().epoch.value;
+  s.committed_lsn = replica_->committed().value;
+  s.applied_lsn = replica_->state().applied().value;
+  s.last_lsn = std::max(s.applied_lsn, s.durable_lsn);
+  s.state_hash = hex(replica_->state().hash());
+  for (const broker::QueueId queue : replica_->state().queues()) {
+    const broker::QueueStats stats =
+        role == replica::Role::live ? replica_->leader().stats(queue) : replica_->state().stats(queue);
+    http::QueueStatus q;
+    q.name = stats.name;
+    q.active = stats.active;
+    q.dead_letter = stats.dead_letter;
+    q.locked = stats.locked;
+    q.sessions = stats.sessions;
+    q.bytes = stats.bytes;
+    q.duplicates_dropped = stats.duplicates_dropped;
+    if (stats.oldest.ms != 0)
+      q.oldest_seconds = static_cast<double>(std::max<std::int64_t>(0, wall.ms - stats.oldest.ms)) / 1e3;
+    s.queues.push_back(std::move(q));
+  }
+  const replica::ReplicationStatus replication = replica_->status(clock_.now());
+  s.replication.connected = replication.connected;
+  s.replication.peer_region = replication.peer_region;
+  s.replication.peer_node = replication.peer_node;
+  s.replication.peer_durable_lsn = replication.peer_durable.value;
+  s.replication.lag_records = replication.lag_records;
+  s.replication.lag_bytes = replication.lag_bytes;
+  s.replication.lag_seconds = replication.lag_seconds;
+  s.replication.refusals = replication.refusals;
+  s.replication.last_problem = replication.last_problem.empty() ? connect_problem_ : replication.last_problem;
+  s.journal = {journal_->record_bytes_total(),
+               journal_->disk_bytes(),
+               journal_->room(),
+               syncs_,
+               batches_,
+               records_,
+               disk_full_};
+  const frontend::FrontendCounters& c = frontend_->counters();
+  s.amqp = {frontend_->connections(),
+            c.connections_opened,
+            c.authentication_failures,
+            c.published,
+            c.publish_refused,
+            c.delivered,
+            c.settled,
+            c.settle_refused,
+            c.credit_stalls,
+            c.held_publishes,
+            c.malformed,
+            c.oversize};
+  s.commit_latency_buckets = commit_latency_.cumulative();
+  s.commit_latency_count = commit_latency_.count();
+  s.commit_latency_sum = commit_latency_.sum_seconds();
+  return s;
+}
+
+std::optional<std::vector<bool>> Node::known_messages(const std::string& name,
+                                                      const std::vector<std::string>& ids) {
+  const auto queue = replica_->state().find_queue(name);
+  if (!queue) return std::nullopt;
+  std::vector<bool> known;
+  known.reserve(ids.size());
+  for (const std::string& id : ids) known.push_back(replica_->state().knows_message_id(*queue, id));
+  return known;
+}
+
+}  // namespace mainstay::node

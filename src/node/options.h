@@ -1,0 +1,57 @@
+// What a node is started with; made from the configuration file by the cli.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "broker/types.h"
+
+namespace mainstay::node {
+
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+/// Thread-safe.
+using LogSink = std::function<void(LogLevel, const std::string&)>;
+
+struct Listener {
+  std::string host = "127.0.0.1";
+  std::uint16_t port{};
+};
+
+struct User {
+  std::string name, password;
+};
+
+struct QueueConfig {
+  std::string name;
+  broker::QueueOptions options;
+};
+
+struct NodeOptions {
+  std::string version;
+  std::string name, region;
+  std::string data_directory;
+  Uuid cluster;  ///< nil: whatever the directory holds, or a new one
+  Listener amqp, control, replication;
+  bool has_replication = false;  ///< a standby region is configured
+  std::vector<Listener> peers;   ///< replication listeners of the other region's nodes
+  std::string control_token;
+  bool allow_anonymous = false;
+  std::vector<User> users;
+  std::vector<QueueConfig> queues;
+  std::string register_file, group = "default";
+  std::string initial_region;  ///< claims an empty register
+  std::uint64_t segment_bytes = 64ULL << 20;
+  std::uint64_t reserve_bytes = 4ULL << 20;  ///< journal room kept for settlements
+  std::uint64_t checkpoint_every_records = 200'000;
+  std::uint64_t body_cache_bytes = 64ULL << 20;
+  std::uint64_t message_bytes_max = 1ULL << 20;
+  std::uint32_t frame_bytes_max = 65536;
+  std::int64_t idle_timeout_ms = 120'000;
+  std::uint64_t connections_max = 10'000;
+  std::uint64_t lag_records_soft = 0, lag_records_hard = 0;
+};
+
+}  // namespace mainstay::node

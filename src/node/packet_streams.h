@@ -1,0 +1,51 @@
+// Replication packets over TCP: each with its length (u32, little-endian) in front.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "base/bytes.h"
+#include "io/stream_hub.h"
+
+namespace mainstay::node {
+
+/// What a packet stream tells. On the loop's thread.
+class PacketEvents {
+ public:
+  virtual ~PacketEvents() = default;
+  virtual void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) = 0;
+  virtual void on_packet(io::StreamId peer, BytesView packet) = 0;
+  virtual void on_peer_end(io::StreamId peer) = 0;
+};
+
+class PacketStreams final : public io::StreamEvents {
+ public:
+  /// @param packet_bytes_max  a peer that announces more is cut off.
+  PacketStreams(PacketEvents& events, std::size_t packet_bytes_max)
+      : events_(events), packet_bytes_max_(packet_bytes_max) {}
+
+  /// Queues a packet; flush the hub's stream afterwards.
+  void send(io::StreamId peer, BytesView packet);
+  void end_after_output(io::StreamId peer);
+
+  io::StreamId on_open(const std::string& remote, bool outgoing) override;
+  void on_bytes(io::StreamId stream, BytesView bytes) override;
+  BytesView pending(io::StreamId stream) override;
+  void on_written(io::StreamId stream, std::size_t bytes) override;
+  bool wants_close(io::StreamId stream) override;
+  void on_end(io::StreamId stream) override;
+
+ private:
+  struct Peer {
+    Buffer in, out;
+    std::size_t out_done = 0;
+    bool closing = false;
+  };
+  PacketEvents& events_;
+  std::size_t packet_bytes_max_;
+  io::StreamId next_ = 1;
+  std::unordered_map<io::StreamId, Peer> peers_;
+};
+
+}  // namespace mainstay::node
