@@ -3,6 +3,7 @@
 
 Each case says what a person would see; random choices come from MAINSTAY_SEED, which is printed.
 """
+import concurrent.futures
 import inspect
 import os
 import pathlib
@@ -126,14 +127,14 @@ def open_frame(symbolic=False):
     return frame(descriptor + b"\xc0" + bytes([len(fields) + 1]) + b"\x02" + fields)
 
 
-def answer(broker, data, wait_s=10):
-    """Sends bytes and reads until the broker closes, or nothing came for a second."""
+def answer(broker, data, quiet_s=1, wait_s=20):
+    """Sends bytes and reads until the broker closes the socket, or nothing came for quiet_s."""
     with socket.create_connection(("127.0.0.1", broker.port), timeout=wait_s) as s:
         received = b""
         closed = False
         try:
             s.sendall(data)
-            s.settimeout(1)
+            s.settimeout(quiet_s)
             end = time.monotonic() + wait_s
             while time.monotonic() < end:
                 more = s.recv(65536)
@@ -181,8 +182,8 @@ def config_errors(directory):
     line = good.splitlines().index("[journal]") + 2
     refused(good.replace("segment_bytes", "segmnt_bytes"), f"{broker.config_file}:{line}:1:", 'did you mean "segment_bytes"?')
     ok("an unknown key: file, line, column, nearest key")
-    refused(good.replace('level = "debug"', "level = 3").replace("segment_bytes = ", "segment_bytes = -"),
-            "the integer 3", f"{broker.config_file}:")
+    refused(good.replace('level = "debug"', "level = 3").replace('"8MiB"', "-1"),
+            "the integer 3", "the integer -1", f"{broker.config_file}:{line}:17:")
     refused(good.replace("name = \"a1\"\n", ""), '"name" in [node] is missing')
     refused("[node\n", f"{broker.config_file}:1:")
     ok("wrong types, missing keys and broken syntax are told with their place")
@@ -201,7 +202,7 @@ def second_process(directory):
         with second.start(ready=False):
             expect(second.wait_end() > 0, "the second process to end")
             expect(str(first.data) in second.log(), "the directory named", second.log())
-            expect(re.search("another process|in use|locked", second.log()), "the reason", second.log())
+            expect(re.search(f"process {first.process.pid} is using", second.log()), "the process that has it", second.log())
         serves(first)
         ok("a second process on the same directory ends and says why; the first serves on")
 
@@ -234,17 +235,17 @@ def foreign_journal(directory):
 
 def wrong_password(directory):
     with Broker(BINARY, directory).start() as broker:
-        client = RawClient(broker, password="wrong")
+        client = RawClient(broker, password="mistaken-4711")
         client.pump(lambda: client.transport.closed or client.transport.condition)
         expect("auth" in str(client.transport.condition).lower(), "an authentication error", client.transport.condition)
-        expect("wrong" not in broker.log().replace("wrong password", "") and PASSWORD not in broker.log(), "no password in the log")
+        expect("mistaken-4711" not in broker.log() and PASSWORD not in broker.log(), "no password in the log")
         serves(broker)
         ok("a wrong password is refused by SASL and in no log")
 
 
 def garbage(directory):
     rng = random.Random(SEED)
-    with Broker(BINARY, directory).start() as broker:
+    with Broker(BINARY, directory, amqp={"idle_timeout_s": 1}).start() as broker:
         received, closed = answer(broker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         expect(closed and received[:4] in (b"AMQP", b""), "HTTP answered by the AMQP header and the end", received)
         ok("another protocol gets our header and is closed")
@@ -256,15 +257,18 @@ def garbage(directory):
         ok("descriptors may be symbols, also those of performatives")
 
         good = SASL_HEADER + sasl_plain() + AMQP_HEADER + open_frame()
-        for name, bytes_, condition in (
+        malformed = (
                 ("a frame shorter than its header", struct.pack(">IBBH", 3, 2, 0, 0), b"amqp:"),
                 ("a data offset beyond the frame", struct.pack(">IBBH", 8, 200, 0, 0), b"amqp:"),
                 ("an unknown performative", frame(b"\x00\x53\x99\x45"), b"amqp:"),
                 ("a body that is cut", frame(b"\x00\x53\x11\xc0\x40\x04"), b"amqp:decode-error"),
                 ("a frame over the limit", struct.pack(">IBBH", 0x7fffffff, 2, 0, 0), b"amqp:"),
-                ("a transfer on no session", frame(b"\x00\x53\x14\xc0\x05\x03\x43\x43\x40\x43", channel=5), b"amqp:")):
-            received, closed = answer(broker, good + bytes_)
-            expect(closed, f"{name} to end the connection")
+                ("a transfer on no session", frame(b"\x00\x53\x14\xc0\x05\x03\x43\x43\x40\x43", channel=5), b"amqp:"))
+        # The broker's close may wait for ours, but not for longer than the idle time-out allows.
+        with concurrent.futures.ThreadPoolExecutor(len(malformed)) as pool:
+            answers = list(pool.map(lambda each: answer(broker, good + each[1], quiet_s=8), malformed))
+        for (name, _, condition), (received, closed) in zip(malformed, answers):
+            expect(closed, f"{name} to end the connection", received[-80:])
             expect(b"\x00\x53\x18" in received and condition in received, f"{name}: close with an error", received[-80:])
         ok("malformed frames end the connection with a close that says why")
 
@@ -357,10 +361,7 @@ def kill_broker(directory):
                     number += 1
             except ProtonException:
                 pass
-            try:
-                connection.close()
-            except Exception:  # the connection is gone; that is the point
-                pass
+            # Not closed: Proton would wait for the answer of a process that is gone.
             broker.start()
         connection = connect(broker)
         sender = connection.create_sender("dedup")
@@ -505,7 +506,7 @@ def standby_diverged(directory):
             time.sleep(0.1)
         expect(re.search("diverge", b.log() + a.log()), "a log line that says the standby diverged", b.log_tail())
         ok("a standby with another history is refused, and the log says why")
-        serves(a)
+        serves(a, "dedup")
         a.stop()
         b.kill()
     after = subprocess.run([BINARY, "verify", str(b.data)], capture_output=True, text=True)
