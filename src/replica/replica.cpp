@@ -135,13 +135,13 @@ void Replica::Impl::finish_promotion(WallTime wall) {
   log.emplace(journal.durable(), epoch);
   leader = std::make_unique<broker::Leader>(state, *log, random);
   if (promotion->forced) {
-    promotion->record = append_own(journal::RecordType::forked,
-                                   encode(Forked{promotion->term, committed_heard, options.region,
-                                                 options.node, wall, promotion->by, promotion->reason}));
+    promotion->record = leader->record_other(
+        journal::RecordType::forked, encode(Forked{promotion->term, committed_heard, options.region,
+                                                   options.node, wall, promotion->by, promotion->reason}));
   } else {
-    promotion->record = append_own(journal::RecordType::epoch_started,
-                                   encode(EpochStarted{promotion->term, options.region, options.node, wall,
-                                                       promotion->by, promotion->reason}));
+    promotion->record = leader->record_other(
+        journal::RecordType::epoch_started, encode(EpochStarted{promotion->term, options.region, options.node,
+                                                                wall, promotion->by, promotion->reason}));
   }
 }
 
@@ -171,17 +171,6 @@ void Replica::seal(RegionTerm seen, const std::string& why) {
   }
 }
 
-Lsn Replica::Impl::append_own(journal::RecordType type, BytesView body) {
-  const Lsn lsn = log->append(type, body);
-  journal::Record record;
-  const journal::Batch& batch = log->gathering();
-  const auto decoded = journal::decode_record(BytesView(batch.bytes).subspan(batch.offsets.back()), record);
-  MS_ASSERT(decoded == journal::DecodeStatus::ok, "what was just encoded decodes");
-  const auto applied = state.apply(record);
-  MS_ASSERT(applied.has_value(), "a leadership record applies to every state");
-  return lsn;
-}
-
 void Replica::begin_switch(Instant now, WallTime wall) {
   Impl& me = *impl_;
   me.now = now;
@@ -189,7 +178,7 @@ void Replica::begin_switch(Instant now, WallTime wall) {
   me.absorb_leader_outputs();
   me.leader->record_state_hash();
   const std::uint64_t hash = me.state.hash();
-  me.append_own(journal::RecordType::sealed, encode(Sealed{me.term, hash, wall}));
+  me.leader->record_other(journal::RecordType::sealed, encode(Sealed{me.term, hash, wall}));
   MS_ASSERT(me.state.hash() == hash, "a seal changes no state");
   me.switching = Impl::Switch{me.log->end(), hash, false};
 }
@@ -201,9 +190,9 @@ void Replica::abort_switch(Instant now, WallTime wall) {
   me.switching.reset();
   me.epoch = me.epoch.next();
   me.log->start_epoch(me.epoch);
-  me.append_own(journal::RecordType::epoch_started,
-                encode(EpochStarted{me.term, me.options.region, me.options.node, wall, me.options.node,
-                                    "planned switch called off"}));
+  me.leader->record_other(journal::RecordType::epoch_started,
+                          encode(EpochStarted{me.term, me.options.region, me.options.node, wall,
+                                              me.options.node, "planned switch called off"}));
 }
 
 // --- group commit

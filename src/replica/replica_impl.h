@@ -119,7 +119,6 @@ struct Replica::Impl {
   void block(const std::string& why);
   void finish_promotion(WallTime wall);
   void become_live(WallTime wall);
-  Lsn append_own(journal::RecordType type, BytesView body);
   void absorb_leader_outputs();
   void written_by_leader(const journal::Batch& batch, WallTime wall);
   void written_raw(const journal::Batch& batch, WallTime wall);

@@ -1,0 +1,79 @@
+#include "replica/held_outputs.h"
+
+#include <gtest/gtest.h>
+
+namespace mainstay::replica {
+namespace {
+
+broker::Deliver deliver(std::uint64_t consumer, std::uint64_t after) {
+  broker::Deliver output;
+  output.after = Lsn{after};
+  output.delivery.consumer = consumer;
+  return output;
+}
+
+std::vector<std::size_t> kinds(const std::vector<Output>& released) {
+  std::vector<std::size_t> all;
+  for (const auto& output : released) all.push_back(std::get<broker::Output>(output).index());
+  return all;
+}
+constexpr std::size_t kDeliver = 1, kDrained = 5;
+
+TEST(HeldOutputs, DeliveryOfACommittedMessageDoesNotWaitForASync) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  broker::PublishDone done;
+  done.after = Lsn{11};
+  std::vector<broker::Output> made{done, deliver(1, 9)};
+  held.add(made, Lsn{10}, released);
+  EXPECT_TRUE(made.empty());
+  EXPECT_EQ(kinds(released), (std::vector<std::size_t>{kDeliver}));
+  held.release(Lsn{11}, released);
+  EXPECT_EQ(released.size(), 2U);
+}
+
+TEST(HeldOutputs, AConsumerSeesItsOutputsInOrder) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  std::vector<broker::Output> made{deliver(1, 12), broker::Drained{1}, broker::Drained{2}};
+  held.add(made, Lsn{10}, released);
+  EXPECT_EQ(released.size(), 1U) << "only the other consumer's";
+  held.release(Lsn{11}, released);
+  EXPECT_EQ(released.size(), 1U);
+  held.release(Lsn{12}, released);
+  EXPECT_EQ(kinds(released), (std::vector<std::size_t>{kDrained, kDeliver, kDrained}));
+  made = {broker::Drained{1}};
+  held.add(made, Lsn{12}, released);
+  EXPECT_EQ(released.size(), 4U) << "nothing is held for it any more";
+}
+
+TEST(HeldOutputs, TextsLiveAsLongAsTheOutputThatShowsThem) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  std::vector<broker::Output> made;
+  {
+    const std::string reason(100, 'r');
+    auto output = deliver(1, 12);
+    output.delivery.dead_letter_reason = reason;
+    made.push_back(output);
+    held.add(made, Lsn{10}, released);
+  }
+  for (int i = 0; i < 5; ++i) held.outputs_taken();
+  held.release(Lsn{12}, released);
+  held.outputs_taken();
+  const auto& shown = std::get<broker::Deliver>(std::get<broker::Output>(released.at(0)));
+  EXPECT_EQ(shown.delivery.dead_letter_reason, std::string(100, 'r'));
+}
+
+TEST(HeldOutputs, DroppedOutputsAreNeverShown) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  std::vector<broker::Output> made{deliver(1, 12)};
+  held.add(made, Lsn{10}, released);
+  held.drop();
+  held.release(Lsn{99}, released);
+  EXPECT_TRUE(released.empty());
+}
+
+}  // namespace
+}  // namespace mainstay::replica
