@@ -110,21 +110,21 @@ BytesView span_over(BytesView first, BytesView last) {
   return {first.data(), last.data() + last.size()};
 }
 
-/// Checks one section and notes where it is.
+/// Checks the type of one well-formed section's value and takes what the broker needs of it.
 bool take_section(std::uint64_t section, const Value& value, MessageView& view) {
   switch (section) {
     case descriptor::header:
-      return well_formed(value.encoded) && read_header(value, view);
+      return read_header(value, view);
     case descriptor::properties:
-      return well_formed(value.encoded) && read_properties(value, view);
+      return read_properties(value, view);
     case descriptor::data:
       return value.kind == Kind::binary;
     case descriptor::amqp_sequence:
-      return value.kind == Kind::list && well_formed(value.encoded);
+      return value.kind == Kind::list;
     case descriptor::amqp_value:
-      return well_formed(value.encoded);
+      return true;
     default:
-      return value.kind == Kind::map && well_formed(value.encoded);
+      return value.kind == Kind::map;
   }
 }
 
@@ -275,7 +275,7 @@ Result<MessageView, MessageError> view_message(BytesView message) {
     if (!repeats && (code <= last || other_body)) {
       return error(at, name + " cannot follow " + section_name(last));
     }
-    if (!take_section(code, section->value, view)) {
+    if (!well_formed(whole.encoded) || !take_section(code, section->value, view)) {
       return error(at, name + " is malformed or has a field of the wrong type");
     }
     last = code;
