@@ -107,7 +107,8 @@ struct SaslRequest {
   std::string_view password;   ///< PLAIN; never log it
 };
 
-/// Called by the engine, on its strand, during input() or tick().
+/// Called by the engine, on its strand, during input(), input_closed() or tick(), never out of the methods
+/// the handler itself may call. Do not call input(), input_closed() or tick() from inside.
 class EngineHandler {
  public:
   virtual ~EngineHandler() = default;
@@ -119,13 +120,17 @@ class EngineHandler {
   /// The client sent a complete message. Answer with settle_incoming() unless it was settled.
   virtual void on_transfer(const IncomingTransfer& transfer) = 0;
   /// A message over the link's limit was discarded while arriving; the engine has already answered
-  /// `rejected{amqp:link:message-size-exceeded}` (or dropped a settled one). For counters.
+  /// `rejected{amqp:link:message-size-exceeded}` (or dropped a settled one). It used credit: grant it again.
   virtual void on_oversize(LinkId link, std::uint64_t bytes) = 0;
   /// The client's credit for a link on which the server sends. With `drain`, send what can be sent, then
-  /// drained().
+  /// drained(). May come before the attach is answered (clients pipeline): can_send() is false until
+  /// accept(), which makes no such call again: look at credit_left() then. Comes again, unchanged, when the
+  /// session's window or the number of unsettled messages had stopped the link and no longer does. After
+  /// consumed() ask can_send() by yourself.
   virtual void on_credit(LinkId link, std::uint32_t credit, bool drain) = 0;
   /// The client settled, or (receiver settle mode second) told its outcome of, a message the server sent.
-  /// Ranges arrive as one call each, in order. When `!settled`, answer with settle_outgoing().
+  /// Called once per delivery of a range, oldest first; an outcome told unsettled and settled later comes
+  /// once. When `!settled`, answer with settle_outgoing().
   virtual void on_disposition(LinkId link, DeliveryRef delivery, const Outcome& outcome, bool settled) = 0;
   /// The client detached (or ended its session, or the connection ends): the link id is dead after this call.
   virtual void on_detach(LinkId link, bool closed) = 0;
@@ -137,7 +142,7 @@ struct EngineLimits {
   std::uint32_t max_frame_bytes = 65536;       ///< announced; ≥ 512
   std::uint16_t channel_max = 8191;            ///< sessions per connection, less one
   std::uint32_t handle_max = 1023;             ///< links per session, less one
-  std::uint32_t links_max = 16384;             ///< per connection
+  std::uint32_t links_max = 16384;             ///< per connection, at most 32768; more are refused
   std::uint32_t incoming_window = 8192;        ///< transfers per session
   std::uint64_t message_bytes_max = 1U << 20;  ///< default of a link's max-message-size, and its ceiling
   std::uint64_t partial_bytes_max = 16U
@@ -148,7 +153,7 @@ struct EngineLimits {
   std::uint64_t output_bytes_hard = 16U << 20;  ///< above, the peer is closed: it never reads
   Duration idle_timeout = {
       120'000'000'000};  ///< announced; the connection is closed after twice that in silence
-  Duration handshake_timeout = {20'000'000'000};  ///< from the first byte's chance to the peer's open
+  Duration handshake_timeout = {20'000'000'000};  ///< from create() to the peer's open
 };
 
 struct EngineOptions {
@@ -168,13 +173,15 @@ class Engine {
   virtual void input(BytesView bytes, Instant now) = 0;
   /// The socket ended. Handler gets on_detach for every link, then on_closed.
   virtual void input_closed(Instant now) = 0;
-  /// Bytes to write, front to back; may be empty. Invalid after any other call.
+  /// Bytes to write, front to back; may be empty. Gathers what was put off (folded dispositions, flows), so
+  /// call it once per round of work, not per message. Invalid after any other call.
   [[nodiscard]] virtual BytesView output() = 0;
   /// The first `bytes` of output() have been written.
   virtual void consumed(std::size_t bytes) = 0;
   /// True when the connection is over and output() has been written: close the socket.
   [[nodiscard]] virtual bool finished() const = 0;
-  /// Idle time-outs, both ways. @return when to call again at the latest; nullopt before open.
+  /// Idle time-outs both ways, the wait for open, the wait for the answer to a close. @return when to call
+  /// again at the latest; nullopt when the connection is over. Ask again after close().
   virtual std::optional<Instant> tick(Instant now) = 0;
 
   virtual void accept(LinkId link, const AttachReply& reply) = 0;
@@ -182,18 +189,20 @@ class Engine {
   virtual void refuse(LinkId link, const Condition& condition) = 0;
   /// Ends a link from our side. The client's answer is awaited silently; no on_detach follows.
   virtual void detach(LinkId link, const Condition& condition) = 0;
-  /// Closes the connection. Use `amqp:connection:forced` for anything but the peer's own fault: SDKs only
-  /// recover from that.
+  /// Closes the connection. The handler hears on_detach and on_closed when the client answers, the socket
+  /// ends or, after 5 s, in tick(). Use `amqp:connection:forced` for anything but the peer's own fault: SDKs
+  /// only recover from that.
   virtual void close(const Condition& condition, Instant now) = 0;
 
   /// Client senders: sets the outstanding credit to `credit` (flow with every field filled in). Cheap when
   /// unchanged.
   virtual void grant_credit(LinkId link, std::uint32_t credit) = 0;
-  /// Outstanding credit the client sender still has.
+  /// Outstanding credit: what a client sender still has, or what a client receiver has given.
   [[nodiscard]] virtual std::uint32_t credit_left(LinkId link) const = 0;
-  /// Settles a message the client sent. Adjacent deliveries with the same outcome on one session are folded
-  /// into one disposition at the next output(). Outcome type accepted, rejected (error required), released or
-  /// modified.
+  /// Settles a message the client sent; nothing happens when its link is gone or it is settled. On a link of
+  /// receiver settle mode second the outcome leaves unsettled and the client's settlement is awaited.
+  /// Adjacent deliveries with the same outcome on one session are folded into one disposition at the next
+  /// output(). Outcome type accepted, rejected (error required), released or modified.
   virtual void settle_incoming(DeliveryRef delivery, const Outcome& outcome) = 0;
 
   /// True when a transfer on the link may be sent now: attached, credit left, the session's window open,
@@ -206,7 +215,8 @@ class Engine {
                            std::span<const BytesView> payload_parts) = 0;
   /// Uses up the credit and answers the drain (delivery-count advanced, link-credit 0, drain = true).
   virtual void drained(LinkId link) = 0;
-  /// Answers the client's disposition with a settled one. Folds like settle_incoming().
+  /// Answers the client's disposition with a settled one. Folds like settle_incoming(); nothing happens when
+  /// the delivery is settled or its link gone.
   virtual void settle_outgoing(DeliveryRef delivery, const Outcome& outcome) = 0;
 
   struct Counters {
