@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "base/result.h"
+#include "drills/feed.h"
 #include "drills/ingest_record.h"
 #include "drills/payment_stream.h"
 
@@ -37,16 +38,16 @@ struct GeneratorCounts {
 /// Files appear in the inbox complete, by rename, in the order of their names; the record has a message's
 /// line before the file appears. What is made depends on seed and counts only, never on the pace. Not
 /// thread-safe.
-class Generator {
+class Generator final : public Feed {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Generator>, Failure> open(const GeneratorOptions& options);
-  ~Generator();
+  ~Generator() override;
 
-  /// Writes files until at least `due` messages (at most all) have entered.
-  [[nodiscard]] Result<void, Failure> write_until(std::uint64_t due);
-  [[nodiscard]] bool finished() const { return counts_.messages == options_.messages; }
+  std::uint64_t total() const override { return options_.messages; }
+  std::uint64_t entered() const override { return counts_.messages; }
+  Result<void, Failure> write_until(std::uint64_t due) override;
+  const std::vector<IngestEntry>& entries() const override { return entries_; }
   [[nodiscard]] const GeneratorCounts& counts() const { return counts_; }
-  [[nodiscard]] const std::vector<IngestEntry>& entries() const { return entries_; }
 
  private:
   struct Made {
