@@ -114,7 +114,7 @@ void EngineImpl::handle_unit(BytesView unit) {
   }
   ++counters_.frames_in;
   const FrameHeader header = read_frame_header(unit.data());
-  const BytesView body = unit.subspan(header.data_offset * 4U);
+  const BytesView body = unit.subspan(std::size_t{header.data_offset} * 4);
   if (phase_ != Phase::sasl) {
     if (!body.empty()) handle_frame(header.channel, body);
     return;
@@ -477,7 +477,7 @@ std::uint64_t EngineImpl::memory_bytes() const {
     if (!channel.session) continue;
     const Session& session = *channel.session;
     bytes += sizeof session + session.incoming.memory_bytes() + session.outgoing.memory_bytes() +
-             session.links.capacity() * sizeof(Link*);
+             session.links.capacity() * sizeof(void*);
     if (session.rest) bytes += session.rest->payload.capacity();
   }
   for (const auto& slot : slots_) {

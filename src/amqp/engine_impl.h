@@ -1,5 +1,5 @@
-// The engine's class. engine.cpp has the connection, session.cpp sessions and links, transfer.cpp messages,
-// credit and outcomes.
+// The engine's class. engine.cpp has the connection, session.cpp sessions and links, transfer.cpp messages
+// and credit, disposition.cpp outcomes.
 //
 // Invariants: sessions and links are freed only while a frame of the peer is handled at top level (its end,
 // its detach), never inside a method the handler may call; so references stay good over handler calls.

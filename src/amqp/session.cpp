@@ -135,7 +135,7 @@ void EngineImpl::end_session(Session& session, std::string_view symbol, std::str
 Link* EngineImpl::new_link() {
   std::uint32_t slot = 0;
   // A slot rests until many others had their turn, then a dead id names no new link by mistake.
-  if (slots_.size() < options_.limits.links_max * 2U || free_slots_.empty()) {
+  if (slots_.size() < std::size_t{options_.limits.links_max} * 2 || free_slots_.empty()) {
     if (slots_.size() >= (1U << kSlotBits)) return nullptr;
     slot = static_cast<std::uint32_t>(slots_.size());
     slots_.emplace_back();

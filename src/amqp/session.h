@@ -11,6 +11,11 @@
 
 namespace mainstay::amqp {
 
+/// How far `to` is ahead of `from`, both serial numbers (RFC 1982); negative when behind.
+inline std::int32_t ahead(std::uint32_t to, std::uint32_t from) {
+  return static_cast<std::int32_t>(to - from);
+}
+
 /// A message arriving over several frames.
 struct PartialMessage {
   Buffer bytes;
