@@ -462,6 +462,19 @@ TEST(Engine, AppliesARangeOverManyLinksAndIgnoresWhatIsSettled) {
   EXPECT_EQ(s.names, "");
 }
 
+TEST(Engine, TakesADeliveryForSettledWhenAnyOfItsFramesSaysSo) {
+  Script s;
+  s.server.top_up = false;
+  s.start();
+  s.say(s.f.attach(0, 0, false, "q"));
+  s.say(s.f.transfer(0, 0, 0, "a", true, true).transfer(0, 0, {}, "b").transfer(0, 0, 1, "c", false, true));
+  s.say(s.f.transfer(0, 0, {}, "d", true));
+  EXPECT_EQ(s.names, "");
+  ASSERT_EQ(s.server.transfers.size(), 2U);
+  EXPECT_TRUE(s.server.transfers[0].settled);
+  EXPECT_TRUE(s.server.transfers[1].settled);
+}
+
 TEST(Engine, DropsWhatALinkLeavesBehindOnDetach) {
   Script s;
   s.server.accept_transfers = false;
