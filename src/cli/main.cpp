@@ -24,6 +24,10 @@ int main(int argc, char** argv) {
   int status = kOk;
   add_serve(app, status);
   add_region(app, status);
+  add_pipeline(app, status);
+  add_archive(app, status);
+  add_drill(app, status);
+  add_audit(app, status);
   add_payment(app, status);
   add_verify(app, status);
   try {

@@ -70,6 +70,12 @@ class ConnectionCore;
 struct SenderCore;
 struct ReceiverCore;
 
+struct SenderOptions {
+  /// This link sends archived messages into a region that recovers after a forced promotion: the broker lets
+  /// it in while ordinary producers wait (link property mainstay:archive-replay).
+  bool archive_replay = false;
+};
+
 /// Sends to one address. Made by Connection::open_sender().
 class Sender {
  public:
@@ -186,7 +192,7 @@ class Connection {
   Result<bool, ClientError> poll_until(const std::function<bool()>& ready, Duration most);
 
   /// The link is `opening` until the peer has answered; see state().
-  Sender open_sender(const std::string& address);
+  Sender open_sender(const std::string& address, const SenderOptions& options = {});
   Receiver open_receiver(const std::string& address, const ReceiverOptions& options = {});
 
   [[nodiscard]] bool is_open() const;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::string_view session_filter = "com.microsoft:session-filter";
 constexpr std::string_view timeout_property = "com.microsoft:timeout";
+constexpr std::string_view archive_replay_property = "mainstay:archive-replay";
 constexpr std::string_view locked_until_property = "com.microsoft:locked-until-utc";
 constexpr std::int64_t ticks_at_unix_epoch = 621'355'968'000'000'000;
 constexpr std::int64_t ticks_per_ms = 10'000;
@@ -170,7 +171,7 @@ void Sender::close() {
   if (core_) core_->end({condition::closed, "the sender to " + core_->address + " was closed here"});
 }
 
-Sender Connection::open_sender(const std::string& address) {
+Sender Connection::open_sender(const std::string& address, const SenderOptions& options) {
   auto core = std::make_unique<SenderCore>();
   core->connection = core_;
   core->address = address;
@@ -185,6 +186,14 @@ Sender Connection::open_sender(const std::string& address) {
   pn_terminus_set_address(pn_link_source(core->link), pn_link_name(core->link));
   pn_link_set_snd_settle_mode(core->link, PN_SND_UNSETTLED);
   pn_link_set_rcv_settle_mode(core->link, PN_RCV_FIRST);
+  if (options.archive_replay) {
+    pn_data_t* properties = pn_link_properties(core->link);
+    pn_data_put_map(properties);
+    pn_data_enter(properties);
+    pn_data_put_symbol(properties, bytes_of(archive_replay_property));
+    pn_data_put_bool(properties, true);
+    pn_data_exit(properties);
+  }
   pn_link_open(core->link);
   return Sender(std::move(core));
 }

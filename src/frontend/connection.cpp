@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "amqp/message.h"
+#include "amqp/value_reader.h"
 #include "base/assert.h"
 #include "frontend/address.h"
 #include "frontend/conditions.h"
@@ -11,7 +12,24 @@ namespace mainstay::frontend {
 namespace {
 
 constexpr std::uint32_t kServiceBusBatchFormat = 0x80013700;
-constexpr std::string_view kReplayCapability = "mainstay:archive-replay";
+// Link property of a sender that replays the archive into a promoted region.
+constexpr std::string_view kReplayProperty = "mainstay:archive-replay";
+
+bool has_replay_property(BytesView encoded_map) {
+  if (encoded_map.empty()) return false;
+  amqp::ValueReader reader(encoded_map);
+  const amqp::Value map = reader.next();
+  if (!reader.ok() || map.kind != amqp::Kind::map) return false;
+  amqp::ValueReader entries = amqp::ValueReader::inside(map);
+  for (std::uint32_t i = 0; i + 1 < map.count && entries.ok(); i += 2) {
+    const amqp::Value key = entries.next();
+    const amqp::Value value = entries.next();
+    if (entries.ok() && key.kind == amqp::Kind::symbol && key.text() == kReplayProperty) {
+      return value.kind == amqp::Kind::boolean && value.number == 1;
+    }
+  }
+  return false;
+}
 
 amqp::Outcome rejected(amqp::Condition condition) {
   amqp::Outcome outcome;
@@ -82,13 +100,11 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
                                                    address.entity + "'"});
       return;
     }
-    link.replay = std::find(request.desired_capabilities.begin(), request.desired_capabilities.end(),
-                            kReplayCapability) != request.desired_capabilities.end();
+    link.replay = has_replay_property(request.properties);
     link.attached = true;
     amqp::AttachReply reply;
     reply.max_message_size = frontend_.options_.engine.limits.message_bytes_max;
     reply.credit = frontend_.options_.publish_credit;
-    if (link.replay) reply.offered_capabilities.emplace_back(kReplayCapability);
     links_.emplace(id, std::move(link));
     engine_->accept(id, reply);
     return;
@@ -200,7 +216,12 @@ void Connection::on_credit(amqp::LinkId id, std::uint32_t credit, bool drain) {
   if (found == links_.end() || found->second.role != amqp::Role::receiver) return;
   Link& link = found->second;
   broker::Leader* leader = frontend_.backend_.leader();
-  if (leader == nullptr || !link.attached) return;
+  if (leader == nullptr) return;
+  if (!link.attached) {
+    // Clients pipeline attach and flow: taken up when the link is accepted.
+    link.drain_asked = drain;
+    return;
+  }
   if (!link.held.empty()) flush_held();
   // What the broker has dispatched and the engine has not yet sent still counts against the client's credit.
   const std::uint64_t allowed = link.sent + credit;

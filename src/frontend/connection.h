@@ -46,6 +46,7 @@ class Connection final : public amqp::EngineHandler {
     bool session = false;
     std::uint64_t sent = 0;  ///< deliveries handed to the engine
     std::deque<Held> held;   ///< dispatched by the broker, not yet taken by the engine
+    bool drain_asked = false;  ///< the client's flow came before accept()
     bool drain_due = false;  ///< Drained came while deliveries were held
   };
   struct Outgoing {

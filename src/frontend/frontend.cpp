@@ -159,6 +159,11 @@ void Frontend::broker_output(const broker::Output& output, Instant now, WallTime
       reply.session_locked_until_ticks = subscribed->locked_until.ms * 10'000 + 621'355'968'000'000'000;
     }
     connection->engine_->accept(link_id, reply);
+    connection->now_ = now;
+    connection->wall_ = wall;
+    if (const std::uint32_t credit = connection->engine_->credit_left(link_id); credit > 0) {
+      connection->on_credit(link_id, credit, connection->links_.at(link_id).drain_asked);
+    }
     mark_dirty(*connection);
   } else if (const auto* unsubscribed = std::get_if<broker::Unsubscribed>(&output)) {
     const auto consumer = consumers_.find(unsubscribed->consumer);

@@ -1,6 +1,7 @@
 #include "node/node.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "base/assert.h"
@@ -58,6 +59,11 @@ Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop
 }
 
 Result<void, Failure> Node::recover() {
+  std::error_code not_made;
+  std::filesystem::create_directories(options_.data_directory, not_made);
+  if (not_made) {
+    return Failure{"cannot make the data directory " + options_.data_directory + ": " + not_made.message()};
+  }
   auto disk = io::PosixDisk::open(options_.data_directory);
   if (!disk) return Failure{disk.error().what};
   disk_ = std::move(*disk);

@@ -199,7 +199,8 @@ Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& conf
   options.password = config.broker.password;
   options.container_id = config.region + "-archive-replay";
   options.connect_timeout = config.broker.connect_timeout;
-  QueueSender sender(options, config.broker.queue, clock, random, log);
+  QueueSender sender(options, config.broker.queue, clock, random, log,
+                     client::SenderOptions{.archive_replay = true});
   return replay_missing(config, {**archive, **ledger, known, sender, gate, clock, random, log}, stop);
 }
 

@@ -13,9 +13,10 @@ void pause(Duration wait) {
 }
 
 QueueSender::QueueSender(client::ClientOptions options, std::string address, Clock& clock, Random& random,
-                         Log log)
+                         Log log, client::SenderOptions link)
     : options_(std::move(options)),
       address_(std::move(address)),
+      link_(link),
       clock_(clock),
       log_(std::move(log)),
       backoff_(random) {}
@@ -28,7 +29,7 @@ void QueueSender::connect() {
   }
   connection_ = std::move(*connected);
   options_.first_endpoint = connection_->endpoint_index();
-  sender_.emplace(connection_->open_sender(address_));
+  sender_.emplace(connection_->open_sender(address_, link_));
 }
 
 void QueueSender::lose(const std::string& why) {

@@ -13,7 +13,8 @@ namespace mainstay::pipeline {
 
 class QueueSender final : public MessageSender {
  public:
-  QueueSender(client::ClientOptions options, std::string address, Clock& clock, Random& random, Log log);
+  QueueSender(client::ClientOptions options, std::string address, Clock& clock, Random& random, Log log,
+              client::SenderOptions link = {});
 
   std::size_t credit() override;
   bool send(std::uint64_t tag, BytesView message) override;
@@ -26,6 +27,7 @@ class QueueSender final : public MessageSender {
 
   client::ClientOptions options_;
   std::string address_;
+  client::SenderOptions link_;
   Clock& clock_;
   Log log_;
   client::Backoff backoff_;
