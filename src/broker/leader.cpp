@@ -206,6 +206,7 @@ void Leader::Impl::committed(Lsn lsn, Times t, std::vector<Output>& out) {
       assign_sessions(q, t, out);
     else
       dispatch_lane(q, SubQueue::active, t, out);
+    dispatch_lane(q, SubQueue::dead_letter, t, out);
   }
   dirty_queues.clear();
   for (const ConsumerId id : dirty_holders) {

@@ -27,6 +27,7 @@ void Leader::set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, I
     c.credit = 0;
     out.emplace_back(Drained{consumer});
   }
+  if (c.credit == 0) leader.leave_line(q, c);
   leader.dispatch_dead(t, out);
 }
 
@@ -34,6 +35,12 @@ void Leader::Impl::join_line(QueueRuntime& q, Consumer& c) {
   if (c.in_line) return;
   c.in_line = true;
   q.lane(c.sub).line.push(&c);
+}
+
+void Leader::Impl::leave_line(QueueRuntime& q, Consumer& c) {
+  if (!c.in_line) return;
+  c.in_line = false;
+  q.lane(c.sub).line.erase(&c);
 }
 
 void Leader::Impl::dispatch_all(QueueRuntime& q, Times t, std::vector<Output>& out) {
@@ -60,16 +67,11 @@ void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::ve
   Queue& queue = *q.queue;
   while (!lane.line.empty()) {
     Consumer& c = *lane.line.front();
-    if (c.credit == 0) {
-      c.in_line = false;
-      lane.line.pop();
-      continue;
-    }
     const bool again = !lane.returned.empty();
     const std::uint64_t sequence = again ? lane.returned.begin()->first : lane.cursor;
     if (!again && (sub == SubQueue::dead_letter || sequence == queue.next_sequence)) return;
     const Message& message = *queue.ring.find(sequence);
-    if (!again && message.lsn > committed_lsn.value) return;
+    if (message.lsn > committed_lsn.value) return;  // also one that expired before it was committed
     if (sub == SubQueue::active && is_expired(message, t.wall)) {
       expire(q, sequence, t);
       continue;

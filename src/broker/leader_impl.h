@@ -162,6 +162,7 @@ struct Leader::Impl {
   void deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint64_t sequence, Lsn after, Times t,
                std::vector<Output>& out);
   void join_line(QueueRuntime& q, Consumer& c);
+  void leave_line(QueueRuntime& q, Consumer& c);
   std::uint32_t new_lock();
   [[nodiscard]] std::uint32_t find_lock(const LockToken& token) const;
   void link_by_expiry(LockList& list, std::uint32_t index);

@@ -94,16 +94,15 @@ void Leader::Impl::check_invariants() const {
       for (std::size_t n = 0; n < lane.line.size(); ++n) {
         const Consumer* c = lane.line[n];
         const auto found = consumers.find(c->id);
-        MS_ASSERT(found != consumers.end() && found->second.get() == c && c->in_line && c->sub == sub,
-                  "who stands in line is subscribed");
+        MS_ASSERT(found != consumers.end() && found->second.get() == c && c->in_line && c->sub == sub &&
+                      c->credit > 0,
+                  "who stands in line is subscribed and has credit");
       }
     }
     // Whoever could get a message now has got it.
     if (ready() && !q.has_sessions() && !q.active.line.empty() && q.active.cursor < queue.next_sequence) {
-      bool credit = false;
-      for (std::size_t n = 0; n < q.active.line.size(); ++n) credit = credit || q.active.line[n]->credit > 0;
       const Message* at = queue.ring.find(q.active.cursor);
-      MS_ASSERT(!credit || at->lsn > committed_lsn.value, "no committed message waits while there is credit");
+      MS_ASSERT(at->lsn > committed_lsn.value, "no committed message waits while there is credit");
     }
   }
 }

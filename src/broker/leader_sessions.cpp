@@ -65,7 +65,7 @@ void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Ou
   q->waiting.push(c.id);
   set_timer(c, subscribe.session_deadline);
   assign_sessions(*q, t, out);
-  if (c.waiting && c.deadline <= t.now) run_timers(t, out);
+  if (c.waiting && c.deadline <= t.now) tick(t, out);
 }
 
 void Leader::unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::vector<Output>& out) {
@@ -89,7 +89,7 @@ void Leader::Impl::unsubscribe(ConsumerId id, Times t, std::vector<Output>& out)
     q.waiting.erase(id);
     clear_timer(c);
   }
-  if (c.in_line) q.lane(c.sub).line.erase(&c);
+  leave_line(q, c);
   consumers.erase(found);
 }
 

@@ -1,0 +1,378 @@
+// The leader against a dumb twin over random commands: one map of messages per queue, scanned from the start
+// for every question. Then the log speaks for itself: replayed, from snapshots too, it gives the same hashes,
+// and no delivery showed what was not committed at its `after`.
+// MAINSTAY_SEED=n runs one seed, MAINSTAY_SEEDS=n that many.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+
+#include "broker/broker_test_support.h"
+#include "broker/leader.h"
+#include "broker/leader_twin.h"
+
+namespace mainstay::broker {
+namespace {
+
+using testing::by_consumer;
+using testing::MemoryLog;
+using testing::Seen;
+using testing::text_of;
+using testing::Twin;
+
+/// What was shown, and the LSN that was committed when it was (its `after`, or what was committed anyhow), to
+/// be compared with the log later.
+struct Shown {
+  std::uint64_t after{}, queue{}, sequence{};
+  std::uint32_t count{};
+  bool dead = false, erased = false;
+};
+
+class Duel {
+ public:
+  explicit Duel(std::uint64_t seed) : random_(seed), tokens_(seed + 1) {
+    make();
+    for (const int n : {1, 2}) {
+      QueueOptions o = draw_options();
+      o.requires_session = n == 2;
+      o.duplicate_detection = random_.chance(2, 3);
+      declare(n, o);
+    }
+    commit(end());
+  }
+
+  void go(int steps) {
+    for (int i = 0; i < steps && !::testing::Test::HasFailure(); ++i) {
+      step();
+      if (i % 8 == 0) leader_->check_invariants();
+      compare_stats();
+    }
+    leader_->check_invariants();
+    check_log();
+  }
+
+  int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
+
+ private:
+  QueueOptions draw_options() {
+    QueueOptions o;
+    o.lock_duration_ms = static_cast<std::int64_t>(random_.between(1, 5) * 1000);
+    o.max_delivery_count = static_cast<std::uint32_t>(random_.between(1, 4));
+    o.default_ttl_ms = random_.chance(1, 2) ? static_cast<std::int64_t>(random_.between(3, 15) * 1000) : 0;
+    o.dead_letter_on_expiry = random_.chance(1, 2);
+    o.duplicate_window_ms = static_cast<std::int64_t>(random_.between(20, 30) * 1000);
+    return o;
+  }
+  void declare(int n, const QueueOptions& o) {
+    sync_time();
+    const bool same = twin_.queues.contains(n) && twin_.queues[n].options == o;
+    twin_.queues[n].options = o;
+    if (!same) twin_.record();
+    const auto id = leader_->declare_queue(n == 1 ? "plain" : "sessions", o, clock_.wall());
+    ASSERT_TRUE(id.has_value());
+    ASSERT_EQ(id->value, static_cast<std::uint32_t>(n));
+  }
+  std::uint64_t end() { return log_.end().value; }
+  void make() { leader_ = std::make_unique<Leader>(*state_, log_.builder, tokens_); }
+  void sync_time() {
+    twin_.now = clock_.now().ns;
+    twin_.wall = clock_.wall().ms;
+  }
+  void commit(std::uint64_t lsn) {
+    twin_.committed_lsn = std::max(twin_.committed_lsn, lsn);
+    twin_.settle_down();
+    leader_->committed(Lsn{lsn}, clock_.now(), clock_.wall(), out_);
+    compare("committed " + std::to_string(lsn));
+  }
+
+  void step() {
+    sync_time();
+    const std::uint64_t draw = random_.below(1000);
+    const Instant now = clock_.now();
+    const WallTime wall = clock_.wall();
+    if (draw < 300) {
+      Publish p;
+      p.tag = draw;
+      p.queue = QueueId{static_cast<std::uint32_t>(random_.between(1, 2))};
+      const std::string id = random_.chance(1, 10) ? "" : "m" + std::to_string(random_.below(60));
+      const std::string session =
+          p.queue.value == 2 ? std::string(1, static_cast<char>('a' + random_.below(4))) : "";
+      p.message_id = id;
+      p.has_session = p.queue.value == 2;
+      p.session_id = session;
+      if (random_.chance(1, 4)) p.ttl_ms = static_cast<std::int64_t>(random_.below(8000));
+      p.payload = as_bytes("payload");
+      leader_->publish(p, wall, out_);
+      twin_.publish(static_cast<int>(p.queue.value), id, session, p.ttl_ms, end());
+      compare("publish " + id);
+    } else if (draw < 450) {
+      commit(random_.chance(2, 3) ? end() : random_.between(std::min(twin_.committed_lsn, end()), end()));
+    } else if (draw < 580) {
+      if (consumers_.empty()) return;
+      const ConsumerId id = consumers_[random_.below(consumers_.size())];
+      const auto credit = static_cast<std::uint32_t>(random_.below(6));
+      const bool drain = random_.chance(1, 6);
+      leader_->set_credit(id, credit, drain, now, wall, out_);
+      twin_.credit(id, credit, drain);
+      compare("credit " + std::to_string(id) + " " + std::to_string(credit));
+    } else if (draw < 780) {
+      if (handles_.empty()) return;
+      const std::size_t at = handles_.size() - 1 - random_.below(std::min<std::size_t>(handles_.size(), 12));
+      const Settlement how =
+          random_.chance(1, 2) ? Settlement::complete : static_cast<Settlement>(random_.below(4));
+      const auto [token, lock] = handles_[at];
+      leader_->settle({1, token, how, "because", {}, {}}, now, wall, out_);
+      twin_.settle(lock, how);
+      compare("settle " + std::to_string(lock) + " how " + std::to_string(int(how)));
+    } else if (draw < 850) {
+      Subscribe s;
+      s.consumer = ++last_consumer_;
+      s.queue = QueueId{static_cast<std::uint32_t>(random_.between(1, 2))};
+      s.sub = random_.chance(1, 4) ? SubQueue::dead_letter : SubQueue::active;
+      s.mode = random_.chance(1, 5) ? ReceiveMode::receive_and_delete : ReceiveMode::peek_lock;
+      if ((s.queue.value == 2 && s.sub == SubQueue::active) != random_.chance(1, 12)) {
+        s.session = random_.chance(1, 2) ? Subscribe::Session::named : Subscribe::Session::next_available;
+      }
+      s.session_id = std::string(1, static_cast<char>('a' + random_.below(4)));
+      s.session_deadline = now + milliseconds(static_cast<std::int64_t>(random_.below(5000)));
+      if (consumers_.size() > 12) consumers_.erase(consumers_.begin());
+      consumers_.push_back(s.consumer);
+      leader_->subscribe(s, now, wall, out_);
+      twin_.subscribe(s.consumer, static_cast<int>(s.queue.value), s.sub == SubQueue::dead_letter,
+                      s.mode == ReceiveMode::receive_and_delete, s.session, s.session_id,
+                      s.session_deadline.ns);
+      compare("subscribe " + std::to_string(s.consumer));
+    } else if (draw < 880) {
+      if (consumers_.empty()) return;
+      const ConsumerId id = consumers_[random_.below(consumers_.size())];
+      leader_->unsubscribe(id, now, wall, out_);
+      twin_.unsubscribe(id);
+      compare("unsubscribe " + std::to_string(id));
+    } else if (draw < 910) {
+      if (handles_.empty()) return;
+      const auto [token, lock] = handles_[random_.below(handles_.size())];
+      const auto real = leader_->renew_lock(token, now, wall);
+      EXPECT_EQ(real ? std::to_string(real->ms) : "lost", twin_.renew(lock)) << "renew";
+    } else if (draw < 935) {
+      if (consumers_.empty()) return;
+      const ConsumerId id = consumers_[random_.below(consumers_.size())];
+      const auto real = leader_->renew_session_lock(id, now, wall);
+      EXPECT_EQ(real ? std::to_string(real->ms) : "lost", twin_.renew_session(id)) << "renew session";
+    } else if (draw < 985) {
+      clock_.advance(milliseconds(static_cast<std::int64_t>(random_.below(2500))));
+      if (random_.chance(1, 3)) return;  // the tick comes late
+      sync_time();
+      twin_.tick();
+      leader_->tick(clock_.now(), clock_.wall(), out_);
+      compare("tick");
+    } else if (draw < 990) {
+      clock_.jump_wall(static_cast<std::int64_t>(random_.below(20'000)) - 10'000);
+    } else if (draw < 995) {
+      QueueOptions o = draw_options();
+      const int n = static_cast<int>(random_.between(1, 2));
+      o.requires_session = n == 2;
+      o.duplicate_detection = twin_.queues[n].options.duplicate_detection;
+      declare(n, o);
+    } else {
+      restart();
+    }
+    hashes_[end()] = state_->hash();
+  }
+
+  void restart() {
+    ++restarts;
+    leader_.reset();
+    const auto& records = log_.records();
+    const std::uint64_t cut = random_.between(0, records.size());
+    State before;
+    testing::apply_all(before, {records.begin(), records.begin() + static_cast<std::ptrdiff_t>(cut)});
+    auto restored = State::restore(before.snapshot());
+    ASSERT_TRUE(restored.has_value()) << restored.error().what;
+    testing::apply_all(*restored, records, before.applied());
+    ASSERT_EQ(restored->hash(), state_->hash());
+    *state_ = std::move(*restored);
+    make();
+    twin_.restart(end());
+    consumers_.clear();
+    last_after_.clear();
+    if (random_.chance(1, 2)) commit(end());
+  }
+
+  void compare(const std::string& command) {
+    std::vector<Seen> real;
+    std::vector<std::pair<ConsumerId, LockToken>> tokens;
+    for (const Output& output : out_) {
+      if (const auto* p = std::get_if<PublishDone>(&output)) {
+        EXPECT_FALSE(p->error.has_value());
+        real.push_back({0, (p->duplicate ? "duplicate of " : "stored ") + std::to_string(p->sequence.value) +
+                               " at " + std::to_string(p->after.value)});
+        duplicates += p->duplicate ? 1 : 0;
+      } else if (const auto* d = std::get_if<Deliver>(&output)) {
+        const Delivery& v = d->delivery;
+        real.push_back({v.consumer, text_of(v.sub, v.sequence.value, v.delivery_count, v.maybe_delivered,
+                                            v.enqueued.ms, v.locked_until.ms, v.dead_letter_reason)});
+        tokens.emplace_back(v.consumer, v.token);
+        EXPECT_GE(d->after, last_after_[v.consumer]) << "`after` falls along a consumer's deliveries";
+        last_after_[v.consumer] = d->after;
+        EXPECT_LE(d->after.value, end());
+        shown_.push_back({std::max(d->after.value, twin_.committed_lsn), v.queue.value, v.sequence.value,
+                          v.delivery_count, v.sub == SubQueue::dead_letter, v.token.is_nil()});
+        ++deliveries;
+        redeliveries += v.delivery_count > 0 ? 1 : 0;
+        dead += v.sub == SubQueue::dead_letter ? 1 : 0;
+      } else if (const auto* s = std::get_if<SettleDone>(&output)) {
+        real.push_back({0, "settle " + (s->error ? std::to_string(int(s->error->code)) : std::string("ok"))});
+        lost += s->error ? 1 : 0;
+      } else if (const auto* in = std::get_if<Subscribed>(&output)) {
+        real.push_back({in->consumer, in->session_id ? "holds '" + *in->session_id + "' until " +
+                                                           std::to_string(in->locked_until.ms)
+                                                     : "receives"});
+        sessions += in->session_id ? 1 : 0;
+      } else if (const auto* gone = std::get_if<Unsubscribed>(&output)) {
+        real.push_back({gone->consumer, "ended " + std::to_string(int(gone->error.code))});
+      } else if (const auto* dry = std::get_if<Drained>(&output)) {
+        real.push_back({dry->consumer, "drained"});
+      }
+    }
+    ASSERT_EQ(by_consumer(real), by_consumer(twin_.seen)) << "after: " << command;
+    // Deliveries agree per consumer, so their locks are paired per consumer, in order.
+    std::stable_sort(tokens.begin(), tokens.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<std::pair<ConsumerId, std::uint64_t>> given;
+    std::size_t next = 0;
+    for (const Seen& seen : twin_.seen) {
+      if (seen.what.starts_with("deliver")) given.emplace_back(seen.who, twin_.given[next++]);
+    }
+    std::stable_sort(given.begin(), given.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      EXPECT_EQ(given[i].second == 0, tokens[i].second.is_nil());
+      if (given[i].second != 0) handles_.emplace_back(tokens[i].second, given[i].second);
+    }
+    twin_.seen.clear();
+    twin_.given.clear();
+    out_.clear();
+  }
+
+  void compare_stats() {
+    for (const auto& [n, q] : twin_.queues) {
+      const QueueStats stats = leader_->stats(QueueId{static_cast<std::uint32_t>(n)});
+      std::uint64_t active = 0, buried = 0, locked = 0;
+      std::set<std::string> with_messages;
+      for (const auto& [s, m] : q.messages) {
+        ++(m.dead ? buried : active);
+        locked += m.lock != 0 ? 1 : 0;
+        if (n == 2 && !m.dead) with_messages.insert(m.session);
+        if (!m.id.empty()) {
+          EXPECT_TRUE(state_->knows_message_id(QueueId{static_cast<std::uint32_t>(n)}, m.id));
+        }
+      }
+      ASSERT_EQ(stats.active, active);
+      ASSERT_EQ(stats.dead_letter, buried);
+      ASSERT_EQ(stats.locked, locked);
+      ASSERT_EQ(stats.sessions, with_messages.size());
+    }
+    ASSERT_EQ(state_->log_time().ms, twin_.log_time);
+  }
+
+  /// The log alone: same hash at every LSN with and without a snapshot between, and `after` was late enough.
+  void check_log() {
+    const auto& records = log_.records();
+    const std::uint64_t cut = random_.between(0, records.size());
+    State straight;
+    std::optional<State> resumed;
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<std::uint32_t, bool>> counts;  // count, dead
+    std::sort(shown_.begin(), shown_.end(), [](const Shown& a, const Shown& b) { return a.after < b.after; });
+    std::size_t next = 0;
+    for (const journal::Record& record : records) {
+      if (straight.applied().value == cut) resumed.emplace(State::restore(straight.snapshot()).value());
+      ASSERT_TRUE(straight.apply(record));
+      if (resumed) {
+        ASSERT_TRUE(resumed->apply(record));
+        ASSERT_EQ(resumed->hash(), straight.hash());
+      }
+      const std::uint64_t lsn = record.header.lsn.value;
+      if (const auto known = hashes_.find(lsn); known != hashes_.end()) {
+        ASSERT_EQ(straight.hash(), known->second) << "at record " << lsn;
+      }
+      follow(record, counts);
+      for (; next < shown_.size() && shown_[next].after == lsn; ++next) {
+        const Shown& s = shown_[next];
+        const auto found = counts.find({s.queue, s.sequence});
+        if (s.erased) continue;  // its removal is at or before `after`: checked by its absence later
+        ASSERT_NE(found, counts.end()) << "delivery of " << s.sequence << " waits for " << s.after;
+        EXPECT_EQ(found->second.first, s.count)
+            << "count of " << s.sequence << " shown before it is committed";
+        EXPECT_EQ(found->second.second, s.dead);
+      }
+    }
+    EXPECT_EQ(next, shown_.size());
+    EXPECT_EQ(straight.recompute_hash(), straight.hash());
+    straight.check_invariants();
+  }
+  template <class Counts>
+  static void follow(const journal::Record& record, Counts& counts) {
+    if (StoredMessage m; read_stored_message(record, m)) {
+      counts[{m.queue.value, m.sequence.value}] = {0, false};
+    } else if (DeliveryFailed f;
+               record.header.type == journal::RecordType::delivery_failed && decode(record.body, f)) {
+      counts[{f.queue.value, f.sequence.value}].first = f.delivery_count;
+    } else if (MessageDeadLettered d;
+               record.header.type == journal::RecordType::message_dead_lettered && decode(record.body, d)) {
+      counts[{d.queue.value, d.sequence.value}] = {d.delivery_count, true};
+    }
+  }
+
+  SeededRandom random_, tokens_;
+  ManualClock clock_;
+  MemoryLog log_;
+  std::unique_ptr<State> state_ = std::make_unique<State>();
+  std::unique_ptr<Leader> leader_;
+  Twin twin_;
+  std::vector<Output> out_;
+  std::vector<ConsumerId> consumers_;
+  ConsumerId last_consumer_ = 0;
+  std::vector<std::pair<LockToken, std::uint64_t>> handles_;
+  std::map<ConsumerId, Lsn> last_after_;
+  std::map<std::uint64_t, std::uint64_t> hashes_;
+  std::vector<Shown> shown_;
+};
+
+TEST(BrokerModel, LeaderAndTwinAgreeOverRandomCommands) {
+  const char* one = std::getenv("MAINSTAY_SEED");
+  const char* many = std::getenv("MAINSTAY_SEEDS");
+  const std::uint64_t from = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
+  const std::uint64_t count = one != nullptr ? 1 : many != nullptr ? std::strtoull(many, nullptr, 10) : 200;
+  std::printf("MAINSTAY_SEED=%llu to %llu\n", static_cast<unsigned long long>(from),
+              static_cast<unsigned long long>(from + count - 1));
+  int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
+  for (std::uint64_t seed = from; seed < from + count; ++seed) {
+    SCOPED_TRACE("replay with MAINSTAY_SEED=" + std::to_string(seed));
+    Duel run(seed);
+    run.go(400);
+    if (HasFailure()) return;
+    deliveries += run.deliveries;
+    redeliveries += run.redeliveries;
+    dead += run.dead;
+    duplicates += run.duplicates;
+    sessions += run.sessions;
+    lost += run.lost;
+    restarts += run.restarts;
+  }
+  std::printf(
+      "%d deliveries, %d of failed ones, %d of dead letters, %d duplicates, %d sessions, %d locks lost, "
+      "%d restarts\n",
+      deliveries, redeliveries, dead, duplicates, sessions, lost, restarts);
+  if (count < 50) return;
+  for (const int reached : {deliveries, redeliveries, dead, duplicates, sessions, lost, restarts}) {
+    EXPECT_GT(reached, 50) << "the commands drawn do not reach what they should";
+  }
+}
+
+}  // namespace
+}  // namespace mainstay::broker
