@@ -103,6 +103,19 @@ void Replica::Impl::block(const std::string& why) {
   }
 }
 
+std::optional<std::string> Replica::unfit_to_lead() const {
+  const Impl& me = *impl_;
+  if (me.fatal) return me.last_problem;
+  if (me.role == Role::live || me.promotion) return "it leads or is about to";
+  if (!me.blocked.empty()) return me.blocked;
+  if (me.unwritten_decisions) return "it must be restarted first, to recover from its log";
+  return std::nullopt;
+}
+
+bool Replica::may_lead_in(RegionTerm term) const {
+  return term >= impl_->term && term > impl_->term_used;
+}
+
 Result<void, Failure> Replica::promote(RegionTerm term, bool forced, const std::string& by,
                                        const std::string& reason, Instant now, WallTime wall) {
   Impl& me = *impl_;
@@ -111,17 +124,17 @@ Result<void, Failure> Replica::promote(RegionTerm term, bool forced, const std::
     return Failure{"node " + me.options.node + " does not take the lead in term " +
                    std::to_string(term.value) + ": " + why};
   };
-  if (me.fatal) return refused(me.last_problem);
-  if (me.role == Role::live || me.promotion) return refused("it leads or is about to");
-  if (!me.blocked.empty()) return refused(me.blocked);
-  if (me.unwritten_decisions) return refused("it must be restarted first, to recover from its log");
-  if (term <= me.term) {
+  if (const auto unfit = unfit_to_lead()) return refused(*unfit);
+  if (!may_lead_in(term)) {
     return refused("term " + std::to_string(me.term.value) +
                    " was seen before; take a higher one in the register");
   }
   me.promotion = Impl::Promotion{term, forced, by, reason, {}};
-  me.term = term;
-  me.released.emplace_back(StoreTerm{term});
+  me.term_used = term;
+  if (term > me.term) {
+    me.term = term;
+    me.released.emplace_back(StoreTerm{term});
+  }
   me.source = 0;
   me.accepted = false;
   if (me.log_is_whole()) me.finish_promotion(wall);
@@ -280,9 +293,9 @@ void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
     }
     epoch = record.header.epoch;
     committed = record.header.lsn;
-    if (const RegionTerm of_record = term_of(record); of_record > term) {
-      raise_term(of_record, "the log holds a record of term " + std::to_string(of_record.value));
-    }
+    const RegionTerm of_record = term_of(record);
+    term_used = std::max(term_used, of_record);
+    raise_term(of_record, "the log holds a record of term " + std::to_string(of_record.value));
     rest = rest.subspan(record.raw.size());
   }
   if (committed >= committed_heard) behind_since = now;

@@ -127,10 +127,15 @@ class Replica {
 
   /// Starts leading in `term`, which the register has given to this region: what was received is written out,
   /// then epoch_started, or forked when `forced`, is appended; when that is durable the role becomes live
-  /// (RoleChanged). Refused, and nothing changed: a term that is not greater than every one seen (take a
-  /// higher one in the register), a live node, a diverged one, a sealed one that must restart.
+  /// (RoleChanged). Refused, and nothing changed: when unfit_to_lead(), or !may_lead_in(term).
   [[nodiscard]] Result<void, Failure> promote(RegionTerm term, bool forced, const std::string& by,
                                               const std::string& reason, Instant now, WallTime wall);
+  /// Why this node must not be promoted, whatever the term: it leads already, its log diverged, it must
+  /// restart.
+  [[nodiscard]] std::optional<std::string> unfit_to_lead() const;
+  /// False for a term lower than one seen, and for one that somebody, perhaps this node before a restart, has
+  /// led in for all this node knows: take a higher one than term() in the register.
+  [[nodiscard]] bool may_lead_in(RegionTerm term) const;
   /// Stops leading, or a promotion under way (then the role stays and RoleChanged says why). Waiting
   /// operations are never answered (their outcome is unknown). A standby only takes note of the term.
   void seal(RegionTerm seen, const std::string& why);

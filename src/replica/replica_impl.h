@@ -30,6 +30,7 @@ struct Replica::Impl {
         state(std::move(with_state)),
         role(ends_sealed ? Role::sealed : Role::standby),
         term(last_term),
+        term_used(last_term),
         epoch(with_journal.recovery().epoch),
         committed(with_journal.durable().lsn),
         committed_heard(committed),
@@ -41,8 +42,9 @@ struct Replica::Impl {
   Random& random;
   broker::State state;
   Role role;
-  RegionTerm term;  ///< highest seen; the own one when leading
-  Epoch epoch;      ///< of the last record ordered or applied here
+  RegionTerm term;       ///< highest seen; the own one when leading
+  RegionTerm term_used;  ///< highest that somebody led in, for all we know: not to be led in again
+  Epoch epoch;           ///< of the last record ordered or applied here
   Lsn committed;
   Lsn committed_heard;  ///< highest commit that a live peer told of
   Instant now;          ///< of the last call

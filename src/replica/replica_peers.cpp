@@ -91,6 +91,14 @@ void Replica::Impl::receive(PeerId from, BytesView bytes, WallTime) {
                "region " + sender.region + " speaks of term " + std::to_string(sender.term.value));
   }
   peer.term = sender.term;
+  // A sealed region passes on the term of its successor, who must still be able to take it. What a live says
+  // is taken.
+  const auto* introduced = std::get_if<Hello>(&packet->message);
+  const auto* beat = std::get_if<Heartbeat>(&packet->message);
+  if ((introduced != nullptr && introduced->role == NodeRole::live) ||
+      (beat != nullptr && beat->role == NodeRole::live)) {
+    term_used = std::max(term_used, sender.term);
+  }
   if (const auto* refusal = std::get_if<Refuse>(&packet->message)) return on(from, *refusal);
 
   if (sender.term < term) {

@@ -392,6 +392,23 @@ TEST(Replica, StateHashRecordsAreWrittenAndComparedAtTheStandby) {
   EXPECT_FALSE(pair.west.fatal);
 }
 
+// The old live tells its seal's term to the new one before the new one takes it.
+TEST(Replica, TermHeardOfFromASealedRegionCanStillBeLedInOnce) {
+  Following pair;
+  pair.east.replica->seal(RegionTerm{2}, "switched to west");
+  pair.settle();
+  EXPECT_EQ(pair.west.replica->term(), RegionTerm{2});
+  EXPECT_TRUE(pair.west.replica->may_lead_in(RegionTerm{2}));
+  pair.west.promote(2);
+  pair.settle();
+  EXPECT_EQ(pair.west.replica->role(), Role::live);
+  EXPECT_FALSE(pair.east.replica->may_lead_in(RegionTerm{2})) << "a live region has claimed it";
+  EXPECT_TRUE(pair.east.replica->may_lead_in(RegionTerm{3}));
+  pair.disconnect();
+  pair.west.crash();
+  EXPECT_FALSE(pair.west.replica->may_lead_in(RegionTerm{2})) << "not again after a restart";
+}
+
 TEST(Replica, PromotionRefusesATermThatWasSeenAndASecondOne) {
   Following pair;
   const auto refused = [&](TestNode& node, std::uint64_t term) {

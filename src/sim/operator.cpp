@@ -1,0 +1,149 @@
+#include "sim/operator.h"
+
+namespace mainstay::sim {
+
+using coordination::CasOutcome;
+using coordination::Phase;
+using coordination::RegionRecord;
+
+Operator::Operator(World& world, SimNode& east, SimNode& west) : nodes_{&east, &west}, world_(world) {
+  for (SimNode* node : nodes_) {
+    node->switch_ready = [this, node](journal::LogPosition) {
+      if (!switching_ || switching_->from != node) return;
+      switching_->ready = true;
+      world_.queue.after({}, [this] { finish_switch(); });
+    };
+  }
+  RegionRecord first;
+  first.term = RegionTerm{1};
+  first.region = east.region();
+  (void)world_.region_register.compare_and_swap(0, first);
+  look_after_phase();
+}
+
+SimNode* Operator::live() {
+  const auto record = world_.region_register.read();
+  if (!record) return nullptr;
+  return record->region == nodes_[0]->region() ? nodes_[0] : nodes_[1];
+}
+
+/// A phase left over from something that was interrupted is cleared up, as the operator's tool would when
+/// asked again.
+void Operator::look_after_phase() {
+  world_.queue.after(seconds(1), [this] { look_after_phase(); });
+  const auto record = world_.region_register.read();
+  if (!record || record->phase == Phase::active || switching_) return;
+  SimNode* node = live();
+  if (record->phase == Phase::recovering && !(node->up() && node->replica().role() == replica::Role::live))
+    return;
+  if (record->phase == Phase::switching && node->up() && node->replica().role() == replica::Role::live &&
+      node->replica().switching()) {
+    node->abort_switch();
+  }
+  RegionRecord next = *record;
+  next.phase = Phase::active;
+  next.reason = "cleared up";
+  (void)world_.region_register.compare_and_swap(record->revision, next);
+}
+
+void Operator::planned_switch() {
+  const auto record = world_.region_register.read();
+  if (switching_ || !record || record->phase != Phase::active) return;
+  SimNode& from = *live();
+  SimNode& to = other(from);
+  if (!from.serving() || !to.up() || to.replica().role() != replica::Role::standby || to.held_down) return;
+  RegionRecord next = *record;
+  next.phase = Phase::switching;
+  next.reason = "planned switch";
+  const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
+  if (!swapped || swapped->outcome != CasOutcome::won)
+    return;  // an unknown one that landed is cleared up later
+  world_.fault("planned switch");
+  switching_ = Switch{&from, &to, from.life(), false};
+  from.begin_switch();
+  if (world_.options.canary == Canary::switch_without_seal) {
+    switching_->ready = true;
+    world_.queue.after({}, [this] { finish_switch(); });
+    return;
+  }
+  watch_switch(seconds(4));
+}
+
+void Operator::watch_switch(Duration patience) {
+  world_.queue.after(patience, [this, life = switching_->life, from = switching_->from] {
+    if (switching_ && switching_->life == life && switching_->from == from) call_off();
+  });
+}
+
+void Operator::finish_switch() {
+  if (!switching_ || !switching_->ready) return;
+  const auto record = world_.region_register.read();
+  if (!record) {
+    world_.queue.after(milliseconds(200), [this] { finish_switch(); });
+    return;
+  }
+  if (record->region == switching_->to->region()) {  // an unknown outcome that was a yes
+    ++world_.report.reached["planned switch done"];
+    if (switching_->from->life() == switching_->life) switching_->from->seal(record->term);
+    switching_.reset();
+    return;
+  }
+  if (record->phase != Phase::switching || switching_->from->life() != switching_->life ||
+      !switching_->from->up() || !switching_->from->replica().switching()) {
+    switching_.reset();  // the live node died meanwhile or a switch was called off
+    return;
+  }
+  RegionRecord next = *record;
+  next.region = switching_->to->region();
+  next.term = record->term.next();
+  next.phase = Phase::active;
+  const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
+  (void)swapped;  // whatever it says: the register is asked again
+  world_.queue.after(milliseconds(20), [this] { finish_switch(); });
+}
+
+void Operator::call_off() {
+  const auto record = world_.region_register.read();
+  if (!record) {
+    watch_switch(milliseconds(300));
+    return;
+  }
+  if (record->region != switching_->from->region() || record->phase != Phase::switching) {
+    finish_switch();
+    return;
+  }
+  RegionRecord next = *record;
+  next.phase = Phase::active;
+  next.reason = "planned switch called off";
+  const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
+  if (!swapped || swapped->outcome != CasOutcome::won) {
+    watch_switch(milliseconds(300));
+    return;
+  }
+  ++world_.report.reached["planned switch called off"];
+  SimNode& from = *switching_->from;
+  if (from.up() && from.life() == switching_->life && from.replica().role() == replica::Role::live &&
+      from.replica().switching()) {
+    from.abort_switch();
+  }
+  switching_.reset();
+}
+
+void Operator::forced_promotion() {
+  const auto record = world_.region_register.read();
+  if (forced_ || switching_ || !record || record->phase != Phase::active) return;
+  SimNode& to = other(*live());
+  if (!to.up() || to.replica().role() != replica::Role::standby) return;
+  RegionRecord next = *record;
+  next.region = to.region();
+  next.term = record->term.next();
+  next.phase = Phase::recovering;
+  next.by = "operator";
+  next.reason = "region given up";
+  const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
+  if (!swapped || swapped->outcome != CasOutcome::won) return;
+  forced_ = true;
+  world_.fault("forced promotion");
+}
+
+}  // namespace mainstay::sim

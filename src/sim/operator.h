@@ -1,0 +1,42 @@
+// The person at the console: switches regions as planned, promotes by force when one is gone.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "sim/sim_node.h"
+#include "sim/world.h"
+
+namespace mainstay::sim {
+
+class Operator {
+ public:
+  Operator(World& world, SimNode& east, SimNode& west);
+  /// Hands the lead to the other region if both are fit for it; calls it off when it takes too long.
+  void planned_switch();
+  /// The live region is given up: the other one takes the lead with what it has.
+  void forced_promotion();
+  [[nodiscard]] bool forced() const { return forced_; }
+  [[nodiscard]] bool busy() const { return switching_.has_value(); }
+  /// Node that the register names; null when it cannot be asked.
+  [[nodiscard]] SimNode* live();
+  [[nodiscard]] SimNode& other(const SimNode& than) { return &than == nodes_[0] ? *nodes_[1] : *nodes_[0]; }
+
+ private:
+  struct Switch {
+    SimNode* from;
+    SimNode* to;
+    std::uint64_t life;
+    bool ready = false;
+  };
+  void watch_switch(Duration patience);
+  void finish_switch();
+  void call_off();
+  void look_after_phase();
+  std::vector<SimNode*> nodes_;
+  World& world_;
+  std::optional<Switch> switching_;
+  bool forced_ = false;
+};
+
+}  // namespace mainstay::sim

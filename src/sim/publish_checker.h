@@ -1,0 +1,41 @@
+// Nothing acknowledged is lost. After a forced promotion the unshipped tail may be: exactly what lies beyond
+// the fork, by name.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "sim/report.h"
+
+namespace mainstay::sim {
+
+class PublishChecker {
+ public:
+  explicit PublishChecker(Report& report) : report_(report) {}
+  /// A client saw the acknowledgement of `id`, stored at `lsn` in the log of `term`.
+  void acknowledged(const std::string& id, Lsn lsn, RegionTerm term);
+  /// A client saw `id` leave the queue for good, or asked for it and never heard.
+  void settled(const std::string& id) { ++settled_[id]; }
+  /// `term` began by force at a log that ended at `last`.
+  void forked(RegionTerm term, Lsn last) { forks_.emplace(term, last); }
+  /// True when a record of `term` at `lsn` is beyond the fork of a later term.
+  [[nodiscard]] bool beyond_a_fork(Lsn lsn, RegionTerm term) const;
+  [[nodiscard]] bool any_fork() const { return !forks_.empty(); }
+  /// At the end, with the queues drained.
+  void finish();
+
+ private:
+  struct Ack {
+    Lsn lsn;
+    RegionTerm term;
+  };
+  Report& report_;
+  std::map<std::string, std::vector<Ack>> acknowledged_;
+  std::map<std::string, int> settled_;
+  std::map<RegionTerm, Lsn> forks_;
+};
+
+}  // namespace mainstay::sim

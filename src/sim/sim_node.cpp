@@ -1,0 +1,536 @@
+#include "sim/sim_node.h"
+
+#include "base/assert.h"
+#include "broker/effects.h"
+#include "replication/packets.h"
+
+namespace mainstay::sim {
+namespace {
+
+constexpr std::uint64_t kSegmentBytes = 64 << 10;
+constexpr std::uint64_t kRecordBytesMax = 2 << 10;
+constexpr std::uint64_t kSettlementReserve = 8 << 10;
+
+Uuid cluster() {
+  Uuid id;
+  id.bytes[0] = 0x51;
+  return id;
+}
+
+broker::QueueOptions queue_options(const std::string& name) {
+  broker::QueueOptions options;
+  options.requires_session = name == "sessions";
+  options.duplicate_detection = true;
+  options.duplicate_window_ms = 7LL * 24 * 3600 * 1000;
+  options.lock_duration_ms = 5'000;
+  options.max_delivery_count = 2000;
+  return options;
+}
+
+}  // namespace
+
+SimNode::SimNode(World& world, std::string region, std::string other_region)
+    : world_(world),
+      region_(std::move(region)),
+      other_region_(std::move(other_region)),
+      disk_(region_),
+      lying_(disk_),
+      clock_(world.queue, static_cast<std::int64_t>(world.random.below(401)) - 200),
+      random_(world.random.next()) {}
+SimNode::~SimNode() = default;
+
+void SimNode::later(Duration delay, std::function<void()> event) {
+  world_.queue.after(delay, [this, life = life_, event = std::move(event)] {
+    if (life == life_ && up()) event();
+  });
+}
+
+bool SimNode::serving() const {
+  return up() && replica_->role() == replica::Role::live && !replica_->switching();
+}
+
+// --- life
+// ----------------------------------------------------------------------------------------------------
+
+void SimNode::start() {
+  MS_ASSERT(!up(), "a node is started once per life");
+  if (held_down) return;
+  replica::ReplicaOptions options;
+  options.cluster = cluster();
+  options.region = region_;
+  options.node = region_ + "-1";
+  options.state_hash_every = 50;
+  options.ship_bytes_max = 4 << 10;
+  options.ship_ahead_bytes_max = 16 << 10;
+  auto recovered = replica::recover(lying_, "journal",
+                                    {.cluster = cluster(),
+                                     .node = options.node,
+                                     .segment_bytes = kSegmentBytes,
+                                     .record_bytes_max = kRecordBytesMax},
+                                    random_);
+  if (!recovered) {
+    if (disk_full) {
+      ++world_.report.reached["start waits for disk space"];
+      world_.queue.after(milliseconds(500), [this, life = life_] {
+        if (life == life_ && !up()) start();
+      });
+      return;
+    }
+    world_.report.violated("recovery: " + region_ + " cannot start: " + recovered.error().what);
+    held_down = true;
+    return;
+  }
+  journal_ = std::move(recovered->journal);
+  auto& reached = world_.report.reached;
+  if (journal_->recovery().torn_bytes > 0) ++reached["torn tail cut"];
+  if (recovered->checkpoint > Lsn{}) ++reached["checkpoint used"];
+  if (recovered->ends_sealed) ++reached["restarted sealed"];
+  world_.trace(region_ + " starts at LSN " + std::to_string(journal_->durable().lsn.value) + ", term " +
+               std::to_string(recovered->last_term.value));
+  world_.logs.recovered(region_, journal_->durable());
+  Buffer unknown;
+  for (Lsn next = world_.logs.known(region_).next(); next <= journal_->durable().lsn;) {
+    const auto after = journal_->read(next, journal_->durable().lsn, 1 << 20, unknown);
+    if (!after) {
+      world_.report.violated("recovery: " + region_ + " cannot read back: " + after.error().what);
+      break;
+    }
+    next = *after;
+  }
+  if (!unknown.empty()) ++reached["unacknowledged tail survived"];
+  world_.logs.durable(region_, unknown);
+  if (recovered->state.recompute_hash() != recovered->state.hash()) {
+    world_.report.violated("state: " + region_ + "'s incremental hash differs from one made anew");
+  }
+  world_.logs.state(region_, journal_->durable(), recovered->state.hash());
+  RegionTerm term = recovered->last_term;
+  if (world_.options.canary == Canary::resume_term && term == led_before_ && term > RegionTerm{}) {
+    term = RegionTerm{term.value - 1};
+  } else {
+    world_.leadership.believes(region_, term);
+  }
+  replica_ = std::make_unique<replica::Replica>(std::move(options), *journal_, std::move(recovered->state),
+                                                term, recovered->ends_sealed, random_, now(), wall());
+  later(world_.between(milliseconds(1), milliseconds(100)), [this] { poll_register(); });
+  later(milliseconds(50), [this] { tick(); });
+  later(milliseconds(100), [this] { maintain(); });
+  step();
+}
+
+void SimNode::stop(End how) {
+  if (!up()) return;
+  world_.trace(region_ + (how == End::power_loss ? " loses power" : " is killed"));
+  ++life_;
+  if (how == End::power_loss) {
+    disk_.crash(world_.random);
+  } else {
+    disk_.kill();
+  }
+  replica_.reset();
+  journal_.reset();
+  writing_ = false;
+  snapshot_.reset();
+  break_clients();
+}
+
+void SimNode::stop_and_restart(End how, Duration pause) {
+  if (!up()) return;
+  stop(how);
+  world_.queue.after(pause, [this, life = life_] {
+    if (life == life_ && !up()) start();
+  });
+}
+
+void SimNode::fail(const std::string& why) {
+  ++world_.report.reached["fail-stop: " + why];
+  // A failed sync leaves pages that read well and are not on disk: only a power cycle forgets them.
+  stop_and_restart(End::power_loss, world_.between(milliseconds(100), seconds(2)));
+}
+
+void SimNode::break_clients() {
+  std::map<ClientPort*, std::shared_ptr<ClientPort>> ports;
+  std::vector<std::shared_ptr<ClientPort>> in_order;
+  const auto take = [&](const std::shared_ptr<ClientPort>& port) {
+    if (ports.emplace(port.get(), port).second) in_order.push_back(port);
+  };
+  for (const auto& [tag, asked] : publishes_) take(asked.port);
+  for (const auto& [tag, asked] : settlements_) take(asked.port);
+  for (const auto& [id, port] : consumers_) take(port);
+  publishes_.clear();
+  settlements_.clear();
+  consumers_.clear();
+  for (const auto& port : in_order) port->broken();
+}
+
+// --- the driver's loop
+// -----------------------------------------------------------------------------------------
+
+void SimNode::step() {
+  if (!up() || stepping_) return;
+  stepping_ = true;
+  if (world_.options.canary == Canary::show_before_commit) show_uncommitted();
+  std::vector<replica::Output> outputs;
+  for (;;) {
+    outputs.clear();
+    replica_->outputs(outputs);
+    if (outputs.empty()) break;
+    const std::uint64_t life = life_;
+    for (replica::Output& output : outputs) {
+      act(output);
+      if (life != life_ || !up()) break;
+    }
+    if (life != life_ || !up()) break;
+  }
+  stepping_ = false;
+  if (!up()) return;
+  world_.leadership.believes(region_, replica_->term());
+  if (!writing_ && replica_->take_batch(pending_)) {
+    writing_ = true;
+    later(world_.between(microseconds(20), microseconds(200)), [this] { write(); });
+  }
+}
+
+void SimNode::act(replica::Output& output) {
+  auto& reached = world_.report.reached;
+  if (auto* shown = std::get_if<broker::Output>(&output)) {
+    show(*shown);
+  } else if (auto* send = std::get_if<replica::SendPacket>(&output)) {
+    if (const auto packet = replication::decode(send->packet)) {
+      if (const auto* ack = std::get_if<replication::Ack>(&packet->message)) {
+        world_.logs.acknowledged(region_, ack->durable);
+      }
+    }
+    if (send_packet) send_packet(send->to, std::move(send->packet));
+  } else if (auto* close = std::get_if<replica::ClosePeer>(&output)) {
+    ++reached["peer closed"];
+    if (close_peer) close_peer(close->peer);
+  } else if (auto* role = std::get_if<replica::RoleChanged>(&output)) {
+    constexpr const char* kNames[] = {"standby", "live", "sealed"};
+    world_.trace(region_ + " is " + kNames[static_cast<std::size_t>(role->role)] + " in term " +
+                 std::to_string(role->term.value) + " at LSN " + std::to_string(replica_->committed().value) +
+                 ": " + role->why);
+    world_.digest(static_cast<std::uint64_t>(role->role) + (role->term.value << 8));
+    if (role->role == replica::Role::live) {
+      ++reached["became live"];
+      world_.leadership.leads(region_, life_, role->term);
+      led_before_ = role->term;
+      if (std::exchange(forced_, false)) {
+        // Nothing else is in the batch that made this node live: the last committed record is the fork.
+        world_.publishes.forked(role->term, Lsn{replica_->committed().value - 1});
+        ++reached["forced promotion"];
+      }
+      for (const char* name : {"sessions", "plain"}) {
+        (void)replica_->leader().declare_queue(name, queue_options(name), wall());
+      }
+    } else {
+      break_clients();
+      if (role->role == replica::Role::sealed) ++reached["sealed"];
+      if (role->why.find("diverged") != std::string::npos) {
+        ++reached["diverged and refused"];
+        if (!world_.publishes.any_fork()) {
+          world_.report.violated("divergence: " + region_ + " without any forced promotion: " + role->why);
+        }
+      }
+      if (role->why.find("following it") != std::string::npos) ++reached["former live follows"];
+      if (role->restart_to_follow) {
+        ++reached["sealed with undurable decisions"];
+        later(milliseconds(10), [this] { stop_and_restart(End::process_killed, milliseconds(100)); });
+      }
+    }
+  } else if (auto* term = std::get_if<replica::StoreTerm>(&output)) {
+    if (const auto stored = replica::store_term(lying_, "journal", term->term); !stored)
+      fail("term not stored");
+  } else if (std::get_if<replica::Alarm>(&output) != nullptr) {
+    ++reached["alarm"];
+  } else if (auto* fatal = std::get_if<replica::Fatal>(&output)) {
+    world_.report.violated("fatal at " + region_ + ": " + fatal->why);
+    stop(End::process_killed);
+    held_down = true;
+  } else if (auto* ready = std::get_if<replica::SwitchReady>(&output)) {
+    if (switch_ready) switch_ready(ready->at);
+  }
+}
+
+void SimNode::write() {
+  const auto done =
+      pending_.raw ? journal_->write_raw(pending_.batch.bytes) : journal_->write(pending_.batch);
+  if (!done) {
+    if (done.error().code == journal::JournalErrorCode::disk_full) {
+      ++world_.report.reached["write waits for disk space"];
+      later(milliseconds(50), [this] { write(); });
+      return;
+    }
+    return fail("write failed");
+  }
+  const bool slow = disk_stalls || random_.chance(1, 100);
+  later(slow ? world_.between(milliseconds(50), milliseconds(500))
+             : world_.between(microseconds(50), milliseconds(3)),
+        [this] { sync(); });
+}
+
+void SimNode::sync() {
+  const bool live = replica_->role() == replica::Role::live;
+  lying_.lies = (world_.options.canary == Canary::ack_before_sync && live) ||
+                (world_.options.canary == Canary::standby_ack_before_sync && pending_.raw);
+  const auto done = journal_->sync();
+  lying_.lies = false;
+  if (!done) return fail("sync failed");
+  world_.logs.durable(region_, pending_.batch.bytes);
+  writing_ = false;
+  replica_->written(std::move(pending_), now(), wall());
+  pending_ = {};
+  if (replica_->state().applied() == journal_->durable().lsn) {
+    world_.logs.state(region_, journal_->durable(), replica_->state().hash());
+  }
+  step();
+}
+
+void SimNode::tick() {
+  replica_->tick(now(), wall());
+  step();
+  later(milliseconds(50), [this] { tick(); });
+}
+
+void SimNode::maintain() {
+  later(world_.between(milliseconds(100), milliseconds(400)), [this] { maintain(); });
+  if (writing_) return;
+  if (const auto made = journal_->prepare_spare(); !made) {
+    if (made.error().code != journal::JournalErrorCode::disk_full) return fail("no spare segment");
+    ++world_.report.reached["spare segment waits for disk space"];
+  }
+  if (!snapshot_ && random_.chance(1, 4)) snapshot_ = replica_->snapshot();
+  if (snapshot_ && snapshot_->lsn <= journal_->durable().lsn) {
+    const auto stored = journal_->store_checkpoint(snapshot_->lsn, snapshot_->state);
+    if (!stored && stored.error().code != journal::JournalErrorCode::disk_full)
+      return fail("checkpoint failed");
+    if (stored) {
+      const auto removed = journal_->remove_before(replica_->removable_before(snapshot_->lsn));
+      if (!removed) return fail("removal failed");
+    }
+    snapshot_.reset();
+  }
+}
+
+// --- leadership
+// --------------------------------------------------------------------------------------------------
+
+void SimNode::poll_register() {
+  later(world_.between(milliseconds(200), milliseconds(400)), [this] { poll_register(); });
+  const auto record = world_.region_register.read();
+  if (!record) {
+    ++world_.report.reached["register could not be asked"];
+    return;  // a live node goes on, no other begins
+  }
+  if (record->region != region_) {
+    if (record->term > replica_->term() || replica_->role() == replica::Role::live) seal(record->term);
+    return;
+  }
+  if (record->phase == coordination::Phase::switching || replica_->role() == replica::Role::live) return;
+  lead(*record);
+}
+
+void SimNode::lead(const coordination::RegionRecord& record) {
+  const bool resume = world_.options.canary == Canary::resume_term && record.term == led_before_;
+  coordination::RegionRecord mine = record;
+  if (replica_->unfit_to_lead()) return;
+  if (!replica_->may_lead_in(record.term) && !resume) {
+    // Somebody may have led in the register's term, this node before its restart perhaps: take a new one
+    // (R5).
+    mine.term = std::max(record.term, replica_->term()).next();
+    mine.by = "node " + region_;
+    mine.reason = "restart";
+    const auto swapped = world_.region_register.compare_and_swap(record.revision, mine);
+    if (!swapped || swapped->outcome != coordination::CasOutcome::won) return;  // look again at the next poll
+  }
+  const bool forced = mine.phase == coordination::Phase::recovering;
+  if (const auto begun = replica_->promote(mine.term, forced, mine.by, mine.reason, now(), wall()); !begun) {
+    ++world_.report.reached["promotion refused"];
+    return;
+  }
+  forced_ = forced;
+  step();
+}
+
+void SimNode::seal(RegionTerm term) {
+  if (!up()) return;
+  replica_->seal(term, "the register says that region " + other_region_ + " leads");
+  step();
+}
+void SimNode::begin_switch() {
+  replica_->begin_switch(now(), wall());
+  break_clients();
+  step();
+}
+void SimNode::abort_switch() {
+  replica_->abort_switch(now(), wall());
+  step();
+}
+
+void SimNode::connected(replica::PeerId peer, bool outgoing) {
+  replica_->connected(peer, outgoing, now(), wall());
+  step();
+}
+void SimNode::packet(replica::PeerId from, BytesView bytes) {
+  replica_->packet(from, bytes, now(), wall());
+  step();
+}
+void SimNode::disconnected(replica::PeerId peer) {
+  replica_->disconnected(peer, now(), wall());
+  step();
+}
+
+// --- clients
+// ---------------------------------------------------------------------------------------------------------
+
+bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                      const Message& message) {
+  if (!serving()) return false;
+  if (journal_->room() < replica_->bytes_under_way() + kRecordBytesMax + kSettlementReserve) {
+    ++world_.report.reached["publish refused: disk full"];
+    port->publish_done(client_tag, false, {}, {}, false);
+    return true;
+  }
+  const auto queue = replica_->state().find_queue(message.queue);
+  if (!queue) return false;
+  broker::Publish publish;
+  publish.tag = ++world_.next_id;
+  publish.queue = *queue;
+  publish.message_id = message.id;
+  publish.session_id = message.session;
+  publish.has_session = !message.session.empty();
+  const std::string payload = message.id + "/" + std::to_string(message.index);
+  publish.payload = as_bytes(payload);
+  publishes_[publish.tag] = {port, client_tag, message.id, false};
+  replica_->leader().publish(publish, wall(), replica_->leader_outputs());
+  step();
+  return true;
+}
+
+bool SimNode::subscribe(const std::shared_ptr<ClientPort>& port, broker::ConsumerId consumer,
+                        const std::string& queue, bool session) {
+  if (!serving()) return false;
+  const auto found = replica_->state().find_queue(queue);
+  if (!found) return false;
+  broker::Subscribe subscribe;
+  subscribe.consumer = consumer;
+  subscribe.queue = *found;
+  if (session) {
+    subscribe.session = broker::Subscribe::Session::next_available;
+    subscribe.session_deadline = now() + seconds(3);
+  }
+  consumers_[consumer] = port;
+  replica_->leader().subscribe(subscribe, now(), wall(), replica_->leader_outputs());
+  step();
+  return true;
+}
+
+void SimNode::add_credit(broker::ConsumerId consumer, std::uint32_t credit) {
+  if (!serving() || !consumers_.contains(consumer)) return;
+  replica_->leader().set_credit(consumer, credit, false, now(), wall(), replica_->leader_outputs());
+  step();
+}
+
+void SimNode::unsubscribe(broker::ConsumerId consumer) {
+  if (!serving() || consumers_.erase(consumer) == 0) return;
+  replica_->leader().unsubscribe(consumer, now(), wall(), replica_->leader_outputs());
+  step();
+}
+
+bool SimNode::settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                     broker::LockToken token, broker::Settlement how, const std::string& id) {
+  if (!serving()) return false;
+  broker::Leader::Settle settle;
+  settle.tag = ++world_.next_id;
+  settle.token = token;
+  settle.how = how;
+  const bool removes = how == broker::Settlement::complete || how == broker::Settlement::dead_letter;
+  settlements_[settle.tag] = {port, client_tag, id, removes};
+  world_.trace(region_ + " is asked to settle " + id + " as " + std::to_string(static_cast<int>(how)));
+  replica_->leader().settle(settle, now(), wall(), replica_->leader_outputs());
+  step();
+  return true;
+}
+
+std::uint64_t SimNode::active_messages() {
+  std::uint64_t active = 0;
+  for (const auto queue : replica_->state().queues()) active += replica_->state().stats(queue).active;
+  return active;
+}
+
+void SimNode::show_uncommitted() {
+  if (replica_->role() != replica::Role::live) return;
+  auto outputs = std::move(replica_->leader_outputs());
+  replica_->leader_outputs().clear();
+  for (broker::Output& output : outputs) show(output);
+}
+
+void SimNode::show(broker::Output& output) {
+  if (auto* done = std::get_if<broker::PublishDone>(&output)) {
+    const auto asked = publishes_.find(done->tag);
+    if (asked == publishes_.end()) return;
+    if (!done->error) world_.logs.shown(region_, done->after);
+    world_.trace(region_ + " stored " + asked->second.id + " at LSN " + std::to_string(done->after.value));
+    if (done->duplicate) ++world_.report.reached["publish was a duplicate"];
+    asked->second.port->publish_done(asked->second.client_tag, !done->error, done->after, replica_->term(),
+                                     done->duplicate);
+    publishes_.erase(asked);
+  } else if (auto* handed = std::get_if<broker::Deliver>(&output)) {
+    world_.logs.shown(region_, handed->after);
+    deliver(*handed);
+  } else if (auto* settled = std::get_if<broker::SettleDone>(&output)) {
+    const auto asked = settlements_.find(settled->tag);
+    if (asked == settlements_.end()) return;
+    world_.trace(region_ + (settled->error ? " refuses to settle " : " settled ") + asked->second.id +
+                 " at LSN " + std::to_string(settled->after.value) +
+                 (settled->error ? ": " + settled->error->what : ""));
+    if (!settled->error) {
+      world_.logs.shown(region_, settled->after);
+      if (asked->second.removes)
+        world_.settlements.removed(asked->second.id, settled->after, replica_->term());
+    } else {
+      ++world_.report.reached["settlement refused"];
+    }
+    asked->second.port->settle_done(asked->second.client_tag, !settled->error);
+    settlements_.erase(asked);
+  } else if (auto* ended = std::get_if<broker::Unsubscribed>(&output)) {
+    const auto port = consumers_.find(ended->consumer);
+    if (port == consumers_.end()) return;
+    const auto keep = port->second;
+    consumers_.erase(port);
+    keep->unsubscribed(ended->consumer);
+  }
+}
+
+void SimNode::deliver(const broker::Deliver& output) {
+  const auto port = consumers_.find(output.delivery.consumer);
+  Buffer raw;
+  journal::Record record;
+  broker::StoredMessage stored;
+  if (world_.options.canary == Canary::show_before_commit && output.delivery.lsn > journal_->durable().lsn)
+    return;
+  const auto read = journal_->read(output.delivery.lsn, output.delivery.lsn, 1, raw);
+  if (!read || journal::decode_record(raw, record) != journal::DecodeStatus::ok ||
+      !broker::read_stored_message(record, stored)) {
+    world_.report.violated("delivery: " + region_ + " has no message at LSN " +
+                           std::to_string(output.delivery.lsn.value) +
+                           (read ? "" : ": " + read.error().what));
+    return;
+  }
+  ClientPort::Delivered delivered;
+  delivered.consumer = output.delivery.consumer;
+  delivered.token = output.delivery.token;
+  delivered.id = stored.message_id;
+  delivered.session = stored.has_session ? std::string(stored.session_id) : "";
+  const std::string payload(as_text(stored.payload));
+  delivered.index = std::stoull(payload.substr(payload.find('/') + 1));
+  delivered.maybe_delivered = output.delivery.maybe_delivered;
+  if (delivered.maybe_delivered) ++world_.report.reached["delivered again after a failover"];
+  if (!delivered.session.empty()) world_.order.delivered(delivered.session, delivered.index);
+  world_.trace(region_ + " delivers " + delivered.id + " of LSN " +
+               std::to_string(output.delivery.lsn.value) + " to consumer " +
+               std::to_string(delivered.consumer));
+  world_.digest(output.delivery.lsn.value);
+  if (port != consumers_.end()) port->second->deliver(std::move(delivered));
+}
+
+}  // namespace mainstay::sim

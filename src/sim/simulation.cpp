@@ -1,0 +1,346 @@
+#include "sim/simulation.h"
+
+#include <array>
+#include <utility>
+
+#include "base/checksum.h"
+#include "sim/operator.h"
+#include "sim/region_wire.h"
+#include "sim/sim_client.h"
+
+namespace mainstay::sim {
+namespace {
+
+constexpr std::array<std::pair<const char*, Canary>, 5> kCanaries{{
+    {"ack-before-sync", Canary::ack_before_sync},
+    {"standby-ack-before-sync", Canary::standby_ack_before_sync},
+    {"show-before-commit", Canary::show_before_commit},
+    {"resume-term", Canary::resume_term},
+    {"switch-without-seal", Canary::switch_without_seal},
+}};
+
+class Simulation {
+ public:
+  explicit Simulation(const Options& options)
+      : world_(options),
+        east_(world_, "east", "west"),
+        west_(world_, "west", "east"),
+        operator_(world_, east_, west_),
+        wire_(world_, east_, west_) {
+    const std::vector<SimNode*> nodes{&east_, &west_};
+    const std::uint64_t publishers = world_.random.between(1, 3);
+    for (std::uint64_t i = 0; i < publishers; ++i) {
+      publishers_.push_back(std::make_unique<Publisher>(world_, nodes, "p" + std::to_string(i),
+                                                        (options.operations + publishers - 1) / publishers));
+    }
+    const std::uint64_t receivers = world_.random.between(1, 3);
+    for (std::uint64_t i = 0; i < receivers; ++i) {
+      receivers_.push_back(std::make_unique<Receiver>(world_, nodes, "s" + std::to_string(i), true));
+    }
+    receivers_.push_back(std::make_unique<Receiver>(world_, nodes, "r", false));
+    may_force_ = world_.random.chance(1, 3);
+    fault_pause_ = world_.between(milliseconds(100), milliseconds(2'500));
+    world_.report.options = std::to_string(options.operations) + " operations, " +
+                            std::to_string(publishers) + " publishers, " + std::to_string(receivers + 1) +
+                            " receivers, a fault every " + std::to_string(fault_pause_.milliseconds()) +
+                            " ms" + (may_force_ ? ", forced promotion allowed" : "");
+  }
+
+  Report run() {
+    east_.start();
+    west_.start();
+    for (auto& client : publishers_) client->start();
+    for (auto& client : receivers_) client->start();
+    plan_fault();
+    const Duration faults_at_most = seconds(120);
+    run_until([&] { return published() || world_.queue.now() > faults_at_most; });
+    // A while longer, so that faults also hit what only settles.
+    const Duration more = world_.queue.now() + seconds(3);
+    run_until([&] { return world_.queue.now() > more; });
+    heal();
+    const Duration healed = world_.queue.now();
+    run_until([&] { return ended_well() || world_.queue.now() > healed + seconds(120); });
+    if (!ended_well()) world_.report.stuck = why_stuck();
+    // State is ahead of what is committed and shown: let the last answers arrive.
+    const Duration ended = world_.queue.now();
+    run_until([&] { return world_.queue.now() > ended + seconds(1); });
+    finish();
+    return std::move(world_.report);
+  }
+
+ private:
+  template <class Done>
+  void run_until(Done done) {
+    while (world_.report.violations.empty() && !done() && world_.queue.run_next()) {
+    }
+  }
+  bool published() {
+    for (const auto& client : publishers_) {
+      if (!client->done()) return false;
+    }
+    return true;
+  }
+
+  /// All acknowledged and settled, and the standby, if it can follow, has everything.
+  bool ended_well() {
+    SimNode* live = operator_.live();
+    if (!published() || live == nullptr || !live->serving() || live->active_messages() != 0) return false;
+    SimNode& standby = operator_.other(*live);
+    if (standby.held_down) return true;
+    if (!standby.up()) return false;
+    if (operator_.forced() && standby.replica().role() == replica::Role::sealed) return true;
+    return standby.replica().role() == replica::Role::standby &&
+           standby.replica().status(standby.clock().now()).connected &&
+           standby.replica().state().applied() == live->replica().state().applied();
+  }
+  std::string why_stuck() {
+    SimNode* live = operator_.live();
+    if (live == nullptr) return "the register does not answer";
+    SimNode& standby = operator_.other(*live);
+    const auto tell = [](SimNode& node) {
+      if (!node.up()) return node.region() + " is down";
+      return node.region() + " has role " + std::to_string(static_cast<int>(node.replica().role())) +
+             " term " + std::to_string(node.replica().term().value) + " LSN " +
+             std::to_string(node.replica().state().applied().value) + " problem '" +
+             node.replica().status(node.clock().now()).last_problem + "'";
+    };
+    return std::string(published() ? "all published; " : "not all published; ") +
+           (live->serving() ? std::to_string(live->active_messages()) + " messages left; " : "") +
+           tell(*live) + "; " + tell(standby);
+  }
+
+  void heal() {
+    world_.faults_on = false;
+    world_.region_register.set_available(true);
+    (void)world_.region_register.land_late();
+    wire_.heal();
+    for (SimNode* node : {&east_, &west_}) {
+      node->disk().set_capacity(UINT64_MAX);
+      node->disk_stalls = false;
+      node->disk_full = false;
+      if (!gone_ || node != gone_) node->held_down = node->held_down && node == gone_;
+      if (!node->up() && !node->held_down) node->start();
+    }
+  }
+
+  void finish() {
+    Report& report = world_.report;
+    if (report.violations.empty() && report.stuck.empty()) {
+      world_.publishes.finish();
+      SimNode& live = *operator_.live();
+      SimNode& standby = operator_.other(live);
+      if (standby.up() && standby.replica().role() == replica::Role::standby) {
+        world_.logs.same_history(live.region(), standby.region());
+        ++report.reached["ended with equal logs"];
+      }
+      for (SimNode* node : {&east_, &west_}) {
+        if (node->up() && node->replica().state().recompute_hash() != node->replica().state().hash()) {
+          report.violated("state: " + node->region() + "'s incremental hash differs from one made anew");
+        }
+      }
+    }
+    world_.settlements.finish();
+    for (SimNode* node : {&east_, &west_}) {
+      const auto counters = node->disk().counters();
+      report.faults["unsynced write lost"] += counters.writes_lost;
+      report.faults["write torn"] += counters.writes_torn;
+      report.faults["directory change lost"] += counters.directory_changes_lost;
+    }
+    report.events = world_.queue.ran();
+    report.virtual_seconds = world_.queue.now().seconds();
+    report.digest = mix64(mix64(report.digest, world_.logs.digest()), world_.random.next());
+  }
+
+  // --- faults
+  // --------------------------------------------------------------------------------------------------
+  void plan_fault() {
+    world_.queue.after(world_.between(fault_pause_, fault_pause_ + fault_pause_), [this] {
+      if (!world_.faults_on) return;
+      inject();
+      plan_fault();
+    });
+  }
+  SimNode& any() { return world_.random.chance(1, 2) ? east_ : west_; }
+  SimNode* live_or_any() {
+    SimNode* live = operator_.live();
+    return live != nullptr ? live : &any();
+  }
+  Duration pause() { return world_.between(milliseconds(20), seconds(3)); }
+
+  void inject() {
+    auto& random = world_.random;
+    SimNode& node = any();
+    switch (random.below(18)) {
+      case 0:
+      case 1:
+      case 2: {
+        SimNode& victim = *live_or_any();
+        if (!victim.up()) return;
+        world_.fault("power loss");
+        // Also in the middle of changing the disk: the next few changes happen, the rest does not.
+        if (random.chance(1, 2)) {
+          victim.disk().stop_after(random.below(4));
+          world_.fault("power loss within a write");
+          const std::uint64_t life = victim.life();
+          world_.queue.after(world_.between(Duration{}, milliseconds(30)), [this, &victim, life] {
+            if (victim.up() && victim.life() == life)
+              victim.stop_and_restart(SimNode::End::power_loss, pause());
+          });
+        } else {
+          victim.stop_and_restart(SimNode::End::power_loss, pause());
+        }
+        return;
+      }
+      case 3:
+        if (!node.up()) return;
+        world_.fault("power loss");
+        return node.stop_and_restart(SimNode::End::power_loss, pause());
+      case 4:
+        if (!node.up()) return;
+        world_.fault("process killed");
+        return node.stop_and_restart(SimNode::End::process_killed, pause());
+      case 5:
+        world_.fault("connection broken");
+        return wire_.break_connection();
+      case 6:
+        world_.fault("one-way cut");
+        return wire_.cut(random.below(2), world_.between(milliseconds(100), seconds(5)));
+      case 7:
+        world_.fault("regions parted");
+        return wire_.part(world_.between(milliseconds(500), seconds(8)));
+      case 8:
+        world_.fault("slow line");
+        wire_.slow(world_.between(milliseconds(20), milliseconds(150)));
+        world_.queue.after(seconds(3), [this] { wire_.slow(milliseconds(5)); });
+        return;
+      case 9:
+        world_.fault("wall clock jump");
+        return node.clock().jump_wall(static_cast<std::int64_t>(random.below(7'200'000)) - 3'600'000);
+      case 10:
+        if (!node.up()) return;
+        world_.fault("sync error");
+        return node.disk().fail_next_sync(random.below(3));
+      case 11: {
+        world_.fault("disk full");
+        node.disk().set_capacity(node.disk().used_bytes() + random.below(1 << 10));
+        node.disk_full = true;
+        world_.queue.after(world_.between(seconds(1), seconds(5)), [&node] {
+          node.disk().set_capacity(UINT64_MAX);
+          node.disk_full = false;
+        });
+        return;
+      }
+      case 12:
+        world_.fault("disk stall");
+        node.disk_stalls = true;
+        world_.queue.after(seconds(2), [&node] { node.disk_stalls = false; });
+        return;
+      case 13:
+        world_.fault("register away");
+        world_.region_register.set_available(false);
+        world_.queue.after(world_.between(milliseconds(300), seconds(4)),
+                           [this] { world_.region_register.set_available(true); });
+        return;
+      case 14: {
+        world_.fault("register answer unknown");
+        using Unknown = coordination::MemoryRegister::Unknown;
+        constexpr std::array<Unknown, 3> kinds{Unknown::applied, Unknown::dropped, Unknown::late};
+        world_.region_register.next_outcome_unknown(kinds[random.below(3)]);
+        world_.queue.after(seconds(1), [this] { (void)world_.region_register.land_late(); });
+        return;
+      }
+      case 15: {
+        world_.fault("client disconnected");
+        return receivers_[random.below(receivers_.size())]->disconnect();
+      }
+      case 16:
+        if (may_force_ && random.chance(1, 2)) return give_up_region();
+        return operator_.planned_switch();
+      default:
+        return operator_.planned_switch();
+    }
+  }
+
+  /// The live region is gone (for good, for a while, or only cut off) and the other one is promoted by force.
+  void give_up_region() {
+    SimNode* live = operator_.live();
+    if (live == nullptr || operator_.forced() || operator_.busy()) return;
+    const std::uint64_t kind = world_.random.below(3);
+    if (kind == 0) {  // cut off, and goes on as a live region that nobody wants
+      wire_.part(seconds(6));
+    } else {
+      live->held_down = true;
+      live->stop(SimNode::End::power_loss);
+      gone_ = live;
+      if (kind == 1) {
+        world_.queue.after(seconds(5), [this, live] {
+          live->held_down = false;
+          gone_ = nullptr;
+          if (!live->up()) live->start();
+        });
+      }
+    }
+    promote_the_other();
+  }
+  /// Tried again until it is done: nobody else brings the group back.
+  void promote_the_other() {
+    world_.queue.after(milliseconds(700), [this] {
+      operator_.forced_promotion();
+      if (!operator_.forced()) promote_the_other();
+    });
+  }
+
+  World world_;
+  SimNode east_, west_;
+  Operator operator_;
+  RegionWire wire_;
+  std::vector<std::unique_ptr<Publisher>> publishers_;
+  std::vector<std::unique_ptr<Receiver>> receivers_;
+  bool may_force_ = false;
+  SimNode* gone_ = nullptr;
+  Duration fault_pause_{};
+};
+
+}  // namespace
+
+const std::vector<std::string>& fault_classes() {
+  static const std::vector<std::string> all{"power loss",
+                                            "power loss within a write",
+                                            "process killed",
+                                            "connection broken",
+                                            "one-way cut",
+                                            "regions parted",
+                                            "slow line",
+                                            "wall clock jump",
+                                            "sync error",
+                                            "disk full",
+                                            "disk stall",
+                                            "register away",
+                                            "register answer unknown",
+                                            "client disconnected",
+                                            "planned switch",
+                                            "forced promotion",
+                                            "unsynced write lost",
+                                            "write torn",
+                                            "directory change lost"};
+  return all;
+}
+
+std::optional<Canary> canary_named(const std::string& name) {
+  for (const auto& [text, canary] : kCanaries) {
+    if (name == text) return canary;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> canary_names() {
+  std::vector<std::string> all;
+  for (const auto& [text, canary] : kCanaries) all.emplace_back(text);
+  return all;
+}
+
+Report simulate(const Options& options) {
+  return Simulation(options).run();
+}
+
+}  // namespace mainstay::sim

@@ -1,0 +1,78 @@
+// What everything in one simulation shares. Declared first, destroyed last.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/random.h"
+#include "coordination/memory_register.h"
+#include "sim/event_queue.h"
+#include "sim/leadership_checker.h"
+#include "sim/log_checker.h"
+#include "sim/publish_checker.h"
+#include "sim/report.h"
+#include "sim/session_order_checker.h"
+#include "sim/settlement_checker.h"
+
+namespace mainstay::sim {
+
+/// A deliberate fault that the checkers must notice; each breaks one rule the product rests on.
+enum class Canary : std::uint8_t {
+  none,
+  ack_before_sync,          ///< the live node's syncs do nothing
+  standby_ack_before_sync,  ///< the standby's syncs do nothing
+  show_before_commit,       ///< answers and deliveries do not wait for their record
+  resume_term,              ///< a restarted leader leads on in its old term
+  switch_without_seal,      ///< a planned switch does not wait for the standby
+};
+
+struct Options {
+  std::uint64_t seed = 1;
+  std::uint64_t operations = 60;  ///< messages to publish
+  Canary canary = Canary::none;
+  bool trace = false;  ///< tell on standard error what happens
+};
+
+struct World {
+  explicit World(const Options& with)
+      : options(with),
+        random(with.seed),
+        publishes(report),
+        settlements(report, publishes),
+        order(report),
+        logs(report),
+        leadership(report) {
+    report.seed = with.seed;
+  }
+  Duration between(Duration low, Duration high) {
+    return {static_cast<std::int64_t>(
+        random.between(static_cast<std::uint64_t>(low.ns), static_cast<std::uint64_t>(high.ns)))};
+  }
+  void trace(const std::string& what) const;
+  /// Counts a fault.
+  void fault(const std::string& name) {
+    ++report.faults[name];
+    trace("fault: " + name);
+  }
+  void digest(std::uint64_t value) { report.digest = mix(report.digest, value); }
+
+  Options options;
+  Report report;
+  EventQueue queue;
+  SeededRandom random;
+  coordination::MemoryRegister region_register;
+  PublishChecker publishes;
+  SettlementChecker settlements;
+  SessionOrderChecker order;
+  LogChecker logs;
+  LeadershipChecker leadership;
+  bool faults_on = true;
+  std::uint64_t next_id = 0;  ///< of consumers, tags and connections
+
+ private:
+  static std::uint64_t mix(std::uint64_t a, std::uint64_t b);
+};
+
+}  // namespace mainstay::sim
