@@ -22,6 +22,10 @@ void LogChecker::durable(const std::string& node, BytesView raw) {
       return;
     }
     log.push_back({checksum, checksum64(raw.first(bytes))});
+    constexpr std::uint16_t kForked = 3;  // its body: version, term, … (docs/formats/leadership.md)
+    if (load_le<std::uint16_t>(raw.data() + 40) == kForked && body >= 9) {
+      publishes_.forked(RegionTerm{load_le<std::uint64_t>(raw.data() + 49)}, Lsn{lsn - 1});
+    }
     raw = raw.subspan(bytes);
   }
   if (!raw.empty()) report_.violated("log: " + node + " stored something that is no whole record");

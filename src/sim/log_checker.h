@@ -9,13 +9,14 @@
 
 #include "base/bytes.h"
 #include "journal/record.h"
+#include "sim/publish_checker.h"
 #include "sim/report.h"
 
 namespace mainstay::sim {
 
 class LogChecker {
  public:
-  explicit LogChecker(Report& report) : report_(report) {}
+  LogChecker(Report& report, PublishChecker& publishes) : report_(report), publishes_(publishes) {}
   /// These records became durable at `node`, after the ones before.
   void durable(const std::string& node, BytesView raw);
   /// `node` has state hash `hash` with exactly the log up to `at` applied.
@@ -39,6 +40,7 @@ class LogChecker {
     std::uint64_t content;  ///< of the raw bytes, padding included
   };
   Report& report_;
+  PublishChecker& publishes_;                       ///< is told of forks: they are what the log says
   std::map<std::string, std::vector<Entry>> logs_;  ///< index = LSN − 1
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<std::string, std::uint64_t>> states_;
 };

@@ -131,7 +131,13 @@ void Operator::call_off() {
 
 void Operator::forced_promotion() {
   const auto record = world_.region_register.read();
-  if (forced_ || switching_ || !record || record->phase != Phase::active) return;
+  if (forced_ || switching_ || !record) return;
+  if (given_to_ != nullptr && record->region == given_to_->region()) {  // an unknown outcome that was a yes
+    forced_ = true;
+    world_.fault("forced promotion");
+    return;
+  }
+  if (record->phase != Phase::active) return;
   SimNode& to = other(*live());
   if (!to.up() || to.replica().role() != replica::Role::standby) return;
   RegionRecord next = *record;
@@ -140,8 +146,9 @@ void Operator::forced_promotion() {
   next.phase = Phase::recovering;
   next.by = "operator";
   next.reason = "region given up";
+  given_to_ = &to;
   const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
-  if (!swapped || swapped->outcome != CasOutcome::won) return;
+  if (!swapped || swapped->outcome != CasOutcome::won) return;  // asked again soon
   forced_ = true;
   world_.fault("forced promotion");
 }

@@ -37,6 +37,7 @@ class Operator {
   World& world_;
   std::optional<Switch> switching_;
   bool forced_ = false;
+  SimNode* given_to_ = nullptr;  ///< of a forced promotion begun
 };
 
 }  // namespace mainstay::sim

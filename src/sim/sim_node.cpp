@@ -143,8 +143,8 @@ void SimNode::stop_and_restart(End how, Duration pause) {
 
 void SimNode::fail(const std::string& why) {
   ++world_.report.reached["fail-stop: " + why];
-  // A failed sync leaves pages that read well and are not on disk: only a power cycle forgets them.
-  stop_and_restart(End::power_loss, world_.between(milliseconds(100), seconds(2)));
+  stop_and_restart(world_.random.chance(1, 2) ? End::power_loss : End::process_killed,
+                   world_.between(milliseconds(100), seconds(2)));
 }
 
 void SimNode::break_clients() {
@@ -214,11 +214,7 @@ void SimNode::act(replica::Output& output) {
       ++reached["became live"];
       world_.leadership.leads(region_, life_, role->term);
       led_before_ = role->term;
-      if (std::exchange(forced_, false)) {
-        // Nothing else is in the batch that made this node live: the last committed record is the fork.
-        world_.publishes.forked(role->term, Lsn{replica_->committed().value - 1});
-        ++reached["forced promotion"];
-      }
+      if (std::exchange(forced_, false)) ++reached["forced promotion"];
       for (const char* name : {"sessions", "plain"}) {
         (void)replica_->leader().declare_queue(name, queue_options(name), wall());
       }

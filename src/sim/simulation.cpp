@@ -326,6 +326,31 @@ const std::vector<std::string>& fault_classes() {
   return all;
 }
 
+const std::vector<std::string>& probes() {
+  static const std::vector<std::string> all{"became live",
+                                            "forced promotion",
+                                            "planned switch done",
+                                            "planned switch called off",
+                                            "former live follows",
+                                            "diverged and refused",
+                                            "sealed",
+                                            "restarted sealed",
+                                            "sealed with undurable decisions",
+                                            "torn tail cut",
+                                            "unacknowledged tail survived",
+                                            "checkpoint used",
+                                            "delivered again after a failover",
+                                            "publish repeated after an unknown outcome",
+                                            "publish was a duplicate",
+                                            "publish refused: disk full",
+                                            "settlement refused",
+                                            "lock outlived",
+                                            "fail-stop: sync failed",
+                                            "register could not be asked",
+                                            "ended with equal logs"};
+  return all;
+}
+
 std::optional<Canary> canary_named(const std::string& name) {
   for (const auto& [text, canary] : kCanaries) {
     if (name == text) return canary;

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sim/report.h"
 #include "sim/world.h"
@@ -11,6 +12,8 @@ namespace mainstay::sim {
 
 /// Every class of fault there is, by the name it has in Report::faults.
 [[nodiscard]] const std::vector<std::string>& fault_classes();
+/// Paths that enough seeds must reach, by their name in Report::reached.
+[[nodiscard]] const std::vector<std::string>& probes();
 [[nodiscard]] std::optional<Canary> canary_named(const std::string& name);
 [[nodiscard]] std::vector<std::string> canary_names();
 

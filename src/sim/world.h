@@ -42,7 +42,7 @@ struct World {
         publishes(report),
         settlements(report, publishes),
         order(report),
-        logs(report),
+        logs(report, publishes),
         leadership(report) {
     report.seed = with.seed;
   }
