@@ -8,6 +8,11 @@ namespace mainstay::pipeline {
 
 using client::LinkState;
 
+namespace {
+// How long a batch that has messages waits for more to arrive; over when nothing came.
+constexpr Duration gather_wait = milliseconds(2);
+}  // namespace
+
 QueueSessions::QueueSessions(client::ClientOptions client, std::string address, Options options, Clock& clock,
                              Random& random, Log log)
     : client_(std::move(client)),
@@ -112,10 +117,14 @@ std::vector<Incoming> QueueSessions::receive(Duration wait, std::size_t most) {
       slots_.emplace(next_slot_++,
                      Slot{connection_->open_receiver(address_, next), State::opening, {}, 0, 0, false});
     }
-    const bool full = std::any_of(slots_.begin(), slots_.end(),
-                                  [](const auto& slot) { return slot.second.state == State::full; });
+    const std::size_t before = out.size();
+    const bool full = !out.empty() || std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+      return slot.second.state == State::full;
+    });
     const Duration left = deadline - clock_.now();
-    const auto polled = connection_->poll(full || left.ns < 0 ? Duration{0} : left);
+    const auto polled = connection_->poll(!out.empty()          ? gather_wait
+                                          : full || left.ns < 0 ? Duration{0}
+                                                                : left);
     if (!polled) {
       lose(polled.error().description);
       return out;
@@ -133,7 +142,10 @@ std::vector<Incoming> QueueSessions::receive(Duration wait, std::size_t most) {
       slot.messages.clear();
       slot.state = State::lent;
     }
-    if (!out.empty() || clock_.now() >= deadline) return out;
+    // Messages that arrive while the first are being taken join the batch: each batch costs the same few
+    // syncs.
+    if (!out.empty() && (out.size() == before || out.size() >= most)) return out;
+    if (out.empty() && clock_.now() >= deadline) return out;
   }
 }
 
