@@ -48,7 +48,7 @@ std::vector<broker::Output>& Replica::leader_outputs() {
 // ----------------------------------------------------------------------------------------------
 
 bool Replica::Impl::log_is_whole() const {
-  return !batch_out && !unwritten_decisions && state.applied() == journal.durable().lsn &&
+  return !batch_out && !unwritten_decisions && state.applied() == durable.lsn &&
          (!follower || follower->pending_bytes() == 0);
 }
 
@@ -145,7 +145,7 @@ void Replica::Impl::finish_promotion(WallTime wall) {
   MS_ASSERT(log_is_whole() && promotion, "a leadership begins at the end of a whole log");
   follower.reset();
   epoch = epoch.next();
-  log.emplace(journal.durable(), epoch);
+  log.emplace(durable, epoch);
   leader = std::make_unique<broker::Leader>(state, *log, random);
   if (promotion->forced) {
     promotion->record = leader->record_other(
@@ -243,6 +243,8 @@ void Replica::written(PendingWrite done, Instant now, WallTime wall) {
             "the batch taken last comes back");
   me.batch_out = false;
   me.out_bytes = 0;
+  me.durable = done.batch.end;
+  me.log_bytes += done.batch.bytes.size();
   if (done.raw) {
     me.written_raw(done.batch, wall);
   } else if (me.leader) {
@@ -324,8 +326,10 @@ Lsn Replica::removable_before(Lsn checkpoint) const {
   const Impl& me = *impl_;
   // The record at a position stays: its hash proves to the other side that the logs agree there.
   Lsn keep = std::min(checkpoint, me.state.oldest_needed());
-  if (me.lag) keep = me.standby_known ? std::min(keep, me.lag->there()) : Lsn{};
-  return keep;
+  if (me.lag && me.standby_known) return std::min(keep, me.lag->there());
+  // A standby's records are all at the live it follows. Otherwise the other region may be behind this log: a
+  // live that has just restarted does not know.
+  return me.accepted ? keep : Lsn{};
 }
 
 // --- time, outputs, figures
@@ -389,7 +393,7 @@ ReplicationStatus Replica::status(Instant now) const {
       status.lag_seconds = me.lag->oldest_age(now).seconds();
     } else {
       status.lag_records = me.committed.value;
-      status.lag_bytes = me.journal.record_bytes_total();
+      status.lag_bytes = me.log_bytes;
       status.lag_seconds = (now - me.leading_since).seconds();
     }
     return status;

@@ -15,7 +15,7 @@
 namespace mainstay::replica {
 
 /// Invariants:
-///  - journal.durable() ≤ what is being written ≤ state.applied() when live; equal to state.applied() when
+///  - durable ≤ what is being written ≤ state.applied() when live; equal to state.applied() when
 ///  standby
 ///    and nothing is being written.
 ///  - leader exists ⇔ a leadership record of `term` has been appended and the role is not sealed.
@@ -32,7 +32,9 @@ struct Replica::Impl {
         term(last_term),
         term_used(last_term),
         epoch(with_journal.recovery().epoch),
-        committed(with_journal.durable().lsn),
+        durable(with_journal.durable()),
+        log_bytes(with_journal.record_bytes_total()),
+        committed(durable.lsn),
         committed_heard(committed),
         now(at) {}
 
@@ -45,6 +47,9 @@ struct Replica::Impl {
   RegionTerm term;       ///< highest seen; the own one when leading
   RegionTerm term_used;  ///< highest that somebody led in, for all we know: not to be led in again
   Epoch epoch;           ///< of the last record ordered or applied here
+  /// End of what is durable here, as told by written(): the journal itself must not be asked while it writes.
+  journal::LogPosition durable;
+  std::uint64_t log_bytes;  ///< of all its records
   Lsn committed;
   Lsn committed_heard;  ///< highest commit that a live peer told of
   Instant now;          ///< of the last call

@@ -12,7 +12,7 @@ void Replica::connected(PeerId peer, bool, Instant now, WallTime) {
   me.now = now;
   MS_ASSERT(peer != 0 && !me.peers.contains(peer), "a connection has an id of its own, and 0 is none");
   me.peers[peer].last_heard = now;
-  me.send(peer, Hello{me.wire_role(), me.journal.durable()});
+  me.send(peer, Hello{me.wire_role(), me.durable});
 }
 
 void Replica::packet(PeerId from, BytesView packet, Instant now, WallTime wall) {
@@ -42,7 +42,7 @@ void Replica::Impl::send(PeerId to, const Message& message) {
 }
 
 void Replica::Impl::introduce_to_all() {
-  for (const auto& [id, peer] : peers) send(id, Hello{wire_role(), journal.durable()});
+  for (const auto& [id, peer] : peers) send(id, Hello{wire_role(), durable});
 }
 
 void Replica::Impl::close(PeerId peer, const std::string& why) {
@@ -117,7 +117,7 @@ void Replica::Impl::receive(PeerId from, BytesView bytes, WallTime) {
       peer.told_of_higher_term = true;
       ++refusals;
       send(from, Refuse{RefusalCode::lower_term,
-                        journal.durable(),
+                        durable,
                         {},
                         "term " + std::to_string(sender.term.value) + " is over; this node has seen term " +
                             std::to_string(term.value)});
@@ -146,7 +146,7 @@ void Replica::Impl::on(PeerId from, const Hello& hello) {
         "; the register was set back or bypassed. Stop one of them, then promote the other in a "
         "higher term";
     released.emplace_back(Alarm{what});
-    return refuse(from, {RefusalCode::two_lives, journal.durable(), hello.end, what});
+    return refuse(from, {RefusalCode::two_lives, durable, hello.end, what});
   }
   if (source == from && hello.role != NodeRole::live) {
     source = 0;
@@ -169,8 +169,8 @@ void Replica::Impl::try_follow() {
   source = live->first;
   accepted = false;
   constexpr std::size_t kPendingBytesMax = kPacketBytesMax + (std::size_t{64} << 20);
-  follower.emplace(journal.durable(), epoch, kPendingBytesMax);
-  send(source, Follow{journal.durable()});
+  follower.emplace(durable, epoch, kPendingBytesMax);
+  send(source, Follow{durable});
 }
 
 void Replica::Impl::on(PeerId from, const Follow& follow) {
@@ -227,9 +227,8 @@ void Replica::Impl::hear_committed(Lsn heard) {
 void Replica::Impl::on(PeerId from, const Records& records, Epoch sender_epoch) {
   if (from != source) return;  // left over from a connection that is no longer followed
   if (!accepted) {
-    return refuse(
-        from,
-        {RefusalCode::impossible, journal.durable(), {}, "records came before the position was accepted"});
+    return refuse(from,
+                  {RefusalCode::impossible, durable, {}, "records came before the position was accepted"});
   }
   if (const auto taken = follower->offer(records, sender_epoch); !taken) {
     const Refuse refusal = taken.error();
@@ -247,7 +246,7 @@ void Replica::Impl::on(PeerId from, const Heartbeat& heartbeat) {
 
 void Replica::Impl::acknowledge() {
   if (source == 0 || !accepted) return;
-  send(source, Ack{journal.durable(), state.applied(), state.hash()});
+  send(source, Ack{durable, state.applied(), state.hash()});
 }
 
 void Replica::Impl::on(PeerId from, const Ack& ack) {

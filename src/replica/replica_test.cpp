@@ -409,6 +409,62 @@ TEST(Replica, TermHeardOfFromASealedRegionCanStillBeLedInOnce) {
   EXPECT_FALSE(pair.west.replica->may_lead_in(RegionTerm{2})) << "not again after a restart";
 }
 
+// Found by the simulator: a restarted live removed records that its standby, away at the time, still lacked.
+TEST(Replica, RecordsThatTheOtherRegionMayLackAreKept) {
+  Following pair;
+  for (int i = 0; i < 10; ++i) pair.east.publish(pair.queue, std::to_string(i));
+  pair.settle();
+  const Lsn checkpoint = pair.east.journal->durable().lsn;
+  const Lsn oldest = pair.east.replica->state().oldest_needed();
+  EXPECT_EQ(pair.east.replica->removable_before(checkpoint), oldest) << "the standby has everything";
+  EXPECT_EQ(pair.west.replica->removable_before(checkpoint), oldest) << "the live it follows has everything";
+  pair.disconnect();
+  EXPECT_EQ(pair.west.replica->removable_before(checkpoint), Lsn{}) << "it may be the one to lead";
+  pair.east.crash();
+  EXPECT_EQ(pair.east.replica->removable_before(checkpoint), Lsn{}) << "the standby's position is not known";
+  pair.east.promote(2);
+  pair.settle();
+  EXPECT_EQ(pair.east.replica->removable_before(checkpoint), Lsn{}) << "nor is it now";
+  pair.connect();
+  pair.settle();
+  EXPECT_EQ(pair.east.replica->removable_before(checkpoint), oldest);
+}
+
+// Found by the simulator: rolling to the next segment makes the first part of a batch durable while it is
+// written.
+TEST(Replica, OnlyWhatWasReportedAsWrittenIsAcknowledged) {
+  Following pair;
+  for (int i = 0; i < 10; ++i) pair.east.publish(pair.queue, std::to_string(i));
+  ASSERT_TRUE(pair.east.write());
+  pair.act(pair.east, pair.to_west);
+  while (!pair.to_west.empty()) {
+    pair.west.replica->packet(1, pair.to_west.front(), pair.clock.now(), pair.clock.wall());
+    pair.to_west.pop_front();
+  }
+  const Lsn applied = pair.west.replica->state().applied();
+  Replica::PendingWrite pending;
+  ASSERT_TRUE(pair.west.replica->take_batch(pending));
+  ASSERT_TRUE(pair.west.journal->write_raw(pending.batch.bytes));
+  ASSERT_TRUE(pair.west.journal->sync());
+  pair.clock.advance(seconds(1));
+  pair.west.replica->tick(pair.clock.now(), pair.clock.wall());
+  std::vector<Output> outputs;
+  pair.west.replica->outputs(outputs);
+  std::size_t acks = 0;
+  for (const Output& output : outputs) {
+    const auto* send = std::get_if<SendPacket>(&output);
+    if (send == nullptr) continue;
+    const auto packet = replication::decode(send->packet);
+    ASSERT_TRUE(packet);
+    const auto* ack = std::get_if<replication::Ack>(&packet->message);
+    if (ack == nullptr) continue;
+    ++acks;
+    EXPECT_EQ(ack->durable.lsn, applied);
+    EXPECT_EQ(ack->applied, applied);
+  }
+  EXPECT_EQ(acks, 1U);
+}
+
 TEST(Replica, PromotionRefusesATermThatWasSeenAndASecondOne) {
   Following pair;
   const auto refused = [&](TestNode& node, std::uint64_t term) {
