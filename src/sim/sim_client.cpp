@@ -26,9 +26,11 @@ class SimClient::Port final : public ClientPort, public std::enable_shared_from_
   }
   void to_node(std::function<bool(SimNode&, const std::shared_ptr<ClientPort>&)> what) {
     plan(last_at_node_, [self = shared_from_this(), what = std::move(what)] {
-      if (self->closed_) return;
+      if (self->closed_ || self->ended_by_node_) return;
       const bool there = self->node_.up() && self->node_.life() == self->life_;
-      if (!there || !what(self->node_, self)) self->broken();
+      if (there && what(self->node_, self)) return;
+      self->ended_by_node_ = true;  // what is on its way behind this is not looked at
+      self->broken();
     });
   }
   void close() { closed_ = true; }
@@ -50,6 +52,7 @@ class SimClient::Port final : public ClientPort, public std::enable_shared_from_
   SimNode& node_;
   std::uint64_t life_;
   bool closed_ = false;
+  bool ended_by_node_ = false;
   Duration last_at_node_{}, last_at_client_{};
 };
 

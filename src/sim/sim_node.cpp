@@ -8,7 +8,7 @@ namespace mainstay::sim {
 namespace {
 
 constexpr std::uint64_t kSegmentBytes = 64 << 10;
-constexpr std::uint64_t kRecordBytesMax = 2 << 10;
+constexpr std::uint64_t kRecordBytesMax = 8 << 10;
 constexpr std::uint64_t kSettlementReserve = 8 << 10;
 
 Uuid cluster() {
@@ -383,8 +383,8 @@ bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t cli
   if (!serving()) return false;
   if (journal_->room() < replica_->bytes_under_way() + kRecordBytesMax + kSettlementReserve) {
     ++world_.report.reached["publish refused: disk full"];
-    port->publish_done(client_tag, false, {}, {}, false);
-    return true;
+    // The link ends: were only this message refused, those behind it could overtake it.
+    return false;
   }
   const auto queue = replica_->state().find_queue(message.queue);
   if (!queue) return false;
@@ -394,7 +394,9 @@ bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t cli
   publish.message_id = message.id;
   publish.session_id = message.session;
   publish.has_session = !message.session.empty();
-  const std::string payload = message.id + "/" + std::to_string(message.index);
+  // Long ones too, so that segments fill up; the same message is always as long.
+  const std::string payload =
+      message.id + "/" + std::to_string(message.index) + std::string(message.index * 37 % 16 * 400, ' ');
   publish.payload = as_bytes(payload);
   publishes_[publish.tag] = {port, client_tag, message.id, false};
   replica_->leader().publish(publish, wall(), replica_->leader_outputs());

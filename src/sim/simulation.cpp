@@ -268,6 +268,8 @@ class Simulation {
     const std::uint64_t kind = world_.random.below(3);
     if (kind == 0) {  // cut off, and goes on as a live region that nobody wants
       wire_.part(seconds(6));
+      live->disk_stalls = true;
+      world_.queue.after(seconds(5), [live] { live->disk_stalls = false; });
     } else {
       live->held_down = true;
       live->stop(SimNode::End::power_loss);
