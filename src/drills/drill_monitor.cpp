@@ -91,7 +91,7 @@ void DrillMonitor::run() {
     sample.delivered = observer_.count();
     for (const std::string& endpoint : endpoints_) {
       const NodeView view = view_node(endpoint, token_);
-      if (!view.answered || !view.ready) continue;
+      if (!view.answered || !view.ready || !view.connected) continue;
       sample.lag_records = view.lag_records;
       sample.lag_s = view.lag_s;
     }

@@ -196,8 +196,8 @@ class RegionOutage {
     SeededRandom random(seed_ ^ 0x6b696c6cULL);  // apart from the generator's draws
     kill_at_messages_ =
         static_cast<std::uint64_t>((0.3 + 0.4 * random.unit()) * static_cast<double>(feed_->total()));
-    step(fmt::format("the source begins: {} messages at {:.0f} per second", grouped(feed_->total()),
-                     options_.rate_per_s));
+    step(fmt::format("the source begins: {} messages at {} per second", grouped(feed_->total()),
+                     grouped(static_cast<std::uint64_t>(options_.rate_per_s))));
     paced_ = std::make_unique<PacedFeed>(*feed_, options_.rate_per_s, clock_);
     monitor_ = std::make_unique<DrillMonitor>(
         *paced_, *observer_, std::vector{workspace_.east.control(), workspace_.west.control()},
@@ -219,15 +219,12 @@ class RegionOutage {
     killed_ = kill_at_once(victims, clock_);
     region_is_dead_ = true;
     const double at = (killed_ - start_).seconds();
-    if (before.answered) {
-      report_.unreplicated_records = before.lag_records;
+    if (before.answered && before.connected)
       report_.unreplicated_s = before.lag_s;
-    } else if (const auto sample = monitor_->last_lag_before(at)) {
-      report_.unreplicated_records = sample->lag_records;
+    else if (const auto sample = monitor_->last_lag_before(at))
       report_.unreplicated_s = sample->lag_s;
-    }
     // Its disk is gone too: nothing of the dead region may help the living one.
-    const std::string lost = workspace_.east.directory + ".lost";
+    const std::string lost = lost_disk();
     std::error_code error;
     fs::rename(workspace_.east.directory, lost, error);
     if (error) return Failure{"cannot take region east's disk away: " + error.message()};
@@ -392,7 +389,20 @@ class RegionOutage {
     }
     report_.audit = audit(*sources);
     measure_recovery();
+    measure_loss();
   }
+
+  /// What the promoted region never got: the end of the lost disk's log against the end of its own. Only to
+  /// measure; the drill is over.
+  void measure_loss() {
+    if (fork_lsn_ == 0) return;
+    const auto finished = command("verify", {"verify", lost_disk() + "/journal", "--json"});
+    if (!finished) return;
+    if (const std::uint64_t last_lsn = number_in(json_in(finished->output), "last_lsn");
+        last_lsn >= fork_lsn_)
+      report_.unreplicated_records = last_lsn - fork_lsn_;
+  }
+  [[nodiscard]] std::string lost_disk() const { return workspace_.east.directory + ".lost"; }
 
   /// RTO: the kill to the first arrival that the promoted region's processor brought.
   void measure_recovery() {

@@ -68,7 +68,7 @@ std::vector<ResultRow> result_rows(const DrillReport& report) {
            *audit.quarantined == audit.malformed ? "each with its reason beside it"
                                                  : fmt::format("of {}", grouped(audit.malformed)));
   rows.push_back({"recovered from the archive", grouped(report.recovered_from_archive),
-                  "accepted by the dead region, unknown to the promoted one", Tone::plain});
+                  "archived by the dead region, unknown to the promoted one", Tone::plain});
   if (report.unreplicated_records)
     rows.push_back({"not at the standby at the kill", grouped(*report.unreplicated_records),
                     report.unreplicated_s

@@ -21,7 +21,7 @@ struct Sample {
   double at_s{};
   std::uint64_t entered{};
   std::uint64_t delivered{};
-  std::optional<std::uint64_t> lag_records{};  ///< not known while no live broker answers
+  std::optional<std::uint64_t> lag_records{};  ///< not known without a live broker or a standby
   std::optional<double> lag_s{};
 };
 
@@ -52,8 +52,8 @@ struct DrillReport {
   std::string failure;  ///< why the drill did not come to its end; empty when it did
   AuditReport audit;
   std::uint64_t recovered_from_archive = 0;
-  /// At the kill: acknowledged by the dead region and not yet at the standby. Not known when no sample was
-  /// taken.
+  /// At the kill: records at the end of the dead region's log that the standby never got; and how old the
+  /// oldest one was that the standby had not confirmed, as the lag meter told just before.
   std::optional<std::uint64_t> unreplicated_records;
   std::optional<double> unreplicated_s;
   std::optional<double> rto_s;  ///< kill to first delivery by the promoted region

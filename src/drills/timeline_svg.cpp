@@ -107,6 +107,7 @@ class Drawing {
     area(&Bin::in_per_s, rates_, "in", false);
     area(&Bin::out_per_s, rates_, "out", false);
     area(&Bin::lag_records, lag_, "lag", true);
+    no_standby();
     marks();
     out_ += fmt::format("<line id=\"cursor\" y1=\"{:.1f}\" y2=\"{:.1f}\" x1=\"0\" x2=\"0\"/>\n</svg>\n",
                         rates_.top, lag_.top + lag_height);
@@ -191,6 +192,17 @@ class Drawing {
     if (line.empty()) return;
     out_ += fmt::format("<path class=\"fill {0}\" d=\"{1}\"/><path class=\"line {0}\" d=\"{2}\"/>\n", name,
                         fill, line);
+  }
+
+  /// Says why the lag ends: after an outage nothing is replicated any more, which is not a lag of zero.
+  void no_standby() {
+    const auto last = std::ranges::find(bins_.rbegin(), bins_.rend(), true, &Bin::lag_known);
+    if (last == bins_.rend() || last == bins_.rbegin()) return;
+    const double from = x(last->from_s + bin_s_), to = width - right;
+    if (to - from < 150) return;
+    out_ += fmt::format(
+        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">no standby connected</text>\n",
+        (from + to) / 2, lag_.top + lag_.height / 2 + 4);
   }
 
   void marks() {
