@@ -121,10 +121,6 @@ Result<void, Failure> replace_unsynced(const std::string& path, BytesView conten
   return {};
 }
 
-Result<void, Failure> create(const std::string& path, BytesView content) {
-  return write_new(path, content, O_EXCL, false);
-}
-
 Result<void, Failure> create_synced(const std::string& path, BytesView content) {
   return write_new(path, content, O_EXCL, true);
 }
@@ -145,28 +141,13 @@ Result<Moved, Failure> move(const std::string& from, const std::string& to) {
   return failure("moving", from + " to " + to, code);
 }
 
-namespace {
-Result<void, Failure> with_descriptor(const std::string& path, int flags, const char* what,
-                                      int (*call)(int)) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) return failure("opening", path, errno);
-  const int code = call(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  if (code != 0) return failure(what, path, code);
-  return {};
-}
-}  // namespace
-
 Result<void, Failure> sync_directory(const std::string& directory) {
-  return with_descriptor(directory, O_RDONLY | O_DIRECTORY, "syncing directory", ::fsync);
-}
-
-Result<void, Failure> sync_file(const std::string& path) {
-  return with_descriptor(path, O_RDONLY, "syncing", ::fdatasync);
-}
-
-Result<void, Failure> sync_file_system(const std::string& directory) {
-  return with_descriptor(directory, O_RDONLY | O_DIRECTORY, "syncing the file system of", ::syncfs);
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return failure("opening directory", directory, errno);
+  const int code = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (code != 0) return failure("syncing directory", directory, code);
+  return {};
 }
 
 Result<void, Failure> remove(const std::string& path) {

@@ -27,12 +27,6 @@ Result<void, Failure> replace(const std::string& path, BytesView content);
 Result<void, Failure> replace_unsynced(const std::string& path, BytesView content);
 /// Creates a file that must not exist and syncs its content, not its directory.
 Result<void, Failure> create_synced(const std::string& path, BytesView content);
-/// As create_synced(), but not durable before sync_file() or sync_file_system().
-Result<void, Failure> create(const std::string& path, BytesView content);
-Result<void, Failure> sync_file(const std::string& path);
-/// Makes everything written on the file system that holds `directory` durable, whoever wrote it (syncfs): one
-/// call for many small files.
-Result<void, Failure> sync_file_system(const std::string& directory);
 
 enum class Moved : std::uint8_t { yes, exists, missing };
 /// Renames without ever replacing. `exists`: `to` is there already; `missing`: `from` is not. Not durable
