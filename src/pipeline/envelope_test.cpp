@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <proton/message.h>
 
+#include "amqp/message.h"
 #include "base/random.h"
 
 namespace mainstay::pipeline {
@@ -59,23 +60,17 @@ TEST(Envelope, ProtonReadsIt) {
 }
 
 TEST(Envelope, SectionsThatABrokerPutsInFrontAreSkipped) {
-  Buffer delivered;
-  pn_message_t* message = pn_message();
-  pn_message_set_durable(message, true);
-  pn_message_set_delivery_count(message, 3);
-  pn_data_t* annotations = pn_message_annotations(message);
-  pn_data_put_map(annotations);
-  pn_data_enter(annotations);
-  pn_data_put_symbol(annotations, pn_bytes(21, "x-opt-sequence-number"));
-  pn_data_put_long(annotations, 7);
-  pn_data_exit(annotations);
-  delivered.resize(256);
-  std::size_t size = delivered.size();
-  ASSERT_EQ(pn_message_encode(message, reinterpret_cast<char*>(delivered.data()), &size), 0);
-  pn_message_free(message);
-  delivered.resize(size);
   const Buffer encoded = encode(sample(as_bytes("body")));
-  delivered.insert(delivered.end(), encoded.begin(), encoded.end());
+  amqp::DeliveryHead head;
+  head.delivery_count = 3;
+  head.sequence_number = 7;
+  head.locked_until_ms = 1;
+  Buffer front, delivered;
+  for (const BytesView part :
+       amqp::encode_for_delivery(encoded, amqp::view_message(encoded).value(), head, front)) {
+    delivered.insert(delivered.end(), part.begin(), part.end());
+  }
+  ASSERT_GT(delivered.size(), encoded.size());
   EXPECT_EQ(decode(delivered).value().idempotency_key, "MT|BANKBEBBXXX|103|REF1");
 }
 
