@@ -121,8 +121,19 @@ Result<void, Failure> replace_unsynced(const std::string& path, BytesView conten
   return {};
 }
 
-Result<void, Failure> create_synced(const std::string& path, BytesView content) {
-  return write_new(path, content, O_EXCL, true);
+Result<void, Failure> sync_files(const std::vector<std::string>& paths) {
+  // Creating and syncing a file costs several writes to the device, a flush of everything little more.
+  constexpr std::size_t one_by_one_max = 3;
+  for (const std::string& path : paths) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return failure("opening", path, errno);
+    const bool all = paths.size() > one_by_one_max;
+    const int code = (all ? ::syncfs(fd) : ::fdatasync(fd)) == 0 ? 0 : errno;
+    ::close(fd);
+    if (code != 0) return failure("syncing", path, code);
+    if (all) break;
+  }
+  return {};
 }
 
 Result<Moved, Failure> move(const std::string& from, const std::string& to) {

@@ -25,8 +25,9 @@ bool exists(const std::string& path);
 Result<void, Failure> replace(const std::string& path, BytesView content);
 /// As replace(), not synced: for what may be lost and must not be torn.
 Result<void, Failure> replace_unsynced(const std::string& path, BytesView content);
-/// Creates a file that must not exist and syncs its content, not its directory.
-Result<void, Failure> create_synced(const std::string& path, BytesView content);
+/// Makes the content of these files durable, all of one file system: a few one by one, many by flushing the
+/// file system once.
+Result<void, Failure> sync_files(const std::vector<std::string>& paths);
 
 enum class Moved : std::uint8_t { yes, exists, missing };
 /// Renames without ever replacing. `exists`: `to` is there already; `missing`: `from` is not. Not durable

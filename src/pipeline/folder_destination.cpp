@@ -21,50 +21,77 @@ std::string file_name_of(std::string_view idempotency_key) {
   return name + "-" + digest128(as_bytes(idempotency_key));
 }
 
+std::string FolderDestination::temporary(const std::string& name) const {
+  return directory_ + "/.tmp/" + worker_ + "~" + name;
+}
+
 Result<std::unique_ptr<FolderDestination>, Failure> FolderDestination::open(const std::string& directory,
                                                                             const std::string& worker) {
   if (const auto made = files::make_directories(directory + "/.tmp"); !made) return made.error();
   return std::unique_ptr<FolderDestination>(new FolderDestination(directory, worker));
 }
 
-std::optional<std::string> FolderDestination::put(const std::string& name, BytesView content) {
-  const std::string path = directory_ + "/" + name;
-  const std::string fresh = directory_ + "/.tmp/" + worker_ + "~" + name;
-  // Twice: a leftover of a killed run may be in the way the first time.
-  for (int round = 0; round < 2 && !files::exists(path); ++round) {
-    if (const auto removed = files::remove(fresh); !removed) return removed.error().what;
-    if (const auto written = files::create_synced(fresh, content); !written) {
-      static_cast<void>(files::remove(fresh));
-      return written.error().what;
-    }
-    const auto moved = files::move(fresh, path);
-    if (!moved) return moved.error().what;
-    if (*moved == files::Moved::yes) return std::nullopt;
-    static_cast<void>(files::remove(fresh));
-  }
-  const auto there = files::read(path, content.size());
+std::optional<std::string> FolderDestination::compare(const std::string& name, BytesView content) const {
+  const auto there = files::read(directory_ + "/" + name, content.size());
   if (there && std::equal(there->begin(), there->end(), content.begin(), content.end())) return std::nullopt;
-  return path + " exists with other content; compare the two by hand" +
+  return directory_ + "/" + name + " exists with other content; compare the two by hand" +
          (there ? "" : " (" + there.error().what + ")");
 }
 
+std::optional<std::string> FolderDestination::show(const std::string& name, BytesView content) const {
+  const std::string fresh = temporary(name);
+  const auto moved = files::move(fresh, directory_ + "/" + name);
+  if (!moved) return moved.error().what;
+  if (*moved == files::Moved::yes) return std::nullopt;
+  static_cast<void>(files::remove(fresh));
+  return compare(name, content);
+}
+
 std::vector<DeliveryResult> FolderDestination::deliver(const std::vector<Delivery>& deliveries) {
-  std::vector<DeliveryResult> results;
+  std::vector<DeliveryResult> results(deliveries.size());
   std::set<std::uint64_t> failed_lanes;
-  for (const Delivery& delivery : deliveries) {
-    DeliveryResult& result = results.emplace_back();
-    result.name = file_name_of(delivery.idempotency_key);
-    if (failed_lanes.contains(delivery.lane)) {
-      result.why = "an earlier message of the same session could not be delivered";
-      continue;
+  const auto fail = [&](std::size_t i, const std::string& why) {
+    results[i].why = why;
+    failed_lanes.insert(deliveries[i].lane);
+  };
+  // Written to the side, all synced together, and only then shown, in order: one flush of the file system
+  // costs a batch about what one file costs alone.
+  std::set<std::string> written;
+  for (std::size_t i = 0; i < deliveries.size(); ++i) {
+    results[i].name = file_name_of(deliveries[i].idempotency_key);
+    if (files::exists(directory_ + "/" + results[i].name) || written.contains(results[i].name)) continue;
+    if (const auto put = files::replace_unsynced(temporary(results[i].name), deliveries[i].content); !put) {
+      fail(i, put.error().what);
+    } else {
+      written.insert(results[i].name);
     }
-    if (const auto why = put(result.name, delivery.content)) {
-      result.why = *why;
-      failed_lanes.insert(delivery.lane);
-      continue;
-    }
-    result.ok = true;
   }
+  if (!written.empty()) {
+    std::vector<std::string> paths;
+    for (const std::string& name : written) paths.push_back(temporary(name));
+    if (const auto synced = files::sync_files(paths); !synced) {
+      for (std::size_t i = 0; i < results.size(); ++i) results[i].why = synced.error().what;
+      return results;
+    }
+  }
+  failed_lanes.clear();  // a lane is good up to its first failure
+  for (std::size_t i = 0; i < deliveries.size(); ++i) {
+    DeliveryResult& result = results[i];
+    if (!result.why.empty()) failed_lanes.insert(deliveries[i].lane);
+    if (failed_lanes.contains(deliveries[i].lane)) {
+      if (result.why.empty()) result.why = "an earlier message of the same session could not be delivered";
+      continue;
+    }
+    const bool fresh = written.erase(result.name) > 0;
+    const auto why =
+        fresh ? show(result.name, deliveries[i].content) : compare(result.name, deliveries[i].content);
+    if (why) {
+      fail(i, *why);
+    } else {
+      result.ok = true;
+    }
+  }
+  for (const std::string& name : written) static_cast<void>(files::remove(temporary(name)));
   // A file that was there already may have been renamed by a run that died before its sync: always sync.
   if (const auto synced = files::sync_directory(directory_); !synced) {
     for (DeliveryResult& result : results) {

@@ -13,7 +13,8 @@ namespace mainstay::pipeline {
 /// equal names, different keys different ones, whatever the file system thinks of case.
 std::string file_name_of(std::string_view idempotency_key);
 
-/// Files are written to `.tmp/`, synced, renamed without replacing, and the folder is synced once per call.
+/// Files are written to `.tmp/`, synced together, renamed in order without replacing, and the folder is
+/// synced once per call.
 class FolderDestination final : public Destination {
  public:
   /// @param worker  names this process's temporary files; two processes on one folder need different ones.
@@ -24,7 +25,11 @@ class FolderDestination final : public Destination {
  private:
   FolderDestination(std::string directory, std::string worker)
       : directory_(std::move(directory)), worker_(std::move(worker)) {}
-  std::optional<std::string> put(const std::string& name, BytesView content);
+  [[nodiscard]] std::string temporary(const std::string& name) const;
+  /// Puts the temporary file under its name. @return what went wrong.
+  [[nodiscard]] std::optional<std::string> show(const std::string& name, BytesView content) const;
+  /// @return what is wrong with the file that is there.
+  [[nodiscard]] std::optional<std::string> compare(const std::string& name, BytesView content) const;
 
   std::string directory_, worker_;
 };
