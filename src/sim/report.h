@@ -23,7 +23,8 @@ struct Report {
 
   void violated(std::string what) {
     constexpr std::size_t kKept = 20;
-    if (violations.size() < kKept) violations.push_back(std::move(what));
+    if (violations.size() < kKept && (violations.empty() || violations.back() != what))
+      violations.push_back(std::move(what));
   }
 };
 

@@ -60,7 +60,7 @@ class Simulation {
     heal();
     const Duration healed = world_.queue.now();
     run_until([&] { return ended_well() || world_.queue.now() > healed + seconds(120); });
-    if (!ended_well()) world_.report.stuck = why_stuck();
+    if (world_.report.violations.empty() && !ended_well()) world_.report.stuck = why_stuck();
     // State is ahead of what is committed and shown: let the last answers arrive.
     const Duration ended = world_.queue.now();
     run_until([&] { return world_.queue.now() > ended + seconds(1); });
