@@ -1,6 +1,7 @@
 #include "frontend/connection.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "amqp/message.h"
 #include "amqp/value_reader.h"
@@ -139,7 +140,7 @@ void Connection::on_transfer(const amqp::IncomingTransfer& transfer) {
           transfer.payload);
 }
 
-void Connection::publish(amqp::LinkId id, const Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
+void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
                          bool settled, BytesView payload) {
   // Publishes behind a held one wait too: order on a link is order in the queue.
   if (frontend_.held_.empty() && try_publish(id, link, delivery, format, settled, payload)) {
@@ -147,9 +148,11 @@ void Connection::publish(amqp::LinkId id, const Link& link, amqp::DeliveryRef de
     return;
   }
   if (frontend_.held_bytes_ + payload.size() > frontend_.options_.held_publish_bytes_max) {
-    refuse_publish(delivery, settled,
-                   {"com.microsoft:server-busy",
-                    "the broker is preparing journal space and cannot hold more: try again"});
+    const amqp::Condition busy{"com.microsoft:server-busy",
+                               "the broker is preparing journal space and cannot hold more: try again"};
+    if (!link.refusing) refused_links_.emplace_back(id, busy);
+    link.refusing = true;
+    refuse_publish(delivery, settled, busy);
     return;
   }
   ++frontend_.counters_.held_publishes;
@@ -157,8 +160,8 @@ void Connection::publish(amqp::LinkId id, const Link& link, amqp::DeliveryRef de
   frontend_.held_.push_back({id_, id, delivery, format, settled, to_buffer(payload)});
 }
 
-bool Connection::try_publish(amqp::LinkId /*id*/, const Link& link, amqp::DeliveryRef delivery,
-                             std::uint32_t format, bool settled, BytesView payload) {
+bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
+                             bool settled, BytesView payload) {
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) return true;  // the connection is being closed; its outcome is unknown to the client
   if (format == kServiceBusBatchFormat) {
@@ -177,8 +180,10 @@ bool Connection::try_publish(amqp::LinkId /*id*/, const Link& link, amqp::Delive
   }
   const AdmissionAnswer answer = frontend_.backend_.admit(payload.size(), link.replay);
   if (answer.admission == Admission::wait) return false;
-  if (answer.admission == Admission::refused) {
-    refuse_publish(delivery, settled, answer.why);
+  if (answer.admission == Admission::refused || link.refusing) {
+    if (!link.refusing) refused_links_.emplace_back(id, answer.why);
+    link.refusing = true;
+    refuse_publish(delivery, settled, refused_links_.back().second);
     return true;
   }
   broker::Publish publish;
@@ -199,6 +204,16 @@ bool Connection::try_publish(amqp::LinkId /*id*/, const Link& link, amqp::Delive
 void Connection::refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition) {
   ++frontend_.counters_.publish_refused;
   if (!settled) engine_->settle_incoming(delivery, rejected(condition));
+}
+
+void Connection::end_refused_links() {
+  for (const auto& [id, condition] : std::exchange(refused_links_, {})) {
+    const auto found = links_.find(id);
+    if (found == links_.end()) continue;
+    drop_link(id, found->second);
+    links_.erase(found);
+    engine_->detach(id, condition);
+  }
 }
 
 void Connection::top_up(amqp::LinkId id) {

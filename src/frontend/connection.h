@@ -40,26 +40,30 @@ class Connection final : public amqp::EngineHandler {
     bool attached = false;  ///< accept() was sent
     broker::QueueId queue{};
     broker::SubQueue sub{};
-    bool replay = false;  ///< sender: archived messages into a promoted region
+    bool refusing = false;  ///< sender: a publish was refused; nothing more is taken, the link ends
+    bool replay = false;    ///< sender: archived messages into a promoted region
     broker::ConsumerId consumer{};
     broker::ReceiveMode mode{};
     bool session = false;
-    std::uint64_t sent = 0;  ///< deliveries handed to the engine
-    std::deque<Held> held;   ///< dispatched by the broker, not yet taken by the engine
+    std::uint64_t sent = 0;    ///< deliveries handed to the engine
+    std::deque<Held> held;     ///< dispatched by the broker, not yet taken by the engine
     bool drain_asked = false;  ///< the client's flow came before accept()
-    bool drain_due = false;  ///< Drained came while deliveries were held
+    bool drain_due = false;    ///< Drained came while deliveries were held
   };
   struct Outgoing {
     amqp::LinkId link{};
     broker::LockToken token{};
   };
 
-  void publish(amqp::LinkId link, const Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
-               bool settled, BytesView payload);
+  void publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format, bool settled,
+               BytesView payload);
   /// Admission and hand-over; false when it must wait.
-  bool try_publish(amqp::LinkId link, const Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
+  bool try_publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
                    bool settled, BytesView payload);
   void refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition);
+  /// Ends links that had a publish refused for want of room or leave: what was pipelined behind it must not
+  /// overtake it.
+  void end_refused_links();
   void top_up(amqp::LinkId link);
   /// @return false when the engine cannot take it now.
   bool send(amqp::LinkId id, Link& link, const broker::Delivery& delivery);
@@ -75,6 +79,7 @@ class Connection final : public amqp::EngineHandler {
   std::string user_;
   std::string container_id_;
   std::size_t held_links_ = 0;
+  std::vector<std::pair<amqp::LinkId, amqp::Condition>> refused_links_;
   bool dirty_ = false;
   Instant now_{};  // of the call under way
   WallTime wall_{};

@@ -59,6 +59,7 @@ void Frontend::input(ConnectionId id, BytesView bytes, Instant now, WallTime wal
   connection->wall_ = wall;
   connection->engine_->input(bytes, now);
   if (connection->held_links_ > 0) connection->flush_held();
+  connection->end_refused_links();
   mark_dirty(*connection);
   if (const auto due = connection->engine_->tick(now)) next_deadline_ = std::min(next_deadline_, *due);
 }
@@ -251,6 +252,7 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
     held_.pop_front();
   }
   for (auto& [id, connection] : connections_) {
+    connection->end_refused_links();
     for (auto& [link_id, link] : connection->links_) {
       if (link.role == amqp::Role::sender) connection->top_up(link_id);
     }

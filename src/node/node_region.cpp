@@ -86,10 +86,16 @@ void Node::register_read(const RegisterRead& read) {
     return claim(region_);
   }
   // A drained live region handed over: it waited until this node had everything, then wrote our name.
-  if (region_.term > replica_->term() && region_.phase == coordination::Phase::active) {
+  if (replica_->unfit_to_lead()) {
+    if (not_live_reason_ != *replica_->unfit_to_lead()) {
+      not_live_reason_ = *replica_->unfit_to_lead();
+      log(LogLevel::error, "this region is to lead, but this node cannot: " + not_live_reason_);
+    }
+  } else if (replica_->may_lead_in(region_.term) && region_.phase == coordination::Phase::active) {
     lead(region_.term, false, region_.by, region_.reason);
   } else {
-    // Our name without a newer term: a claim of ours whose outcome we never learnt. Take a fresh one.
+    // Our name without a term we may take up: a claim of ours whose outcome we never learnt. Take a fresh
+    // one.
     claim(region_);
   }
 }
@@ -127,7 +133,11 @@ void Node::claim(const coordination::RegionRecord& seen) {
   compare_and_swap(seen, next, [this, reason = next.reason](const RegisterCas& result) {
     if (!result) return log(LogLevel::warning, "claiming leadership: " + result.error().what);
     // Lost or unknown: the next poll shows what is there.
-    if (result->outcome == coordination::CasOutcome::won) lead(region_.term, false, region_.by, reason);
+    // While the region recovers the promotion stays a forced one: the crash may have come before its fork was
+    // durable.
+    if (result->outcome == coordination::CasOutcome::won) {
+      lead(region_.term, region_.phase == coordination::Phase::recovering, region_.by, reason);
+    }
   });
 }
 
@@ -315,6 +325,9 @@ void Node::fail_switch(int status, const std::string& why) {
 void Node::start_promotion(const http::RegionCommand& command, http::CommandDone done) {
   if (replica_->role() == replica::Role::live)
     return done(failed(409, "region " + options_.region + " is active already"));
+  if (const auto unfit = replica_->unfit_to_lead()) {
+    return done(failed(409, "this node cannot lead: " + *unfit));
+  }
   const auto replication = replica_->status(clock_.now());
   if (region_.revision != 0 && region_.region != options_.region) {
     if (replication.connected) {
