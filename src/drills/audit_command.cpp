@@ -154,6 +154,13 @@ std::string text_of(const AuditReport& report, std::size_t findings_max) {
                                                : report.order_evidence == OrderEvidence::ledger
                                                    ? "the ledger alone (no record of arrivals was given)"
                                                    : "nothing: " + report.order_note);
+  out += findings_of(report, findings_max);
+  out += report.clean() ? "\nCLEAN: nothing was lost, repeated or reordered\n" : "\nNOT CLEAN\n";
+  return out;
+}
+
+std::string findings_of(const AuditReport& report, std::size_t findings_max) {
+  std::string out;
   for (const Section& section : sections(report)) {
     if (section.findings->empty()) continue;
     out += fmt::format("\n{}: {}\n", section.name, section.meaning);
@@ -163,7 +170,6 @@ std::string text_of(const AuditReport& report, std::size_t findings_max) {
     if (shown < section.findings->size())
       out += fmt::format("  … and {} more (--json lists all)\n", section.findings->size() - shown);
   }
-  out += report.clean() ? "\nCLEAN: nothing was lost, repeated or reordered\n" : "\nNOT CLEAN\n";
   return out;
 }
 

@@ -34,6 +34,8 @@ int run_audit_command(const AuditOptions& options);
 
 /// A table for people: counts, verdict, and up to `findings_max` findings of each kind.
 [[nodiscard]] std::string text_of(const AuditReport& report, std::size_t findings_max = 10);
+/// The findings alone, by kind, each kind after an empty line; empty when there are none.
+[[nodiscard]] std::string findings_of(const AuditReport& report, std::size_t findings_max = 10);
 /// Everything, as one JSON object.
 [[nodiscard]] std::string json_of(const AuditReport& report);
 

@@ -121,7 +121,7 @@ TEST(Generator, WritesNoMoreThanAFileAheadOfWhatIsDue) {
   options.messages = 500;
   options.inbox = directory.path();
   options.record = directory.path() + "/.record";
-  auto generator = std::move(*Generator::open(options));
+  std::unique_ptr<Generator> generator = *Generator::open(options);
   ASSERT_TRUE(generator->write_until(0).has_value());
   EXPECT_EQ(generator->counts().messages, 0u);
   ASSERT_TRUE(generator->write_until(100).has_value());

@@ -48,7 +48,8 @@ std::vector<ResultRow> result_rows(const DrillReport& report) {
                   fmt::format("in {} ordering keys", grouped(audit.ordering_keys)), Tone::plain});
   expect("delivered", audit.delivered, audit.unique,
          fmt::format("of {} to be delivered", grouped(audit.unique)));
-  expect("lost", audit.lost.size(), 0, "");
+  const bool ended = report.failure.empty();
+  expect("lost", audit.lost.size(), 0, ended ? "" : "or still on their way when the drill broke off");
   expect("repeated", audit.repeated.size(), 0, "");
   expect("reordered", audit.reordered.size(), 0,
          audit.order_evidence == OrderEvidence::arrivals ? "order of arrival witnessed at the destination"
@@ -75,6 +76,7 @@ std::vector<ResultRow> result_rows(const DrillReport& report) {
                         ? "log records; the oldest was " + readable_seconds(*report.unreplicated_s) + " old"
                         : "log records",
                     Tone::plain});
+  if (!ended) return rows;  // recovery was not seen through: there is nothing to measure
   rows.push_back({"RPO", audit.lost.empty() ? "0 messages" : grouped(audit.lost.size()) + " messages",
                   report.unreplicated_s ? fmt::format("after the replay; {} before it; contract < {}",
                                                       readable_seconds(*report.unreplicated_s),
@@ -110,10 +112,10 @@ std::string text_of(const DrillReport& report) {
                        : row.tone == Tone::good ? "✓ "
                                                 : "  ",
                        row.note);
-  if (!report.failure.empty()) return out + "\nCOULD NOT FINISH: " + report.failure + "\n";
+  const std::string findings = report.audit.clean() ? "" : findings_of(report.audit);
+  if (!report.failure.empty()) return out + findings + "\nCOULD NOT FINISH: " + report.failure + "\n";
   if (report.clean()) return out + "\nCLEAN: nothing was lost, repeated or reordered.\n";
-  const std::string findings = text_of(report.audit);
-  return out + findings.substr(findings.find("\n\n") + 1);
+  return out + findings + "\nNOT CLEAN\n";
 }
 
 std::string json_of(const DrillReport& report) {
