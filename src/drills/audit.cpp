@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "ledger/content.h"
+
 namespace mainstay::drills {
 namespace {
 
@@ -28,7 +30,7 @@ struct Subject {
 
   Content* content(std::string_view digest) {
     for (Content& each : contents)
-      if (each.digest == digest) return &each;
+      if (ledger::digest_of(each.digest) == ledger::digest_of(digest)) return &each;
     return nullptr;
   }
   Content* content_of_bytes(const std::string& bytes_digest) {

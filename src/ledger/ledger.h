@@ -21,7 +21,7 @@ enum class EntryState : std::uint8_t { claimed = 1, done = 2, parked = 3 };
 
 struct Entry {
   std::string key;     ///< idempotency key
-  std::string digest;  ///< content digest
+  std::string digest;  ///< content id: content.h
   std::string ordering_key;
   EntryState state{};
   RegionTerm term{};  ///< that last wrote it

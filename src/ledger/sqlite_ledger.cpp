@@ -1,6 +1,7 @@
 #include "ledger/sqlite_ledger.h"
 
 #include "base/assert.h"
+#include "ledger/content.h"
 
 namespace mainstay::ledger {
 
@@ -102,6 +103,7 @@ Result<void, SqliteError> SqliteLedger::prepare() {
       {reclaim_,
        "UPDATE entry SET term = ?2, region = ?3, worker = ?4, claimed_at = ?5, attempts = attempts + 1"
        " WHERE key = ?1"},
+      {name_payment_, "UPDATE entry SET digest = ?2 WHERE key = ?1"},
       {read_order_, "SELECT done_order FROM meta WHERE id = 1"},
       {write_order_, "UPDATE meta SET done_order = ?1 WHERE id = 1"},
       {finish_,
@@ -152,12 +154,19 @@ Result<std::vector<ClaimOutcome>, SqliteError> SqliteLedger::claim_all(const std
     const auto known = find_.bind(1, claim.key).step();
     if (!known) return known.error();
     ClaimOutcome outcome = ClaimOutcome::granted;
-    if (*known && find_.text(1) != claim.digest) {
+    if (*known && !same_content(find_.text(1), claim.digest)) {
       outcome = ClaimOutcome::conflict;
     } else if (*known && static_cast<EntryState>(find_.integer(3)) == EntryState::done) {
       outcome = ClaimOutcome::already_done;
     }
+    // The first copy may have lost its UETR on the way; the next one's tells which payment it was.
+    const bool names_payment = *known && outcome != ClaimOutcome::conflict &&
+                               uetr_of(find_.text(1)).empty() && !uetr_of(claim.digest).empty();
     find_.reset();
+    if (names_payment) {
+      if (const auto named = name_payment_.bind(1, claim.key).bind(2, claim.digest).run(); !named)
+        return named.error();
+    }
     if (outcome == ClaimOutcome::granted) {
       const auto written = *known ? reclaim_.bind(1, claim.key)
                                         .bind(2, term.value)

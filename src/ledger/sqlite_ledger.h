@@ -46,8 +46,8 @@ class SqliteLedger final : public Ledger {
                                      WallTime now);
 
   std::unique_ptr<SqliteDatabase> database_;
-  SqliteStatement read_fence_, write_fence_, find_, insert_, reclaim_, read_order_, write_order_, finish_,
-      park_, count_, count_parked_;
+  SqliteStatement read_fence_, write_fence_, find_, insert_, reclaim_, name_payment_, read_order_,
+      write_order_, finish_, park_, count_, count_parked_;
 };
 
 }  // namespace mainstay::ledger

@@ -80,6 +80,17 @@ TEST_F(SqliteLedgerTest, CrashBetweenClaimAndDoneGrantsAgainAndCountsTheAttempt)
   EXPECT_EQ(ledger->find("k").value()->term, term2);
 }
 
+TEST_F(SqliteLedgerTest, TwoPaymentsUnderOneReferenceAreAConflictHoweverAlikeTheirText) {  // P3, P16
+  const auto ledger = open();
+  EXPECT_THAT(claim(*ledger, {{"k", "d", "A:1"}}), ElementsAre(ClaimOutcome::granted));
+  EXPECT_THAT(claim(*ledger, {{"k", "d+uetr-1", "A:1"}}), ElementsAre(ClaimOutcome::granted))
+      << "one copy lost its UETR";
+  EXPECT_EQ(ledger->find("k").value()->digest, "d+uetr-1") << "now it is known which payment it was";
+  EXPECT_THAT(claim(*ledger, {{"k", "d+uetr-2", "A:1"}}), ElementsAre(ClaimOutcome::conflict));
+  EXPECT_THAT(claim(*ledger, {{"k", "d", "A:1"}, {"k", "e+uetr-1", "A:1"}}),
+              ElementsAre(ClaimOutcome::granted, ClaimOutcome::conflict));
+}
+
 TEST_F(SqliteLedgerTest, SameKeyWithOtherContentIsAConflictAndIsParkedOnce) {  // P3
   const auto ledger = open();
   EXPECT_THAT(claim(*ledger, {{"k", "d1", "o"}, {"k", "d2", "o"}}),

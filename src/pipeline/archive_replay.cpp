@@ -4,6 +4,7 @@
 #include <map>
 
 #include "coordination/sqlite_register.h"
+#include "ledger/content.h"
 #include "ledger/sqlite_ledger.h"
 #include "pipeline/envelope.h"
 #include "pipeline/ordered_window.h"
@@ -55,7 +56,7 @@ class Replay {
         trouble = Failure{entry.error().what};
         return false;
       }
-      if (*entry && (*entry)->digest != row.content_digest) {
+      if (*entry && !ledger::same_content((*entry)->digest, row.content_digest)) {
         ++report_.conflicts;
         return true;
       }

@@ -27,7 +27,7 @@ struct Envelope {
   BytesView body;         ///< the payment
 };
 
-/// 65 characters: digest of the idempotency key, '-', content digest. A true duplicate has the same id and is
+/// At most 102 characters: digest of the idempotency key, '-', content id (ledger/content.h). A true duplicate has the same id and is
 /// removed by the broker; a conflict (same key, other content) has another, so that it is never dropped
 /// silently.
 std::string message_id_of(std::string_view idempotency_key, std::string_view content_digest);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "ledger/content.h"
 #include "pipeline/envelope.h"
 
 namespace mainstay::pipeline {
@@ -28,11 +29,18 @@ Duration retry_after(unsigned failures, Random& random) {
   return milliseconds(static_cast<std::int64_t>(random.between(most_ms / 2, most_ms)));
 }
 
+/// An MX document's digest covers its UETRs; an MT's UETR stands in the user header, outside the digested
+/// text.
+std::string content_of(const payments::Message& message) {
+  return ledger::content_id(message.content_digest,
+                            message.kind == payments::Kind::mt ? message.uetr : std::string());
+}
+
 Envelope envelope_of(const payments::Message& message, std::uint64_t ingest) {
   Envelope envelope;
-  envelope.message_id = message_id_of(message.idempotency_key, message.content_digest);
+  envelope.content_digest = content_of(message);
+  envelope.message_id = message_id_of(message.idempotency_key, envelope.content_digest);
   envelope.idempotency_key = message.idempotency_key;
-  envelope.content_digest = message.content_digest;
   envelope.ordering_key = message.ordering_key;
   envelope.kind = payments::text(message.kind);
   envelope.type = message.type;
@@ -165,7 +173,7 @@ Result<void, Failure> QueueBuilder::take_batch(Working& file) {
     bool recorded;
   };
   std::vector<Item> items;
-  std::map<std::string_view, std::string_view> digests;  // of keys new in this batch
+  std::map<std::string_view, std::string> digests;  // of keys new in this batch
   const std::string& name = file.file.name;
   std::size_t at = file.next;
   std::size_t bytes = 0;
@@ -177,7 +185,8 @@ Result<void, Failure> QueueBuilder::take_batch(Working& file) {
       ++counters_.quarantined;
       continue;
     }
-    const std::string id = message_id_of(message.idempotency_key, message.content_digest);
+    const std::string content = content_of(message);
+    const std::string id = message_id_of(message.idempotency_key, content);
     if (recovered_.contains({name, message.item, id}) || parts_.spool.was_settled(name, message.item, id)) {
       continue;
     }
@@ -193,27 +202,23 @@ Result<void, Failure> QueueBuilder::take_batch(Working& file) {
       first_digest = earlier->second;
       duplicate = true;
     }
-    if (!first_digest.empty() && first_digest != message.content_digest) {
-      const auto kept = parts_.source.park(name, message.item, message.raw, message.idempotency_key,
-                                           message.content_digest, first_digest);
+    if (!first_digest.empty() && !ledger::same_content(first_digest, content)) {
+      const auto kept =
+          parts_.source.park(name, message.item, message.raw, message.idempotency_key, content, first_digest);
       if (!kept) return kept.error();
       ++counters_.parked;
       continue;
     }
-    digests.emplace(message.idempotency_key, message.content_digest);
+    digests.emplace(message.idempotency_key, content);
     Item& item = items.emplace_back(Item{&message, {}, false});
     const IngestLine* earlier = file.taken_over ? parts_.source.recorded(source) : nullptr;
     if (earlier != nullptr && earlier->message_id == id) {
       item.line = *earlier;
       item.recorded = true;
     } else {
-      item.line = {parts_.source.next_ingest(),
-                   message.idempotency_key,
-                   message.content_digest,
-                   message.ordering_key,
-                   id,
-                   source,
-                   duplicate ? "duplicate" : "new"};
+      item.line = {
+          parts_.source.next_ingest(),    message.idempotency_key, content, message.ordering_key, id, source,
+          duplicate ? "duplicate" : "new"};
     }
     bytes += message.raw.size();
   }

@@ -99,6 +99,29 @@ TEST_F(QueueBuilderTest, BringsEveryPaymentOfAFileToTheQueueOnceWithItsExactByte
   EXPECT_EQ(process->builder->counters().acked, 3U);
 }
 
+TEST_F(QueueBuilderTest, EqualTextUnderOneReferenceWithAnotherUetrIsParkedNotDropped) {  // P3, P16
+  const auto with_uetr = [](char last) {
+    std::string text = payment(1, 1);
+    const std::string uetr = std::string("{121:180f1e65-90e0-44d5-a49a-92b55eb3025") + last + "}";
+    const auto user_header = text.find("{3:");
+    if (user_header == std::string::npos) return text.insert(text.find("{4:"), "{3:" + uetr + "}");
+    const auto old = text.find("{121:");
+    return old == std::string::npos ? text.insert(user_header + 3, uetr)
+                                    : text.replace(old, uetr.size(), uetr);
+  };
+  ASSERT_TRUE(identified(with_uetr('a')).valid) << identified(with_uetr('a')).why;
+  ASSERT_EQ(identified(with_uetr('a')).content_digest, identified(with_uetr('b')).content_digest);
+  put("source/inbox/a.fin", with_uetr('a'));
+  put("source/inbox/b.fin", with_uetr('b'));
+  put("source/inbox/c.fin", with_uetr('a'));
+  const auto process = start();
+  finish(*process);
+  EXPECT_EQ(process->builder->counters().parked, 1U);
+  EXPECT_EQ(get("source/parked/b.fin#1"), with_uetr('b'));
+  ASSERT_FALSE(broker_.accepted.empty());
+  EXPECT_EQ(as_text(broker_.accepted[0].body), with_uetr('a'));
+}
+
 TEST_F(QueueBuilderTest, FilesAreTakenInTheOrderOfTheirNames) {
   put("source/inbox/2.fin", payment(2, 1));
   put("source/inbox/1.fin", payment(1, 1));
