@@ -85,7 +85,8 @@ class Leader {
   /// becomes 0.
   void set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, Instant now, WallTime wall,
                   std::vector<Output>& out);
-  /// Deliveries put out to the consumer since it subscribed, shown yet or not. 0 when there is none of that name.
+  /// Deliveries put out to the consumer since it subscribed, shown yet or not. 0 when there is none of that
+  /// name.
   [[nodiscard]] std::uint64_t dispatched(ConsumerId consumer) const;
   /// The link is gone. Locks of a queue without sessions stay until they expire (they belong to the entity);
   /// a held session is freed and its unsettled messages return without a raised count.

@@ -279,7 +279,7 @@ class Auditor {
     if (file == subject.files.end())
       disagree(subject.key,
                "done in the ledger as " + done.destination + ", which is not at the destination");
-    else if (!(*file)->content_digest.empty() && (*file)->content_digest != done.digest)
+    else if (!(*file)->content_digest.empty() && (*file)->content_digest != ledger::digest_of(done.digest))
       disagree(subject.key, "the ledger's digest is not that of " + done.destination);
   }
 

@@ -9,6 +9,7 @@
 #include "coordination/sqlite_register.h"
 #include "io/posix_disk.h"
 #include "node/amqp_streams.h"
+#include "node/peer_wire.h"
 #include "replica/recover.h"
 
 namespace mainstay::node {
@@ -122,6 +123,7 @@ Result<void, Failure> Node::listen() {
   if (!control_port) return Failure{"[control] " + control_port.error().what};
   packet_streams_ = std::make_unique<PacketStreams>(*this, kPacketBytesMax);
   peer_hub_ = std::make_unique<io::StreamHub>(loop_, *packet_streams_);
+  wire_ = std::make_unique<PeerWire>(*packet_streams_, *peer_hub_);
   if (options_.has_replication) {
     auto port = peer_hub_->listen(options_.replication.host, options_.replication.port);
     if (!port) return Failure{"[replication] " + port.error().what};
@@ -178,12 +180,10 @@ void Node::handle(const replica::Output& output) {
   if (const auto* broker_output = std::get_if<broker::Output>(&output)) {
     frontend_->broker_output(*broker_output, now, wall);
   } else if (const auto* packet = std::get_if<replica::SendPacket>(&output)) {
-    packet_streams_->send(packet->to, packet->packet);
-    peer_hub_->flush(packet->to);
+    wire_->send(packet->to, packet->packet);
   } else if (const auto* close = std::get_if<replica::ClosePeer>(&output)) {
     log(LogLevel::warning, "replication: connection closed: " + close->why);
-    packet_streams_->end_after_output(close->peer);
-    peer_hub_->flush(close->peer);
+    wire_->close(close->peer);
   } else if (const auto* role = std::get_if<replica::RoleChanged>(&output)) {
     role_changed(*role);
   } else if (const auto* term = std::get_if<replica::StoreTerm>(&output)) {

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/result.h"
+#include "base/wire.h"
 #include "coordination/register.h"
 #include "frontend/frontend.h"
 #include "http/control_api.h"
@@ -125,6 +126,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<AmqpStreams> amqp_streams_;
   std::unique_ptr<PacketStreams> packet_streams_;
   std::unique_ptr<io::StreamHub> amqp_hub_, peer_hub_;
+  std::unique_ptr<Wire> wire_;
   std::unique_ptr<io::HttpServer> control_;
   io::Timer timer_, register_timer_, retry_timer_, rejoin_timer_;
   std::shared_ptr<coordination::Register> register_;

@@ -27,9 +27,9 @@ struct Envelope {
   BytesView body;         ///< the payment
 };
 
-/// At most 102 characters: digest of the idempotency key, '-', content id (ledger/content.h). A true duplicate has the same id and is
-/// removed by the broker; a conflict (same key, other content) has another, so that it is never dropped
-/// silently.
+/// At most 102 characters: digest of the idempotency key, '-', content id (ledger/content.h). A true
+/// duplicate has the same id and is removed by the broker; a conflict (same key, other content) has another,
+/// so that it is never dropped silently.
 std::string message_id_of(std::string_view idempotency_key, std::string_view content_digest);
 /// The session (properties.group-id) of an ordering key: the key itself, or a digest when it is longer than
 /// the 128 characters a session id may have.

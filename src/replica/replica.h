@@ -21,14 +21,15 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "base/wire.h"
 #include "broker/leader.h"
 #include "broker/state.h"
 #include "journal/journal.h"
 
 namespace mainstay::replica {
 
-/// A connection to the other region's node; chosen by the driver, never reused.
-using PeerId = std::uint64_t;
+/// A connection to the other region's node.
+using PeerId = mainstay::PeerId;
 
 enum class Role : std::uint8_t {
   standby,  ///< stores and applies what the live region ships

@@ -3,20 +3,17 @@
 namespace mainstay::sim {
 
 RegionWire::RegionWire(World& world, SimNode& east, SimNode& west) : world_(world), ends_{{&east}, {&west}} {
-  for (std::size_t side = 0; side < 2; ++side) {
-    ends_[side].node->send_packet = [this, side](replica::PeerId to, Buffer packet) {
-      send(side, to, std::move(packet));
-    };
-    ends_[side].node->close_peer = [this, side](replica::PeerId peer) {
-      if (peer != connection_) return;
-      ends_[side].open = false;
-      // What was sent before the close still arrives, then the end of the stream.
-      world_.queue.after(latency_ + milliseconds(100), [this, side, peer] {
-        if (peer == connection_) end_at(1 - side);
-      });
-    };
-  }
+  for (std::size_t side = 0; side < 2; ++side) ends_[side].node->wire = &sides_[side];
   try_connect();
+}
+
+void RegionWire::close(std::size_t way, replica::PeerId peer) {
+  if (peer != connection_) return;
+  ends_[way].open = false;
+  // What was sent before the close still arrives, then the end of the stream.
+  world_.queue.after(latency_ + milliseconds(100), [this, way, peer] {
+    if (peer == connection_) end_at(1 - way);
+  });
 }
 
 void RegionWire::try_connect() {

@@ -2,6 +2,7 @@
 // connection may break, and the two ends learn it at different times.
 #pragma once
 
+#include "base/wire.h"
 #include "sim/sim_node.h"
 #include "sim/world.h"
 
@@ -19,6 +20,17 @@ class RegionWire {
   void heal();
 
  private:
+  /// One node's side of the line.
+  class Side final : public Wire {
+   public:
+    Side(RegionWire& line, std::size_t way) : line_(line), way_(way) {}
+    void send(PeerId to, BytesView packet) override { line_.send(way_, to, to_buffer(packet)); }
+    void close(PeerId peer) override { line_.close(way_, peer); }
+
+   private:
+    RegionWire& line_;
+    std::size_t way_;
+  };
   struct End {
     SimNode* node;
     std::uint64_t life = 0;  ///< of the node when it connected
@@ -28,12 +40,14 @@ class RegionWire {
   };
   void try_connect();
   void send(std::size_t way, replica::PeerId connection, Buffer packet);
+  void close(std::size_t way, replica::PeerId peer);
   void end_at(std::size_t side);
   [[nodiscard]] bool stands(std::size_t side) const {
     return ends_[side].open && ends_[side].node->up() && ends_[side].node->life() == ends_[side].life;
   }
 
   World& world_;
+  Side sides_[2] = {{*this, 0}, {*this, 1}};
   End ends_[2];
   replica::PeerId connection_ = 0;
   Duration latency_ = milliseconds(5);

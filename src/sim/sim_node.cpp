@@ -200,10 +200,10 @@ void SimNode::act(replica::Output& output) {
         world_.logs.acknowledged(region_, ack->durable);
       }
     }
-    if (send_packet) send_packet(send->to, std::move(send->packet));
+    if (wire != nullptr) wire->send(send->to, send->packet);
   } else if (auto* close = std::get_if<replica::ClosePeer>(&output)) {
     ++reached["peer closed"];
-    if (close_peer) close_peer(close->peer);
+    if (wire != nullptr) wire->close(close->peer);
   } else if (auto* role = std::get_if<replica::RoleChanged>(&output)) {
     constexpr const char* kNames[] = {"standby", "live", "sealed"};
     world_.trace(region_ + " is " + kNames[static_cast<std::size_t>(role->role)] + " in term " +

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/memory_disk.h"
+#include "base/wire.h"
 #include "replica/recover.h"
 #include "replica/replica.h"
 #include "sim/lying_disk.h"
@@ -61,8 +62,7 @@ class SimNode {
   void connected(replica::PeerId peer, bool outgoing);
   void packet(replica::PeerId from, BytesView bytes);
   void disconnected(replica::PeerId peer);
-  std::function<void(replica::PeerId, Buffer)> send_packet;
-  std::function<void(replica::PeerId)> close_peer;
+  Wire* wire = nullptr;  ///< the line to the other region; not owned
   std::function<void(journal::LogPosition)> switch_ready;
   void seal(RegionTerm term);
   void begin_switch();
