@@ -18,6 +18,8 @@
 namespace mainstay::journal {
 namespace {
 
+constexpr std::uint64_t kSparePieceBytes = 4U << 20;
+
 /// Records to be written: a batch, or a view of received bytes.
 struct Encoded {
   BytesView bytes;
@@ -101,13 +103,13 @@ class DiskJournal final : public Journal {
   const std::string& node() const override { return identity_.node; }
 
   Result<void, JournalError> write(const Batch& batch) override {
-    if (failed_) return *failed_;
+    if (auto failed = failure()) return *std::move(failed);
     if (batch.empty()) return {};
     return append({batch.bytes, batch.offsets, batch.first, batch.end});
   }
 
   Result<void, JournalError> sync() override {
-    if (failed_) return *failed_;
+    if (auto failed = failure()) return *std::move(failed);
     if (!dirty_ && !mark_dirty_) return {};
     if (const auto done = sync_current(); !done) return done.error();
     return {};
@@ -123,7 +125,7 @@ class DiskJournal final : public Journal {
   }
 
   Result<void, JournalError> write_raw(BytesView raw) override {
-    if (failed_) return *failed_;
+    if (auto failed = failure()) return *std::move(failed);
     MS_ASSERT(raw.size() <= UINT32_MAX, "a connection hands over less than 4 GiB at once");
     raw_offsets_.clear();
     RecordWalk walk(raw, 0, written_, epoch_);
@@ -217,8 +219,11 @@ class DiskJournal final : public Journal {
   std::uint64_t room() const override { return room_.load(std::memory_order_relaxed); }
 
   Result<bool, JournalError> prepare_spare() override {
-    if (failed_) return *failed_;
-    if (spares_.size() >= options_.spare_segments) return false;
+    if (auto failed = failure()) return *std::move(failed);
+    {
+      const std::lock_guard hold(mutex_);
+      if (spares_.size() >= options_.spare_segments) return false;
+    }
     auto made = make_spare(options_.segment_bytes);
     if (!made) return made.error();
     {
@@ -230,7 +235,7 @@ class DiskJournal final : public Journal {
   }
 
   Result<void, JournalError> remove_before(Lsn lsn) override {
-    if (failed_) return *failed_;
+    if (auto failed = failure()) return *std::move(failed);
     const auto names = disk_.list(directory_);
     if (!names) return from_disk(names.error());
     const std::vector<Lsn> checkpoints = checkpoints_in(*names);
@@ -264,7 +269,7 @@ class DiskJournal final : public Journal {
   }
 
   Result<void, JournalError> store_checkpoint(Lsn lsn, BytesView state) override {
-    if (failed_) return *failed_;
+    if (auto failed = failure()) return *std::move(failed);
     MS_ASSERT(lsn <= durable_.lsn, "a checkpoint is of durable records only");
     const auto hash = hash_at(lsn);
     if (!hash) return hash.error();
@@ -286,8 +291,14 @@ class DiskJournal final : public Journal {
 
  private:
   JournalError fail(JournalError error) {
-    failed_ = error;
+    const std::lock_guard hold(mutex_);
+    if (!failed_) failed_ = error;
     return error;
+  }
+  /// The first failure, after which nothing more is written.
+  [[nodiscard]] std::optional<JournalError> failure() const {
+    const std::lock_guard hold(mutex_);
+    return failed_;
   }
   JournalError fail_sync(const DiskError& error) {
     return fail({JournalErrorCode::sync_failed,
@@ -362,7 +373,7 @@ class DiskJournal final : public Journal {
         } else {
           failure = made.error();
         }
-      } else if (++spares > spares_.size()) {
+      } else if (++spares > spares_ready()) {
         if (auto made = make_spare(options_.segment_bytes); made) {
           const std::lock_guard hold(mutex_);
           spares_.push_back(std::move(*made));
@@ -474,7 +485,13 @@ class DiskJournal final : public Journal {
     return {};
   }
 
-  /// A zero-written file of this length under a spare's name, all durable.
+  [[nodiscard]] std::size_t spares_ready() const {
+    const std::lock_guard hold(mutex_);
+    return spares_.size();
+  }
+
+  /// A zero-written file of this length under a spare's name, all durable. Written and synced piece by piece: the
+  /// batches that are synced meanwhile wait for a piece, not for a segment.
   Result<Spare, JournalError> make_spare(std::uint64_t bytes) {
     Spare spare;
     spare.bytes = bytes;
@@ -483,12 +500,14 @@ class DiskJournal final : public Journal {
     auto file = disk_.open(unfinished, OpenMode::create);
     if (!file) return from_disk(file.error());
     spare.file = std::move(*file);
-    const auto filled = spare.file->preallocate(bytes);
-    if (!filled) {
-      static_cast<void>(disk_.remove(unfinished));
-      return from_disk(filled.error());
+    for (std::uint64_t to = 0; to < bytes;) {
+      to = std::min(bytes, to + kSparePieceBytes);
+      if (const auto filled = spare.file->preallocate(to); !filled) {
+        static_cast<void>(disk_.remove(unfinished));
+        return from_disk(filled.error());
+      }
+      if (const auto done = spare.file->sync(); !done) return fail_sync(done.error());
     }
-    if (const auto done = spare.file->sync(); !done) return fail_sync(done.error());
     if (const auto done = disk_.rename(unfinished, spare.path); !done) return fail(from_disk(done.error()));
     if (const auto done = disk_.sync_directory(directory_); !done) return fail_sync(done.error());
     return spare;
@@ -527,7 +546,7 @@ class DiskJournal final : public Journal {
   bool mark_dirty_ = false;  // the current segment's mark was written since the last sync
   std::uint64_t mark_slot_ = 0;
   Epoch epoch_{};
-  std::uint64_t next_spare_number_ = 1;
+  std::atomic<std::uint64_t> next_spare_number_ = 1;
   std::vector<Spare> large_;  // for the records of one append() that are longer than a segment
   std::vector<std::uint32_t> raw_offsets_;
 

@@ -52,6 +52,7 @@ Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop
   if (auto recovered = node->recover(); !recovered) return recovered.error();
   if (auto listening = node->listen(); !listening) return listening.error();
   node->journal_worker_ = std::make_unique<io::Worker>();
+  node->spare_worker_ = std::make_unique<io::Worker>();
   node->register_worker_ = std::make_unique<io::Worker>();
   node->maintain();
   node->poll_register();
@@ -238,7 +239,7 @@ void Node::maintain() {
   if (journal_->room() < options_.segment_bytes + options_.reserve_bytes && !spare_wanted_ &&
       now >= spare_retry_at_) {
     spare_wanted_ = true;
-    journal_worker_->post([this] {
+    spare_worker_->post([this] {
       auto result = journal_->prepare_spare();
       loop_.post([this, result = std::move(result)] {
         if (ended_) return;

@@ -1,8 +1,8 @@
 // One broker process: `mainstay serve`.
 //
 // Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
-// (write and sync of one batch at a time, spare segments, checkpoints), a register worker (the register's
-// file may block). Shut-down order is the reverse of the members' order below.
+// (write and sync of one batch at a time, checkpoints), a spare worker (zero-writes segments ahead of use), a
+// register worker (the register's file may block). Shut-down order is the reverse of the members' order below.
 #pragma once
 
 #include <chrono>
@@ -181,6 +181,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // Last: joined first, while everything their jobs touch is still there.
   std::unique_ptr<io::Worker> register_worker_;
   std::unique_ptr<io::Worker> journal_worker_;
+  std::unique_ptr<io::Worker> spare_worker_;
 };
 
 }  // namespace mainstay::node
