@@ -30,7 +30,11 @@ NodeView view_node(const std::string& endpoint, const std::string& token) {
     view.role = status.at("role").as_string();
     view.region = status.at("region").as_string();
     view.term = status.at("term").to_number<std::uint64_t>();
+    view.durable_lsn = status.at("durable_lsn").to_number<std::uint64_t>();
     view.committed_lsn = status.at("committed_lsn").to_number<std::uint64_t>();
+    view.applied_lsn = status.at("applied_lsn").to_number<std::uint64_t>();
+    view.log_hash = status.at("log_hash").as_string();
+    view.state_hash = status.at("state_hash").as_string();
     for (const json::value& queue : status.at("queues").as_array()) {
       view.queue_active += queue.at("active").to_number<std::uint64_t>();
       view.queue_locked += queue.at("locked").to_number<std::uint64_t>();
@@ -46,7 +50,8 @@ NodeView view_node(const std::string& endpoint, const std::string& token) {
   return view;
 }
 
-PacedFeed::PacedFeed(Feed& feed, double rate_per_s, Clock& clock) : feed_(feed), clock_(clock) {
+PacedFeed::PacedFeed(Feed& feed, double rate_per_s, Clock& clock)
+    : feed_(feed), clock_(clock), end_after_(feed.total()) {
   thread_ = std::thread([this, rate_per_s] { run(rate_per_s); });
 }
 
@@ -57,9 +62,9 @@ PacedFeed::~PacedFeed() {
 
 void PacedFeed::run(double rate_per_s) {
   const Instant start = clock_.now();
-  while (!stop_ && !feed_.finished() && failure_.empty()) {
+  while (!stop_ && !feed_.finished() && feed_.entered() < total() && failure_.empty()) {
     const double due = (clock_.now() - start).seconds() * rate_per_s;
-    if (const auto written = feed_.write_until(static_cast<std::uint64_t>(due)); !written)
+    if (const auto written = feed_.write_until(std::min(static_cast<std::uint64_t>(due), total())); !written)
       failure_ = written.error().what;
     entered_.store(feed_.entered(), std::memory_order_release);
     pause_ms(5);

@@ -21,7 +21,9 @@ struct NodeView {
   bool answered = false;
   bool ready = false;
   std::string role, region;
-  std::uint64_t term{}, committed_lsn{};
+  std::uint64_t term{}, durable_lsn{}, committed_lsn{}, applied_lsn{};
+  std::string log_hash;    ///< of everything up to durable_lsn
+  std::string state_hash;  ///< at applied_lsn
   std::uint64_t queue_active{}, queue_locked{};
   bool connected = false;
   std::uint64_t lag_records{};
@@ -33,12 +35,17 @@ struct NodeView {
 /// Feeds at a steady pace on a thread of its own.
 class PacedFeed {
  public:
+  /// Feeds everything, unless end_after() says otherwise.
   /// @param rate_per_s  messages per second, at least 1. `feed` and `clock` outlive this.
   PacedFeed(Feed& feed, double rate_per_s, Clock& clock);
   ~PacedFeed();
   PacedFeed(const PacedFeed&) = delete;
   PacedFeed& operator=(const PacedFeed&) = delete;
   [[nodiscard]] std::uint64_t entered() const { return entered_.load(std::memory_order_acquire); }
+  /// Ends the feed once at least so many messages have entered: for a feed that is longer than needed.
+  void end_after(std::uint64_t messages) { end_after_.store(messages, std::memory_order_release); }
+  /// How many messages there will be, as far as known.
+  [[nodiscard]] std::uint64_t total() const { return end_after_.load(std::memory_order_acquire); }
   /// Everything has entered, or it failed; the feed may be looked at now.
   [[nodiscard]] bool ended() const { return ended_.load(std::memory_order_acquire); }
   /// Why it failed; empty when it did not. After ended().
@@ -50,6 +57,7 @@ class PacedFeed {
   Clock& clock_;
   std::atomic<bool> stop_{false}, ended_{false};
   std::atomic<std::uint64_t> entered_{0};
+  std::atomic<std::uint64_t> end_after_;
   std::string failure_;
   std::thread thread_;
 };

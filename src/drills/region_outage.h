@@ -4,34 +4,17 @@
 // message (P1-P4, P14, P15.1, N1, N2).
 #pragma once
 
-#include <cstdint>
 #include <string>
 
-#include "base/clock.h"
-#include "base/result.h"
-#include "drills/report.h"
+#include "drills/drill_series.h"
 
 namespace mainstay::drills {
 
-struct RegionOutageOptions {
-  std::string program;  ///< path of the mainstay binary
-  std::string version;  ///< "mainstay 0.1.0 (…)"
-  std::uint64_t messages = 20'000;
+struct RegionOutageOptions : DrillOptions {
   std::string source;  ///< directory to feed instead of generated messages; empty: generate
-  std::uint64_t seed_first = 1, seed_last = 1;  ///< one drill per seed, one after the other
-  std::string report = "drill-reports";         ///< a directory per drill is made in it
-  double rate_per_s = 1'000;
-  std::int64_t stuck_after_s = 30;  ///< without any progress
-  bool json = false;                ///< the reports as JSON on standard output, one per line
-  bool keep = false;                ///< keep the workspace of a clean drill too
 };
 
-/// Runs the drill or drills; progress goes to standard error, results to standard output. Call it from the
-/// main thread: the processes it starts die with it.
-/// @return 0 every audit clean; 1 some audit not clean; 2 some drill could not run or got stuck.
+/// See run_series() for output, thread and exit status.
 int run_region_outage(const RegionOutageOptions& options);
-
-/// "7" or "1..20" → first and last; a Failure that says what is allowed.
-[[nodiscard]] Result<std::pair<std::uint64_t, std::uint64_t>, Failure> parse_seeds(const std::string& text);
 
 }  // namespace mainstay::drills

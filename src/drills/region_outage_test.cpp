@@ -129,6 +129,14 @@ TEST(PacedFeedTest, KeepsThePaceAndEnds) {
     EXPECT_EQ(paced.entered(), 50u);
     EXPECT_EQ(paced.failure(), "");
   }
+  Counting longer;  // than needed
+  {
+    PacedFeed paced(longer, 1000, clock);
+    paced.end_after(7);
+    while (!paced.ended()) std::this_thread::yield();
+    EXPECT_EQ(paced.entered(), 7u);
+    EXPECT_FALSE(longer.finished());
+  }
   Counting failing;
   failing.fail_after = 10;
   PacedFeed paced(failing, 1e6, clock);
@@ -157,11 +165,16 @@ TEST(NodeViewTest, NonsenseIsNoAnswer) {
   EXPECT_FALSE(with("[]").answered);
   EXPECT_FALSE(with(R"({"ready":true})").answered);
   const NodeView view = with(
-      R"({"ready":true,"role":"live","region":"east","term":1,"committed_lsn":9,"queues":[{"active":2,"locked":1}],
+      R"({"ready":true,"role":"live","region":"east","term":1,"durable_lsn":10,"committed_lsn":9,"applied_lsn":8,
+    "log_hash":"ab","state_hash":"cd","queues":[{"active":2,"locked":1}],
     "replication":{"connected":true,"lag_records":4,"lag_seconds":0.5}})");
   EXPECT_TRUE(view.answered);
   EXPECT_EQ(view.queue_active, 2u);
   EXPECT_EQ(view.lag_records, 4u);
+  EXPECT_EQ(view.durable_lsn, 10u);
+  EXPECT_EQ(view.applied_lsn, 8u);
+  EXPECT_EQ(view.log_hash, "ab");
+  EXPECT_EQ(view.state_hash, "cd");
   loop.stop();
   serving.join();
 }
