@@ -8,30 +8,49 @@
 #include "cli/exit_codes.h"
 #include "cli/version.h"
 #include "drills/audit_command.h"
+#include "drills/kill_loop.h"
 #include "drills/region_outage.h"
 
 namespace mainstay::cli {
 
-void add_drill(CLI::App& app, int& status) {
-  CLI::App* drill = app.add_subcommand(
-      "drill", "break something on purpose, on this machine, and audit what became of every message");
-  drill->require_subcommand(1);
+namespace {
+
+/// The options that every drill with two regions takes.
+void add_common_options(CLI::App& command, drills::DrillOptions& options, std::string& seeds) {
+  command.add_option("--messages", options.messages, "payments to generate")->capture_default_str();
+  command.add_option("--seed", seeds, "N, or A..B: one drill per seed")->capture_default_str();
+  command.add_option("--rate", options.rate_per_s, "messages a second into the source")
+      ->capture_default_str();
+  command.add_option("--report", options.report, "directory for reports; one is made in it per drill")
+      ->capture_default_str();
+  command
+      .add_option("--stuck-after", options.stuck_after_s, "seconds without any progress that end the drill")
+      ->capture_default_str();
+  command.add_flag("--keep", options.keep, "keep logs and data of clean drills too");
+  command.add_flag("--json", options.json, "print the reports as JSON, one per line");
+}
+
+/// Completes `options`; false when the seeds are none, which it says.
+bool complete(drills::DrillOptions& options, const std::string& name, const std::string& seeds) {
+  const auto range = drills::parse_seeds(seeds);
+  if (!range) {
+    std::cerr << "mainstay drill " << name << ": " << range.error().what << "\n";
+    return false;
+  }
+  options.seed_first = range->first;
+  options.seed_last = range->second;
+  options.program = std::filesystem::read_symlink("/proc/self/exe");
+  options.version = std::string("mainstay ") + kVersion;
+  return true;
+}
+
+void add_region_outage(CLI::App& drill, int& status) {
   auto options = std::make_shared<drills::RegionOutageOptions>();
   auto seeds = std::make_shared<std::string>("1");
-  CLI::App* outage = drill->add_subcommand(
+  CLI::App* outage = drill.add_subcommand(
       "region-outage", "kill every process of the active region in mid-flow, promote the other");
-  outage->add_option("--messages", options->messages, "payments to generate")->capture_default_str();
+  add_common_options(*outage, *options, *seeds);
   outage->add_option("--source", options->source, "feed the files of this directory instead");
-  outage->add_option("--seed", *seeds, "N, or A..B: one drill per seed")->capture_default_str();
-  outage->add_option("--rate", options->rate_per_s, "messages a second into the source")
-      ->capture_default_str();
-  outage->add_option("--report", options->report, "directory for reports; one is made in it per drill")
-      ->capture_default_str();
-  outage
-      ->add_option("--stuck-after", options->stuck_after_s, "seconds without any progress that end the drill")
-      ->capture_default_str();
-  outage->add_flag("--keep", options->keep, "keep logs and data of clean drills too");
-  outage->add_flag("--json", options->json, "print the reports as JSON, one per line");
   outage->footer(
       "Starts two regions (broker, QueueBuilder, Processor each) on loopback ports, feeds payments, kills "
       "the active region\n"
@@ -44,18 +63,46 @@ void add_drill(CLI::App& app, int& status) {
       "  mainstay drill region-outage --seed 1..20 --report out\n"
       "  mainstay drill region-outage --source /data/payments --json");
   outage->callback([options, seeds, &status] {
-    const auto range = drills::parse_seeds(*seeds);
-    if (!range) {
-      std::cerr << "mainstay drill region-outage: " << range.error().what << "\n";
-      status = kUsage;
-      return;
-    }
-    options->seed_first = range->first;
-    options->seed_last = range->second;
-    options->program = std::filesystem::read_symlink("/proc/self/exe");
-    options->version = std::string("mainstay ") + kVersion;
-    status = drills::run_region_outage(*options);
+    status = complete(*options, "region-outage", *seeds) ? drills::run_region_outage(*options) : kUsage;
   });
+}
+
+void add_kill_loop(CLI::App& drill, int& status) {
+  auto options = std::make_shared<drills::KillLoopOptions>();
+  options->messages = 5'000;
+  options->rate_per_s = 100;
+  auto seeds = std::make_shared<std::string>("1");
+  CLI::App* loop = drill.add_subcommand(
+      "kill-loop", "kill one process after the other at random instants, start each again at once");
+  loop->add_option("--kills", options->kills, "how many, spread over the flow")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000));
+  add_common_options(*loop, *options, *seeds);
+  loop->footer(
+      "Starts two regions (broker, QueueBuilder, Processor each) on loopback ports and feeds payments. At "
+      "random instants a\n"
+      "random one of the six processes is killed with SIGKILL and started again with the same configuration. "
+      "The source goes\n"
+      "on until the last kill, beyond --messages if need be. Then the flow ends, ingest, ledger and "
+      "destination are audited\n"
+      "against each other, and the standby's log and state must have the live region's hashes.\n"
+      "Exit status: 0 every drill clean, 1 a finding, 2 a drill could not run or got stuck.\n"
+      "Examples:\n"
+      "  mainstay drill kill-loop\n"
+      "  mainstay drill kill-loop --kills 200 --messages 20000 --seed 1..5 --report out");
+  loop->callback([options, seeds, &status] {
+    status = complete(*options, "kill-loop", *seeds) ? drills::run_kill_loop(*options) : kUsage;
+  });
+}
+
+}  // namespace
+
+void add_drill(CLI::App& app, int& status) {
+  CLI::App* drill = app.add_subcommand(
+      "drill", "break something on purpose, on this machine, and audit what became of every message");
+  drill->require_subcommand(1);
+  add_region_outage(*drill, status);
+  add_kill_loop(*drill, status);
 }
 
 void add_audit(CLI::App& app, int& status) {

@@ -14,7 +14,8 @@ namespace {
 using Tone = ResultRow::Tone;
 
 std::string_view text(MarkKind kind) {
-  constexpr std::string_view names[] = {"kill", "promotion", "replay", "first_delivery", "other"};
+  constexpr std::string_view names[] = {"kill",           "promotion",    "replay",
+                                        "first_delivery", "process_kill", "other"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -68,6 +69,8 @@ std::vector<ResultRow> result_rows(const DrillReport& report) {
     expect("malformed quarantined", *audit.quarantined, audit.malformed,
            *audit.quarantined == audit.malformed ? "each with its reason beside it"
                                                  : fmt::format("of {}", grouped(audit.malformed)));
+  rows.insert(rows.end(), report.figures.begin(), report.figures.end());
+  if (!report.region_lost) return rows;
   rows.push_back({"recovered from the archive", grouped(report.recovered_from_archive),
                   "archived by the dead region, unknown to the promoted one", Tone::plain});
   if (report.unreplicated_records)
@@ -112,14 +115,15 @@ std::string text_of(const DrillReport& report) {
                        : row.tone == Tone::good ? "✓ "
                                                 : "  ",
                        row.note);
-  const std::string findings = report.audit.clean() ? "" : findings_of(report.audit);
+  std::string findings = report.audit.clean() ? "" : findings_of(report.audit);
+  for (const std::string& promise : report.broken) findings += "\nbroken: " + promise + "\n";
   if (!report.failure.empty()) return out + findings + "\nCOULD NOT FINISH: " + report.failure + "\n";
   if (report.clean()) return out + "\nCLEAN: nothing was lost, repeated or reordered.\n";
   return out + findings + "\nNOT CLEAN\n";
 }
 
 std::string json_of(const DrillReport& report) {
-  boost::json::array samples, marks, steps, rows;
+  boost::json::array samples, marks, steps, figures;
   for (const Sample& sample : report.samples)
     samples.push_back({{"at_s", sample.at_s},
                        {"entered", sample.entered},
@@ -129,6 +133,8 @@ std::string json_of(const DrillReport& report) {
   for (const Mark& mark : report.marks)
     marks.push_back({{"at_s", mark.at_s}, {"kind", text(mark.kind)}, {"text", mark.text}});
   for (const Step& step : report.steps) steps.push_back({{"at_s", step.at_s}, {"text", step.text}});
+  for (const ResultRow& row : report.figures)
+    figures.push_back({{"name", row.name}, {"value", row.value}, {"note", row.note}});
   const boost::json::object object{{"drill", report.drill},
                                    {"clean", report.clean()},
                                    {"failure", report.failure},
@@ -144,6 +150,8 @@ std::string json_of(const DrillReport& report) {
                                    {"rto_s", json_or_null(report.rto_s)},
                                    {"rto_contract_s", report.targets.rto_contract_s},
                                    {"rpo_contract_s", report.targets.rpo_contract_s},
+                                   {"figures", std::move(figures)},
+                                   {"broken", boost::json::array(report.broken.begin(), report.broken.end())},
                                    {"audit", boost::json::parse(json_of(report.audit))},
                                    {"environment",
                                     {{"cpu", report.environment.cpu},

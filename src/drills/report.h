@@ -25,7 +25,7 @@ struct Sample {
   std::optional<double> lag_s{};
 };
 
-enum class MarkKind : std::uint8_t { kill, promotion, replay, first_delivery, other };
+enum class MarkKind : std::uint8_t { kill, promotion, replay, first_delivery, process_kill, other };
 
 /// Something that happened, told in a few words; drawn into the timeline.
 struct Mark {
@@ -46,11 +46,20 @@ struct Environment {
 /// Of this machine. @param directory  whose file system is described.
 [[nodiscard]] Environment describe_environment(const std::string& directory, const std::string& version);
 
+/// One line of the result table, the same on the terminal and on the page.
+struct ResultRow {
+  std::string name, value, note;
+  enum class Tone : std::uint8_t { plain, good, bad } tone = Tone::plain;
+};
+
 struct DrillReport {
   std::string drill;    ///< "region outage"
   std::string summary;  ///< one or two sentences: what was done to what
   std::string failure;  ///< why the drill did not come to its end; empty when it did
   AuditReport audit;
+  std::vector<ResultRow> figures;   ///< of this drill alone
+  std::vector<std::string> broken;  ///< promises found broken that no audit of messages can see
+  bool region_lost = true;          ///< recovery was measured: archive, RPO and RTO say something
   std::uint64_t recovered_from_archive = 0;
   /// At the kill: records at the end of the dead region's log that the standby never got; and how old the
   /// oldest one was that the standby had not confirmed, as the lag meter told just before.
@@ -68,14 +77,9 @@ struct DrillReport {
   std::vector<Mark> marks;      ///< by time
   std::vector<Step> steps;      ///< by time
 
-  [[nodiscard]] bool clean() const { return failure.empty() && audit.clean(); }
+  [[nodiscard]] bool clean() const { return failure.empty() && audit.clean() && broken.empty(); }
 };
 
-/// One line of the result table, the same on the terminal and on the page.
-struct ResultRow {
-  std::string name, value, note;
-  enum class Tone : std::uint8_t { plain, good, bad } tone = Tone::plain;
-};
 [[nodiscard]] std::vector<ResultRow> result_rows(const DrillReport& report);
 
 /// For a terminal: aligned, at most 100 columns but for long keys.

@@ -102,8 +102,9 @@ void tiles(std::string& out, const DrillReport& report) {
   tile(out, audit.lost.empty() ? "good" : "bad", grouped(audit.lost.size()), "lost");
   tile(out, audit.repeated.empty() ? "good" : "bad", grouped(audit.repeated.size()), "repeated");
   tile(out, audit.reordered.empty() ? "good" : "bad", grouped(audit.reordered.size()), "reordered");
-  tile(out, report.rto_s && *report.rto_s <= report.targets.rto_own_s ? "good" : "bad",
-       report.rto_s ? readable_seconds(*report.rto_s) : "never", "RTO: kill to first delivery");
+  if (report.region_lost)
+    tile(out, report.rto_s && *report.rto_s <= report.targets.rto_own_s ? "good" : "bad",
+         report.rto_s ? readable_seconds(*report.rto_s) : "never", "RTO: kill to first delivery");
   out += "</div>\n";
 }
 
@@ -139,6 +140,12 @@ void steps(std::string& out, const DrillReport& report) {
 }
 
 void findings(std::string& out, const DrillReport& report) {
+  if (!report.broken.empty()) {
+    out += "<section><h2>Promises broken</h2><table>\n";
+    for (const std::string& promise : report.broken)
+      out += fmt::format("<tr><td>{}</td></tr>\n", escaped_html(promise));
+    out += "</table></section>\n";
+  }
   const AuditReport& audit = report.audit;
   const std::pair<std::string_view, const std::vector<Finding>*> all[] = {
       {"Lost", &audit.lost},

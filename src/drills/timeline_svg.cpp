@@ -210,7 +210,7 @@ class Drawing {
       const Mark& mark = report_.marks[i];
       const auto [row, turned] = placed_[i];
       const double at = x(mark.at_s), y = 13 + static_cast<double>(row) * label_row_height;
-      constexpr std::string_view classes[] = {"kill", "promotion", "replay", "first", "other"};
+      constexpr std::string_view classes[] = {"kill", "promotion", "replay", "first", "kill", "other"};
       out_ += fmt::format(
           "<g class=\"mark {}\"><line x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text "
           "x=\"{:.1f}\" "
