@@ -1,5 +1,6 @@
 """A `mainstay serve` process on loopback: configuration, start, readiness, end by pid, log on failure."""
 import http.client
+import json
 import os
 import pathlib
 import random
@@ -57,6 +58,7 @@ class Broker:
         self.log_file = self.directory / f"{name}.log"
         self.config_file = self.directory / f"{name}.toml"
         self.process = None
+        self.environment = {}  # beyond this process's own
         self.config = {
             "node": {"name": name, "region": region, "data": self.data},
             "amqp": {"listen": f"127.0.0.1:{self.port}"},
@@ -91,7 +93,8 @@ class Broker:
         """Starts the process; with `ready`, returns when /readyz says so."""
         log = open(self.log_file, "ab")
         self.process = subprocess.Popen([self.binary, "serve", "--config", str(self.config_file)], stdin=subprocess.DEVNULL,
-                                        stdout=log, stderr=subprocess.STDOUT, cwd=self.directory)
+                                        stdout=log, stderr=subprocess.STDOUT, cwd=self.directory,
+                                        env={**os.environ, **self.environment})
         log.close()
         if ready:
             self.wait(lambda: self.get("/readyz")[0] == 200, timeout_s, "/readyz to answer 200")
@@ -118,9 +121,15 @@ class Broker:
 
     def get(self, path):
         """(status, body) of the control listener; (0, reason) when it does not answer."""
+        return self.request("GET", path)
+
+    def post(self, path, body="{}", authorization="Bearer " + TOKEN):
+        return self.request("POST", path, body, {"Authorization": authorization} if authorization else {})
+
+    def request(self, method, path, body=None, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode("utf-8", "replace")
         except OSError as trouble:
@@ -129,6 +138,14 @@ class Broker:
             return 0, repr(trouble)
         finally:
             connection.close()
+
+    def status(self):
+        return json.loads(self.get("/status")[1])
+
+    def command(self, *words):
+        """`mainstay` with these words and this node's configuration."""
+        return subprocess.run([self.binary, *words, "--config", str(self.config_file)], capture_output=True, text=True,
+                              timeout=90)
 
     def metric(self, name):
         """Sum of the samples of a metric; None when it is not there."""
