@@ -28,6 +28,15 @@ Result<boost::json::value, Failure> ask(const ControlEndpoint& node, const std::
   if (failed)
     return Failure{"the node answered with something that is not JSON (status " +
                    std::to_string(answer->status) + ")"};
+  if (answer->status == 401) {
+    return Failure{
+        node.token.empty()
+            ? "the node takes commands only with its token, and the configuration given by --config "
+              "has no token under [control]: give the file that the node was started with"
+            : "the node does not take the token under [control] of the configuration given by "
+              "--config: give the file that the node was started with, or restart the node if its "
+              "token was changed since"};
+  }
   if (answer->status != 200) {
     const auto* error = value.is_object() ? value.as_object().if_contains("error") : nullptr;
     return Failure{error != nullptr && error->is_string()
