@@ -248,6 +248,28 @@ TEST(SqliteRegister, FileOfAnotherKindIsRefusedWithItsNameAndWhatToDo) {
   EXPECT_NE(opened.error().what.find("move it away"), std::string::npos) << opened.error().what;
 }
 
+TEST(SqliteRegister, FileThatWasMovedAwayOrReplacedIsNotTheRegisterAnyMore) {
+  SqliteStore store;
+  const auto opened = store.open();
+  RegionRecord record;
+  record.term = RegionTerm{1};
+  record.region = "east";
+  ASSERT_EQ(opened->compare_and_swap(0, record)->outcome, CasOutcome::won);
+
+  std::filesystem::rename(store.file(), store.file() + ".away");
+  const auto gone = opened->read();
+  ASSERT_FALSE(gone);
+  EXPECT_NE(gone.error().what.find(store.file()), std::string::npos) << gone.error().what;
+  ASSERT_FALSE(opened->compare_and_swap(1, record));
+  EXPECT_FALSE(std::filesystem::exists(store.file())) << "a register that is gone is not made again unasked";
+
+  const auto another = store.open();
+  EXPECT_EQ(opened->read()->revision, 0U) << "the file that is there now, as everybody else reads it";
+  std::filesystem::rename(store.file() + ".away", store.file());
+  EXPECT_EQ(opened->read()->region, "east");
+  EXPECT_EQ(another->read()->region, "east");
+}
+
 TEST(SqliteRegister, MissingDirectoryIsAnErrorThatSaysSo) {
   const auto opened = SqliteRegister::open("/nonexistent/mainstay/register.db", "main");
   ASSERT_FALSE(opened);

@@ -50,22 +50,38 @@ class Statement {
 Result<std::unique_ptr<SqliteRegister>, RegisterError> SqliteRegister::open(const std::string& path,
                                                                             const std::string& group) {
   if (group.empty()) return RegisterError{"a register needs the name of its group"};
-  sqlite3* database = nullptr;
-  const int opened = sqlite3_open_v2(
-      path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
-  std::unique_ptr<SqliteRegister> made(new SqliteRegister(database, path, group));
-  if (database == nullptr) return RegisterError{"register " + path + ": out of memory"};
+  std::unique_ptr<SqliteRegister> made(new SqliteRegister(path, group));
+  if (auto opened = made->open_file(SQLITE_OPEN_CREATE); !opened) return opened.error();
+  return made;
+}
+
+Result<void, RegisterError> SqliteRegister::open_file(int more_flags) {
+  const int opened = sqlite3_open_v2(path_.c_str(), &database_,
+                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | more_flags, nullptr);
+  if (database_ == nullptr) return RegisterError{"register " + path_ + ": out of memory"};
   if (opened != SQLITE_OK) {
-    return RegisterError{made->problem("cannot be opened").what +
-                         "; check that its directory exists and is writable for this user"};
+    return problem("cannot be opened");
   }
-  sqlite3_extended_result_codes(database, 1);
-  sqlite3_busy_timeout(database, kBusyWaitMs);
+  sqlite3_extended_result_codes(database_, 1);
+  sqlite3_busy_timeout(database_, kBusyWaitMs);
   // EXTRA: also syncs the directory when the rollback journal goes. With FULL a power loss right after the
   // commit could bring the journal back and with it the term before.
-  if (auto set = made->run("PRAGMA synchronous=EXTRA"); !set) return set.error();
-  if (auto ready = made->prepare_schema(); !ready) return ready.error();
-  return made;
+  if (auto set = run("PRAGMA synchronous=EXTRA"); !set) return set.error();
+  return prepare_schema();
+}
+
+Result<void, RegisterError> SqliteRegister::follow_path() {
+  int moved = 0;
+  if (usable_ && sqlite3_file_control(database_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+      moved == 0) {
+    return {};
+  }
+  usable_ = false;
+  sqlite3_close(database_);
+  database_ = nullptr;
+  if (auto opened = open_file(0); !opened) return opened.error();
+  usable_ = true;
+  return {};
 }
 
 SqliteRegister::~SqliteRegister() {
@@ -79,11 +95,11 @@ RegisterError SqliteRegister::problem(const char* doing) const {
     what += " (another process held it for more than " + std::to_string(kBusyWaitMs) + " ms; try again)";
   } else if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT) {
     what +=
-        "; it is not a register or is damaged: move it away, then write the record again with a term above "
-        "the "
-        "highest that any node reports";
+        "; it is not a register or is damaged: put a good copy back, or move it away and run `mainstay "
+        "region "
+        "promote --force` for the region that led last";
   } else if (code == SQLITE_READONLY || code == SQLITE_PERM || code == SQLITE_CANTOPEN) {
-    what += "; check the owner and permissions of the file and its directory";
+    what += "; check that its directory exists, and that file and directory are writable for this user";
   } else if (code == SQLITE_FULL) {
     what += "; free space on its file system";
   }
@@ -191,12 +207,14 @@ Result<void, RegisterError> SqliteRegister::store(const RegionRecord& record) {
 
 Result<RegionRecord, RegisterError> SqliteRegister::read() {
   const std::lock_guard lock(mutex_);
+  if (auto there = follow_path(); !there) return there.error();
   return load();
 }
 
 Result<CasResult, RegisterError> SqliteRegister::compare_and_swap(std::uint64_t expected_revision,
                                                                   const RegionRecord& next) {
   const std::lock_guard lock(mutex_);
+  if (auto there = follow_path(); !there) return there.error();
   // IMMEDIATE takes the write lock before the read, so nothing can change between compare and swap.
   if (auto begun = run("BEGIN IMMEDIATE"); !begun) return begun.error();
   const auto roll_back = [this] { sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr); };

@@ -15,6 +15,9 @@ namespace mainstay::coordination {
 /// Thread-safe (one call at a time). Any number of processes may use the file. A call waits at most
 /// kBusyWaitMs for other processes, then it is an error and nothing was written.
 ///
+/// Always the file that is at the path now: one that was removed or replaced is opened anew, not created
+/// again.
+///
 /// Do not keep one across fork(): SQLite's file locks belong to the process.
 class SqliteRegister final : public Register {
  public:
@@ -35,8 +38,11 @@ class SqliteRegister final : public Register {
                                                                   const RegionRecord& next) override;
 
  private:
-  SqliteRegister(sqlite3* database, std::string path, std::string group)
-      : database_(database), path_(std::move(path)), group_(std::move(group)) {}
+  SqliteRegister(std::string path, std::string group) : path_(std::move(path)), group_(std::move(group)) {}
+  [[nodiscard]] Result<void, RegisterError> open_file(int more_flags);
+  /// A file that was moved, removed or replaced is not the register any more, although an open handle still
+  /// works on it: two processes would have two registers.
+  [[nodiscard]] Result<void, RegisterError> follow_path();
   [[nodiscard]] Result<void, RegisterError> prepare_schema();
   [[nodiscard]] Result<RegionRecord, RegisterError> load();
   [[nodiscard]] Result<void, RegisterError> store(const RegionRecord& record);
@@ -45,7 +51,8 @@ class SqliteRegister final : public Register {
   [[nodiscard]] RegisterError problem(const char* doing) const;
 
   std::mutex mutex_;  ///< guards database_
-  sqlite3* database_;
+  sqlite3* database_ = nullptr;
+  bool usable_ = true;  ///< false: the file at the path could not be opened when it was last tried
   std::string path_;
   std::string group_;
 };

@@ -340,7 +340,7 @@ void Node::role_changed(const replica::RoleChanged& change) {
       declare_queues();
       break;
     case replica::Role::standby:
-      not_live_reason_ = "this node is the standby of region " + options_.region;
+      not_live_reason_ = "this node of region " + options_.region + " is a standby";
       log(LogLevel::info, "standby: " + change.why);
       break;
     case replica::Role::sealed:

@@ -96,6 +96,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   using RegisterCas = Result<coordination::CasResult, coordination::RegisterError>;
   void poll_register();
   void register_read(const RegisterRead& read);
+  [[nodiscard]] std::string lost_record() const;
   void compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
                         std::function<void(const RegisterCas&)> then);
   void claim(const coordination::RegionRecord& seen);

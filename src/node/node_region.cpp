@@ -42,10 +42,20 @@ void Node::poll_register() {
 
 void Node::register_read(const RegisterRead& read) {
   const Instant now = clock_.now();
-  if (!read) {
+  // Nobody ever led, says the register; this node knows better. To believe it could make a second leader.
+  const bool record_lost = read && read->revision == 0 && replica_->term().value != 0;
+  if (!read || record_lost) {
+    const std::string why = read ? lost_record() : read.error().what;
     if (now - register_answered_at_ > kRegisterSilenceMax && register_problem_.empty()) {
-      register_problem_ = read.error().what;
+      register_problem_ = why;
       log(LogLevel::error, "nothing new is taken until the register answers: " + register_problem_);
+    }
+    if (replica_->role() != replica::Role::live && !promoting_ && !rejoining_) {
+      if (!replica_->unfit_to_lead()) not_live_reason_ = why;
+      if (read) {  // an operator may write the record again, through this node
+        region_ = *read;
+        region_known_ = true;
+      }
     }
     return;
   }
@@ -80,6 +90,9 @@ void Node::register_read(const RegisterRead& read) {
     }
     return;
   }
+  if (!mine && !rejoining_ && (first || role == replica::Role::standby)) {
+    not_live_reason_ = "this node of region " + options_.region + " is a standby";
+  }
   if (!mine || rejoining_ || promoting_) return;
   if (first) {
     // A restarted leader never resumes its old leadership (R5): it takes a new term.
@@ -98,6 +111,13 @@ void Node::register_read(const RegisterRead& read) {
     // one.
     claim(region_);
   }
+}
+
+std::string Node::lost_record() const {
+  return "the register " + options_.register_file + " has no record of group " + options_.group +
+         ", although term " + std::to_string(replica_->term().value) +
+         " has been led in: it was removed or replaced, or file and group under [register] are not what they "
+         "were. Put it back, or run `mainstay region promote --force` for the region that led last";
 }
 
 void Node::compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
@@ -179,7 +199,7 @@ void Node::rejoin_when_quiet() {
   switch_draining_ = false;
   if (auto recovered = recover(); !recovered) return end_fatally(recovered.error().what);
   rejoining_ = false;
-  not_live_reason_ = "this node is the standby of region " + options_.region;
+  not_live_reason_ = "this node of region " + options_.region + " is a standby";
   log(LogLevel::info, "rejoined as standby");
 }
 
@@ -329,12 +349,14 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
     return done(failed(409, "this node cannot lead: " + *unfit));
   }
   const auto replication = replica_->status(clock_.now());
-  if (region_.revision != 0 && region_.region != options_.region) {
+  const bool somebody_led = region_.revision != 0 || replica_->term().value != 0;
+  if (somebody_led && region_.region != options_.region) {
     if (replication.connected) {
-      return done(failed(409, "region " + region_.region +
+      return done(failed(409, "region " + replication.peer_region +
                                   " is alive and connected: use `mainstay region switch` on its node, "
                                   "which loses nothing; a forced promotion is for a region that is gone"));
     }
+    if (!command.force && region_.revision == 0) return done(failed(409, lost_record()));
     if (!command.force) {
       return done(failed(409, "region " + region_.region +
                                   " is the active one. If it is gone for good, repeat with --force: "
