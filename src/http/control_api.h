@@ -4,10 +4,10 @@
 //   GET  /readyz                 200 only when recovered and live; else 503 with why
 //   GET  /metrics                Prometheus text
 //   GET  /status                 JSON, docs/control-api.md
-//   POST /region/switch          {"by","reason"}            planned switch away from this node's region
-//   (token) POST /region/promote         {"by","reason","force"}    make this node's region the active one
-//   (token) POST /region/admit-producers {"by","reason"}            end of recovery after a forced promotion
-//   (token) POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]} (token)
+//   POST /region/switch          {"by","reason"}          planned switch away from this node's region
+//   POST /region/promote         {"by","reason","force"}  make this node's region the active one
+//   POST /region/admit-producers {"by","reason"}          end of recovery after a forced promotion
+//   POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]}
 //
 // POSTs need `Authorization: Bearer <token of [control]>`. Errors are {"error": sentence} with a fitting
 // status.
