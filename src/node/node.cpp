@@ -69,9 +69,11 @@ Result<void, Failure> Node::recover() {
   auto disk = io::PosixDisk::open(options_.data_directory);
   if (!disk) return Failure{disk.error().what};
   disk_ = std::move(*disk);
-  auto reg = coordination::SqliteRegister::open(options_.register_file, options_.group);
-  if (!reg) return Failure{reg.error().what};
-  register_ = std::move(*reg);
+  if (register_ == nullptr) {
+    auto reg = coordination::SqliteRegister::open(options_.register_file, options_.group);
+    if (!reg) return Failure{reg.error().what};
+    register_ = std::move(*reg);
+  }
 
   journal::JournalOptions journal_options;
   journal_options.cluster = options_.cluster;
