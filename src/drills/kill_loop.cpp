@@ -136,7 +136,7 @@ class KillLoop final : public TwoRegionDrill {
           {"term at the end", grouped(final_term_), "every leadership raises the term", {}});
     report_.figures.push_back({"longest time without an arrival",
                                readable_seconds(longest_silence_s()),
-                               "from the first arrival to the last",
+                               "from the first to the last; the source itself pauses between files",
                                {}});
     report_.figures.insert(report_.figures.end(), twins_.begin(), twins_.end());
   }

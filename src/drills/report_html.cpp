@@ -58,6 +58,7 @@ svg .fill.in{fill:var(--in);stroke:none}svg .fill.out{fill:var(--out);stroke:non
 svg .gap{fill:var(--kill);opacity:.08}
 svg .mark line{stroke:var(--soft);stroke-width:1.4;stroke-dasharray:4 3}svg .mark text{font-weight:600;fill:var(--soft)}
 svg .kill line{stroke:var(--kill);stroke-dasharray:none;stroke-width:2}svg .kill text{fill:var(--kill)}
+svg .one line{stroke:var(--kill);stroke-dasharray:none;stroke-width:1;opacity:.45}
 svg .promotion line{stroke:var(--promotion)}svg .promotion text{fill:var(--promotion)}
 svg .replay line{stroke:var(--replay)}svg .replay text{fill:var(--replay)}
 svg .first line{stroke:var(--first)}svg .first text{fill:var(--first)}
@@ -125,6 +126,8 @@ void timeline(std::string& out, const DrillReport& report) {
       "<span><i style=\"background:var(--lag)\"></i>replication lag</span>";
   if (std::ranges::find(report.marks, MarkKind::kill, &Mark::kind) != report.marks.end())
     out += "<span><i style=\"background:var(--kill);opacity:.25\"></i>nothing delivered</span>";
+  if (std::ranges::find(report.marks, MarkKind::process_kill, &Mark::kind) != report.marks.end())
+    out += "<span><i style=\"background:var(--kill)\"></i>a process killed</span>";
   out += "<span id=\"readout\"></span></div>\n";
   out += "<div class=\"chart\">\n" + timeline_svg(report) + "</div>\n";
   out += "</section>\n";

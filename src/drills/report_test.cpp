@@ -134,6 +134,32 @@ TEST(DrillReport, AFindingMakesItNotCleanAndIsNamed) {
   EXPECT_EQ(json.at("rpo_messages").to_number<int>(), 3);
 }
 
+TEST(DrillReport, ABrokenPromiseMakesItNotCleanThoughEveryMessageArrived) {
+  DrillReport report = clean_report();
+  report.broken = {"standby's log: at LSN 7 its hash is <a>, the live's b"};
+  EXPECT_FALSE(report.clean());
+  EXPECT_THAT(text_of(report), HasSubstr("broken: standby's log: at LSN 7"));
+  EXPECT_THAT(text_of(report), HasSubstr("NOT CLEAN"));
+  EXPECT_THAT(html_of(report), HasSubstr("at LSN 7 its hash is &lt;a&gt;"));
+  EXPECT_EQ(boost::json::parse(json_of(report)).at("broken").as_array().size(), 1u);
+}
+
+TEST(DrillReport, WithoutALostRegionItSpeaksOfItsOwnFiguresAndNotOfRecovery) {
+  DrillReport report = clean_report();
+  report.region_lost = false;
+  report.figures = {{"kills", "60", "started again", {}}};
+  report.marks = {{3, MarkKind::process_kill, "east <broker>"}};
+  EXPECT_THAT(text_of(report), HasSubstr("kills"));
+  EXPECT_THAT(html_of(report), HasSubstr("a process killed"));
+  EXPECT_THAT(timeline_svg(report), HasSubstr("east &lt;broker&gt; killed"));
+  EXPECT_TRUE(well_formed(timeline_svg(report)));
+  for (const std::string& text : {text_of(report), html_of(report)}) {
+    EXPECT_THAT(text, Not(HasSubstr("RTO")));
+    EXPECT_THAT(text, Not(HasSubstr("RPO")));
+  }
+  EXPECT_EQ(boost::json::parse(json_of(report)).at("figures").as_array().size(), 1u);
+}
+
 TEST(DrillReport, ADrillThatCouldNotFinishIsNotCleanThoughItsAuditFoundNothing) {
   const DrillReport report = stuck_report();
   EXPECT_TRUE(report.audit.clean());

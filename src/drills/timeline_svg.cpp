@@ -123,6 +123,10 @@ class Drawing {
   void place_marks() {
     std::vector<double> row_ends;
     for (const Mark& mark : report_.marks) {
+      if (mark.kind == MarkKind::process_kill) {  // there are many of them: lines without labels
+        placed_.push_back({0, false});
+        continue;
+      }
       const double length = 7.0 * static_cast<double>(mark.text.size()) + 12;
       double from = x(mark.at_s) + 5;
       const bool turned = from + length > width - right;
@@ -208,9 +212,16 @@ class Drawing {
   void marks() {
     for (std::size_t i = 0; i < report_.marks.size(); ++i) {
       const Mark& mark = report_.marks[i];
+      if (mark.kind == MarkKind::process_kill) {
+        out_ += fmt::format(
+            "<g class=\"mark one\"><line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>"
+            "<title>{3:.1f} s: {4} killed</title></g>\n",
+            x(mark.at_s), rates_.top - 6, lag_.top + lag_height, mark.at_s, escaped_html(mark.text));
+        continue;
+      }
       const auto [row, turned] = placed_[i];
       const double at = x(mark.at_s), y = 13 + static_cast<double>(row) * label_row_height;
-      constexpr std::string_view classes[] = {"kill", "promotion", "replay", "first", "kill", "other"};
+      constexpr std::string_view classes[] = {"kill", "promotion", "replay", "first", "one", "other"};
       out_ += fmt::format(
           "<g class=\"mark {}\"><line x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text "
           "x=\"{:.1f}\" "
