@@ -66,7 +66,7 @@ bool Connection::on_sasl(const amqp::SaslRequest& request) {
 void Connection::on_open(std::string_view container_id, std::string_view /*hostname*/) {
   container_id_ = container_id;
   if (frontend_.backend_.leader() == nullptr) {
-    engine_->close({"amqp:connection:forced", frontend_.backend_.not_live_reason()}, now_);
+    close({"amqp:connection:forced", frontend_.backend_.not_live_reason()});
   }
 }
 
@@ -142,6 +142,10 @@ void Connection::on_transfer(const amqp::IncomingTransfer& transfer) {
 
 void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
                          bool settled, BytesView payload) {
+  if (link.refusal) {
+    refuse_publish(delivery, settled, *link.refusal);
+    return;
+  }
   // Publishes behind a held one wait too: order on a link is order in the queue.
   if (frontend_.held_.empty() && try_publish(id, link, delivery, format, settled, payload)) {
     top_up(id);
@@ -150,8 +154,7 @@ void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery
   if (frontend_.held_bytes_ + payload.size() > frontend_.options_.held_publish_bytes_max) {
     const amqp::Condition busy{"com.microsoft:server-busy",
                                "the broker is preparing journal space and cannot hold more: try again"};
-    if (!link.refusing) refused_links_.emplace_back(id, busy);
-    link.refusing = true;
+    refuse_link(id, link, busy);
     refuse_publish(delivery, settled, busy);
     return;
   }
@@ -164,6 +167,10 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
                              bool settled, BytesView payload) {
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) return true;  // the connection is being closed; its outcome is unknown to the client
+  if (link.refusal) {
+    refuse_publish(delivery, settled, *link.refusal);
+    return true;
+  }
   if (format == kServiceBusBatchFormat) {
     refuse_publish(delivery, settled,
                    {"amqp:not-implemented",
@@ -180,10 +187,9 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
   }
   const AdmissionAnswer answer = frontend_.backend_.admit(payload.size(), link.replay);
   if (answer.admission == Admission::wait) return false;
-  if (answer.admission == Admission::refused || link.refusing) {
-    if (!link.refusing) refused_links_.emplace_back(id, answer.why);
-    link.refusing = true;
-    refuse_publish(delivery, settled, refused_links_.back().second);
+  if (answer.admission == Admission::refused) {
+    refuse_link(id, link, answer.why);
+    refuse_publish(delivery, settled, answer.why);
     return true;
   }
   broker::Publish publish;
@@ -206,10 +212,16 @@ void Connection::refuse_publish(amqp::DeliveryRef delivery, bool settled, const 
   if (!settled) engine_->settle_incoming(delivery, rejected(condition));
 }
 
+void Connection::refuse_link(amqp::LinkId id, Link& link, amqp::Condition why) {
+  link.refusal = std::move(why);
+  refused_links_.push_back(id);
+}
+
 void Connection::end_refused_links() {
-  for (const auto& [id, condition] : std::exchange(refused_links_, {})) {
+  for (const amqp::LinkId id : std::exchange(refused_links_, {})) {
     const auto found = links_.find(id);
     if (found == links_.end()) continue;
+    const amqp::Condition condition = *found->second.refusal;
     drop_link(id, found->second);
     links_.erase(found);
     engine_->detach(id, condition);
@@ -221,12 +233,18 @@ void Connection::top_up(amqp::LinkId id) {
   if (frontend_.held_.empty() && engine_->credit_left(id) <= window / 2) engine_->grant_credit(id, window);
 }
 
+void Connection::close(const amqp::Condition& condition) {
+  engine_->close(condition, now_);
+  // The wait for the peer's answer has begun: without this a silent peer would stay until its idle time-out.
+  frontend_.next_deadline_ = std::min(frontend_.next_deadline_, now_);
+}
+
 void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
   ++frontend_.counters_.oversize;
   top_up(id);
 }
 
-void Connection::on_credit(amqp::LinkId id, std::uint32_t credit, bool drain) {
+void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain) {
   const auto found = links_.find(id);
   if (found == links_.end() || found->second.role != amqp::Role::receiver) return;
   Link& link = found->second;
@@ -238,8 +256,10 @@ void Connection::on_credit(amqp::LinkId id, std::uint32_t credit, bool drain) {
     return;
   }
   if (!link.held.empty()) flush_held();
-  // What the broker has dispatched and the engine has not yet sent still counts against the client's credit.
-  const std::uint64_t allowed = link.sent + credit;
+  link.drain_due = false;  // asked anew below, or not wanted any more
+  // What the broker has dispatched and the engine has not yet sent still counts against the client's credit,
+  // of which flush_held() may have used some.
+  const std::uint64_t allowed = link.sent + engine_->credit_left(id);
   const std::uint64_t dispatched = leader->dispatched(link.consumer);
   const auto more = static_cast<std::uint32_t>(allowed > dispatched ? allowed - dispatched : 0);
   leader->set_credit(link.consumer, more, drain, now_, wall_, frontend_.backend_.leader_outputs());
@@ -279,6 +299,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       break;
     case Type::modified:
       if (outcome.undeliverable_here) {
+        outgoing_.erase(found);  // settled either way: the lock runs out by itself
         if (!settled) {
           engine_->settle_outgoing(delivery,
                                    rejected({"amqp:not-implemented",
@@ -296,6 +317,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       settle.how = broker::Settlement::release;
       break;
     case Type::other:
+      outgoing_.erase(found);
       if (!settled) {
         engine_->settle_outgoing(delivery, rejected({"amqp:not-implemented",
                                                      "the delivery state is not an outcome this "
@@ -314,9 +336,8 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   const auto payload = frontend_.backend_.payload(delivery.lsn, why);
   if (!payload) {
     // The journal cannot give back what it acknowledged: nothing more is delivered on this connection.
-    engine_->close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
-                                                  " cannot be read from the journal: " + why},
-                   now_);
+    close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
+                                         " cannot be read from the journal: " + why});
     return true;
   }
   const auto view = amqp::view_message(*payload);
@@ -371,18 +392,29 @@ void Connection::release(const broker::LockToken& token) {
   }
 }
 
-void Connection::drop_link(amqp::LinkId id, Link& link) {
-  // What the client never saw is available again at once; what it saw stays locked (locks belong to the
-  // entity).
-  for (const Held& held : link.held) release(held.delivery.token);
-  if (!link.held.empty()) --held_links_;
-  if (link.consumer != 0) {
-    frontend_.consumers_.erase(link.consumer);
-    if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr) {
-      leader->unsubscribe(link.consumer, now_, wall_, frontend_.backend_.leader_outputs());
-    }
+void Connection::leave(amqp::LinkId id, Link& link) {
+  frontend_.forget_held(id_, id);
+  if (link.consumer == 0) return;
+  frontend_.consumers_.erase(link.consumer);
+  if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr) {
+    leader->unsubscribe(link.consumer, now_, wall_, frontend_.backend_.leader_outputs());
   }
+  link.consumer = 0;
+}
+
+void Connection::give_back(amqp::LinkId id, Link& link) {
+  // A session's messages went back with the session.
+  if (!link.session) {
+    for (const Held& held : link.held) release(held.delivery.token);
+  }
+  if (!link.held.empty()) --held_links_;
+  link.held.clear();
   std::erase_if(outgoing_, [id](const auto& entry) { return entry.second.link == id; });
+}
+
+void Connection::drop_link(amqp::LinkId id, Link& link) {
+  leave(id, link);  // first: else what is given back would come to this very consumer again
+  give_back(id, link);
 }
 
 void Connection::on_detach(amqp::LinkId id, bool /*closed*/) {

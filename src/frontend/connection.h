@@ -2,7 +2,9 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -40,8 +42,10 @@ class Connection final : public amqp::EngineHandler {
     bool attached = false;  ///< accept() was sent
     broker::QueueId queue{};
     broker::SubQueue sub{};
-    bool refusing = false;  ///< sender: a publish was refused; nothing more is taken, the link ends
-    bool replay = false;    ///< sender: archived messages into a promoted region
+    /// Sender: a publish was refused for want of room or leave; nothing more is taken, the link ends with
+    /// this.
+    std::optional<amqp::Condition> refusal;
+    bool replay = false;  ///< sender: archived messages into a promoted region
     broker::ConsumerId consumer{};
     broker::ReceiveMode mode{};
     bool session = false;
@@ -61,25 +65,34 @@ class Connection final : public amqp::EngineHandler {
   bool try_publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
                    bool settled, BytesView payload);
   void refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition);
+  /// Takes nothing more on the link; end_refused_links() detaches it.
+  void refuse_link(amqp::LinkId id, Link& link, amqp::Condition why);
   /// Ends links that had a publish refused for want of room or leave: what was pipelined behind it must not
   /// overtake it.
   void end_refused_links();
   void top_up(amqp::LinkId link);
+  /// Closes the connection because of us; the engine is asked for its new deadline in the next tick().
+  void close(const amqp::Condition& condition);
   /// @return false when the engine cannot take it now.
   bool send(amqp::LinkId id, Link& link, const broker::Delivery& delivery);
   void flush_held();
   void release(const broker::LockToken& token);
+  /// The consumer is no longer the leader's, the link's publishes that still wait are forgotten.
+  void leave(amqp::LinkId id, Link& link);
+  /// What the client never saw is available again at once; what it saw stays locked (locks belong to the
+  /// entity).
+  void give_back(amqp::LinkId id, Link& link);
   void drop_link(amqp::LinkId id, Link& link);
 
   Frontend& frontend_;
   ConnectionId id_;
   std::unique_ptr<amqp::Engine> engine_;
-  std::unordered_map<amqp::LinkId, Link> links_;
+  std::map<amqp::LinkId, Link> links_;  // ordered: who sends first when a window opens is the same every time
   std::unordered_map<amqp::DeliveryRef, Outgoing> outgoing_;
   std::string user_;
   std::string container_id_;
   std::size_t held_links_ = 0;
-  std::vector<std::pair<amqp::LinkId, amqp::Condition>> refused_links_;
+  std::vector<amqp::LinkId> refused_links_;
   bool dirty_ = false;
   Instant now_{};  // of the call under way
   WallTime wall_{};

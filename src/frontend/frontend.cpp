@@ -49,6 +49,7 @@ ConnectionId Frontend::open(Instant now) {
   const auto added = connections_.emplace(id, std::make_unique<Connection>(*this, id, now));
   ++counters_.connections_opened;
   mark_dirty(*added.first->second);
+  note_deadline(*added.first->second, now);
   return id;
 }
 
@@ -61,7 +62,12 @@ void Frontend::input(ConnectionId id, BytesView bytes, Instant now, WallTime wal
   if (connection->held_links_ > 0) connection->flush_held();
   connection->end_refused_links();
   mark_dirty(*connection);
-  if (const auto due = connection->engine_->tick(now)) next_deadline_ = std::min(next_deadline_, *due);
+  note_deadline(*connection, now);
+  top_up_all();
+}
+
+void Frontend::note_deadline(Connection& connection, Instant now) {
+  if (const auto due = connection.engine_->tick(now)) next_deadline_ = std::min(next_deadline_, *due);
 }
 
 void Frontend::input_closed(ConnectionId id, Instant now, WallTime wall) {
@@ -73,6 +79,7 @@ void Frontend::input_closed(ConnectionId id, Instant now, WallTime wall) {
   // The engine reports every link; what it does not (refused ones) holds nothing.
   for (auto& [link_id, link] : connection->links_) connection->drop_link(link_id, link);
   connections_.erase(id);
+  top_up_all();
 }
 
 BytesView Frontend::output(ConnectionId id) const {
@@ -162,8 +169,9 @@ void Frontend::broker_output(const broker::Output& output, Instant now, WallTime
     connection->engine_->accept(link_id, reply);
     connection->now_ = now;
     connection->wall_ = wall;
-    if (const std::uint32_t credit = connection->engine_->credit_left(link_id); credit > 0) {
-      connection->on_credit(link_id, credit, connection->links_.at(link_id).drain_asked);
+    const bool drain = connection->links_.at(link_id).drain_asked;
+    if (const std::uint32_t credit = connection->engine_->credit_left(link_id); credit > 0 || drain) {
+      connection->on_credit(link_id, credit, drain);
     }
     mark_dirty(*connection);
   } else if (const auto* unsubscribed = std::get_if<broker::Unsubscribed>(&output)) {
@@ -241,18 +249,37 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
       if (link != connection->links_.end()) {
         if (!connection->try_publish(held.link, link->second, held.delivery, held.message_format,
                                      held.settled, held.payload)) {
-          return;
+          break;
         }
         mark_dirty(*connection);
       }
-      // A link that went before its publish was ordered: never stored, never acknowledged; the client
-      // resends.
     }
     held_bytes_ -= held.payload.size();
     held_.pop_front();
   }
   for (auto& [id, connection] : connections_) {
+    if (connection->refused_links_.empty()) continue;
     connection->end_refused_links();
+    mark_dirty(*connection);
+  }
+  top_up_due_ = true;
+  top_up_all();
+}
+
+void Frontend::forget_held(ConnectionId connection, amqp::LinkId link) {
+  if (held_.empty()) return;
+  std::erase_if(held_, [&](const HeldPublish& held) {
+    if (held.connection != connection || held.link != link) return false;
+    held_bytes_ -= held.payload.size();
+    return true;
+  });
+  top_up_due_ = top_up_due_ || held_.empty();
+}
+
+void Frontend::top_up_all() {
+  if (!top_up_due_ || !held_.empty()) return;
+  top_up_due_ = false;
+  for (auto& [id, connection] : connections_) {
     for (auto& [link_id, link] : connection->links_) {
       if (link.role == amqp::Role::sender) connection->top_up(link_id);
     }
@@ -260,13 +287,28 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
   }
 }
 
-void Frontend::close_all(const std::string& why, Instant now) {
-  for (auto& [id, connection] : connections_) {
-    connection->engine_->close({"amqp:connection:forced", why}, now);
-    mark_dirty(*connection);
-  }
+void Frontend::close_all(const std::string& why, Instant now, WallTime wall) {
   held_.clear();
   held_bytes_ = 0;
+  // All leave before anything is given back: it must not be handed to one who is about to leave.
+  for (auto& [id, connection] : connections_) {
+    connection->now_ = now;
+    connection->wall_ = wall;
+    for (auto& [link_id, link] : connection->links_) connection->leave(link_id, link);
+  }
+  for (auto& [id, connection] : connections_) {
+    for (auto& [link_id, link] : connection->links_) connection->give_back(link_id, link);
+    connection->links_.clear();
+    connection->refused_links_.clear();
+    connection->close({"amqp:connection:forced", why});
+    mark_dirty(*connection);
+  }
+}
+
+void Frontend::leader_gone() {
+  MS_ASSERT(consumers_.empty(), "close_all() made every consumer leave");
+  pending_.clear();
+  pending_free_.clear();
 }
 
 void Frontend::tick(Instant now, WallTime wall) {
@@ -277,6 +319,7 @@ void Frontend::tick(Instant now, WallTime wall) {
     if (const auto due = connection->engine_->tick(now)) next_deadline_ = std::min(next_deadline_, *due);
     if (!connection->engine_->output().empty() || connection->engine_->finished()) mark_dirty(*connection);
   }
+  top_up_all();
 }
 
 }  // namespace mainstay::frontend

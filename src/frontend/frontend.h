@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -57,8 +58,11 @@ class Frontend {
   void broker_output(const broker::Output& output, Instant now, WallTime wall);
   /// admit() may answer differently now: publishes held back are tried again, in order.
   void admission_changed(Instant now, WallTime wall);
-  /// This node stopped being live: every client is told with amqp:connection:forced and goes elsewhere.
-  void close_all(const std::string& why, Instant now);
+  /// This node stops being live: every client is told with amqp:connection:forced and goes elsewhere. Every
+  /// consumer leaves its queue at once: call it while Backend::leader() still answers.
+  void close_all(const std::string& why, Instant now, WallTime wall);
+  /// The leader is gone for good, with every answer it owed. After close_all(), before there is another one.
+  void leader_gone();
   void tick(Instant now, WallTime wall);
   /// When tick() is due at the latest.
   [[nodiscard]] Instant next_deadline() const { return next_deadline_; }
@@ -68,6 +72,8 @@ class Frontend {
   [[nodiscard]] const FrontendCounters& counters() const { return counters_; }
   [[nodiscard]] std::size_t connections() const { return connections_.size(); }
   [[nodiscard]] std::size_t held_publishes() const { return held_.size(); }
+  /// Operations the leader has been given and not answered.
+  [[nodiscard]] std::size_t pending_answers() const { return pending_.size() - pending_free_.size(); }
 
  private:
   friend class Connection;
@@ -95,17 +101,23 @@ class Frontend {
   Connection* find(ConnectionId connection) const;
   void mark_dirty(Connection& connection);
   void deliver(const broker::Deliver& deliver, Instant now, WallTime wall);
+  void note_deadline(Connection& connection, Instant now);
+  /// Drops the publishes of a link that went: never stored, never acknowledged; the client sends them again.
+  void forget_held(ConnectionId connection, amqp::LinkId link);
+  /// Gives publishers the credit that was kept back while publishes had to wait.
+  void top_up_all();
 
   FrontendOptions options_;
   Backend& backend_;
   Random& random_;
   FrontendCounters counters_;
-  std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
+  std::map<ConnectionId, std::unique_ptr<Connection>> connections_;  // ordered: told in the order they came
   std::unordered_map<broker::ConsumerId, std::pair<ConnectionId, amqp::LinkId>> consumers_;
   std::vector<Pending> pending_;
   std::vector<std::uint32_t> pending_free_;
   std::deque<HeldPublish> held_;
   std::uint64_t held_bytes_ = 0;
+  bool top_up_due_ = false;  ///< the last held publishes went with their link
   std::vector<ConnectionId> dirty_;
   ConnectionId next_connection_ = 1;
   broker::ConsumerId next_consumer_ = 1;

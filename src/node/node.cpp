@@ -102,6 +102,7 @@ Result<void, Failure> Node::recover() {
                                                 recovered->last_term, recovered->ends_sealed, *random_,
                                                 clock_.now(), clock_.wall());
 
+  if (frontend_ != nullptr) return {};  // clients of the life before still hear that they are sent away
   frontend::FrontendOptions frontend_options;
   frontend_options.engine.container_id = options_.name;
   frontend_options.engine.limits.message_bytes_max = options_.message_bytes_max;
@@ -321,9 +322,9 @@ void Node::end_fatally(const std::string& why) {
 }
 
 void Node::shut_down(std::function<void()> done) {
+  frontend_->close_all("the node is shutting down: go to another endpoint", clock_.now(), clock_.wall());
   stopping_ = true;
   not_live_reason_ = "the node is shutting down";
-  frontend_->close_all("the node is shutting down: go to another endpoint", clock_.now());
   amqp_hub_->stop_listening();
   stopped_ = std::move(done);
   schedule_pump();
@@ -348,7 +349,7 @@ void Node::role_changed(const replica::RoleChanged& change) {
     case replica::Role::sealed:
       not_live_reason_ = "this node is sealed: " + change.why;
       log(LogLevel::warning, not_live_reason_);
-      frontend_->close_all(not_live_reason(), clock_.now());
+      frontend_->close_all(not_live_reason(), clock_.now(), clock_.wall());
       switch_draining_ = false;
       if (change.restart_to_follow) rejoin();
       break;

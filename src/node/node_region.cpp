@@ -178,7 +178,7 @@ void Node::rejoin() {
   if (rejoining_) return;
   rejoining_ = true;
   not_live_reason_ = "this node lost the leadership and is turning into a standby";
-  frontend_->close_all(not_live_reason(), clock_.now());
+  frontend_->close_all(not_live_reason(), clock_.now(), clock_.wall());
   loop_.post([this] { rejoin_when_quiet(); });
 }
 
@@ -191,7 +191,8 @@ void Node::rejoin_when_quiet() {
   pump();  // the last words to clients
   const std::vector<io::StreamId> peers(peers_.begin(), peers_.end());
   for (const io::StreamId peer : peers) peer_hub_->close(peer);
-  frontend_.reset();
+  // The frontend stays: its connections are closing, and their ids are the hub's names of them.
+  frontend_->leader_gone();
   replica_.reset();
   journal_.reset();
   disk_.reset();
@@ -250,10 +251,10 @@ void Node::start_switch(const http::RegionCommand& command, http::CommandDone do
         }
         switch_ =
             Switch{done, result->current, target, command.by, command.reason, clock_.now() + kSwitchTimeout};
-        switch_draining_ = true;
         not_live_reason_ = "planned switch to region " + target + ": go there";
         log(LogLevel::info, not_live_reason_);
-        frontend_->close_all(not_live_reason_, clock_.now());
+        frontend_->close_all(not_live_reason_, clock_.now(), clock_.wall());
+        switch_draining_ = true;
         replica_->begin_switch(clock_.now(), clock_.wall());
       });
 }
