@@ -490,8 +490,8 @@ class DiskJournal final : public Journal {
     return spares_.size();
   }
 
-  /// A zero-written file of this length under a spare's name, all durable. Written and synced piece by piece: the
-  /// batches that are synced meanwhile wait for a piece, not for a segment.
+  /// A zero-written file of this length under a spare's name, all durable. Written and synced piece by piece:
+  /// the batches that are synced meanwhile wait for a piece, not for a segment.
   Result<Spare, JournalError> make_spare(std::uint64_t bytes) {
     Spare spare;
     spare.bytes = bytes;

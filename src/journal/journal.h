@@ -158,9 +158,9 @@ class Journal {
   /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
   /// never. Any thread.
   [[nodiscard]] virtual std::uint64_t room() const = 0;
-  /// Prepares the next spare segment: allocates and zero-writes it. Slow; on any one thread, also while another
-  /// writes and syncs: call it when room() runs low. `disk_full` leaves everything as it was; call again later. @return true when there
-  /// was something to do.
+  /// Prepares the next spare segment: allocates and zero-writes it. Slow; on any one thread, also while
+  /// another writes and syncs: call it when room() runs low. `disk_full` leaves everything as it was; call
+  /// again later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
   /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
   /// checkpoints has to replay; without a checkpoint nothing.

@@ -2,7 +2,8 @@
 //
 // Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
 // (write and sync of one batch at a time, checkpoints), a spare worker (zero-writes segments ahead of use), a
-// register worker (the register's file may block). Shut-down order is the reverse of the members' order below.
+// register worker (the register's file may block). Shut-down order is the reverse of the members' order
+// below.
 #pragma once
 
 #include <chrono>
