@@ -61,7 +61,7 @@ void known_messages(const json::object& body, ControlBackend& backend, const Res
   }
   const std::string queue = text_of(body, "queue");
   const auto known = backend.known_messages(queue, texts);
-  if (!known) return respond(error(404, "there is no queue '" + queue + "'"));
+  if (!known) return respond(error(409, known.error().what));
   json::array answer;
   for (const bool one : *known) answer.push_back(json::value(one));
   respond({200, "application/json", json::serialize(json::object{{"known", answer}}) + "\n"});

@@ -19,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
+
 namespace mainstay::http {
 
 struct Request {
@@ -97,9 +99,9 @@ class ControlBackend {
   virtual ~ControlBackend() = default;
   virtual NodeStatus status() = 0;
   virtual void region_command(const RegionCommand& command, CommandDone done) = 0;
-  /// @return nullopt when there is no such queue.
-  virtual std::optional<std::vector<bool>> known_messages(const std::string& queue,
-                                                          const std::vector<std::string>& ids) = 0;
+  /// Fails, saying why, when there is no such queue or this node is not live: only the leader knows them all.
+  virtual Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
+                                                            const std::vector<std::string>& ids) = 0;
 };
 
 using Respond = std::function<void(Response)>;

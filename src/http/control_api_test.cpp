@@ -17,9 +17,9 @@ class FakeNode : public ControlBackend {
     commands.push_back(command);
     done(answer);
   }
-  std::optional<std::vector<bool>> known_messages(const std::string& queue,
-                                                  const std::vector<std::string>& ids) override {
-    if (queue != "payments") return std::nullopt;
+  Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
+                                                    const std::vector<std::string>& ids) override {
+    if (queue != "payments") return Failure{"there is no queue '" + queue + "'"};
     std::vector<bool> known;
     for (const auto& id : ids) known.push_back(id == "m1");
     return known;
@@ -82,7 +82,7 @@ TEST_F(ControlApi, RefusedCommandTellsWhatTheNodeSaid) {
 TEST_F(ControlApi, KnownMessagesAnswersInOrderAndBadBodiesAreRefused) {
   EXPECT_THAT(ask("POST", "/messages/known", R"({"queue":"payments","ids":["m1","m2"]})").body,
               HasSubstr("[true,false]"));
-  EXPECT_EQ(ask("POST", "/messages/known", R"({"queue":"other","ids":[]})").status, 404);
+  EXPECT_EQ(ask("POST", "/messages/known", R"({"queue":"other","ids":[]})").status, 409);
   EXPECT_EQ(ask("POST", "/messages/known", R"({"queue":"payments","ids":[1]})").status, 400);
   EXPECT_EQ(ask("POST", "/messages/known", "[").status, 400);
   EXPECT_EQ(ask("PUT", "/status").status, 405);

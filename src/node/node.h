@@ -61,7 +61,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // http::ControlBackend
   http::NodeStatus status() override;
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
-  std::optional<std::vector<bool>> known_messages(const std::string& queue,
+  Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
                                                   const std::vector<std::string>& ids) override;
 
   // PacketEvents

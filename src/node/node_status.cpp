@@ -62,7 +62,7 @@ http::NodeStatus Node::status() {
   const journal::LogPosition durable = journal_->durable();
   s.durable_lsn = durable.lsn.value;
   s.log_hash = hex(durable.hash);
-  s.epoch = journal_->recovery().epoch.value;
+  s.epoch = replica_->epoch().value;
   s.committed_lsn = replica_->committed().value;
   s.applied_lsn = replica_->state().applied().value;
   s.last_lsn = std::max(s.applied_lsn, s.durable_lsn);
@@ -118,10 +118,13 @@ http::NodeStatus Node::status() {
   return s;
 }
 
-std::optional<std::vector<bool>> Node::known_messages(const std::string& name,
-                                                      const std::vector<std::string>& ids) {
+Result<std::vector<bool>, Failure> Node::known_messages(const std::string& name,
+                                                        const std::vector<std::string>& ids) {
+  if (replica_->role() != replica::Role::live) {
+    return Failure{"only the live node knows what the queue has: " + not_live_reason()};
+  }
   const auto queue = replica_->state().find_queue(name);
-  if (!queue) return std::nullopt;
+  if (!queue) return Failure{"there is no queue '" + name + "'"};
   std::vector<bool> known;
   known.reserve(ids.size());
   for (const std::string& id : ids) known.push_back(replica_->state().knows_message_id(*queue, id));

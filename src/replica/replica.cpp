@@ -22,6 +22,9 @@ Replica::~Replica() = default;
 Role Replica::role() const {
   return impl_->role;
 }
+Epoch Replica::epoch() const {
+  return impl_->epoch;
+}
 RegionTerm Replica::term() const {
   return impl_->term;
 }

@@ -118,6 +118,8 @@ class Replica {
   ~Replica();
 
   [[nodiscard]] Role role() const;
+  /// Of the log's end: the leadership under way, or the last one recovered or received.
+  [[nodiscard]] Epoch epoch() const;
   [[nodiscard]] RegionTerm term() const;  ///< highest seen
   [[nodiscard]] const broker::State& state() const;
   /// Asserted: role is live. Ask for it anew for each call: asking takes over what the call before put into
