@@ -9,6 +9,9 @@ namespace mainstay::bench {
 
 int run_publish_bench(int argc, char** argv);
 
+std::string cpu_name();
+/// Of the file system that holds `directory`.
+std::string file_system(const std::string& directory);
 /// Commit-independent facts that figures depend on: CPU, kernel, file system, durability.
 std::string environment_header(const std::string& directory);
 /// A free TCP port on loopback.

@@ -12,7 +12,6 @@
 #include "bench.h"
 
 namespace mainstay::bench {
-namespace {
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -43,8 +42,6 @@ std::string file_system(const std::string& directory) {
     }
   }
 }
-
-}  // namespace
 
 std::string environment_header(const std::string& directory) {
   utsname system{};

@@ -12,16 +12,15 @@
 
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <optional>
 
+#include "bench.h"
 #include "io/posix_disk.h"
 #include "io/system_clock.h"
 #include "io/system_random.h"
@@ -145,36 +144,6 @@ double lowest(const std::vector<double>& values) {
 }
 double highest(const std::vector<double>& values) {
   return *std::max_element(values.begin(), values.end());
-}
-
-std::string cpu_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
-
-std::string file_system(const std::string& directory) {
-  struct statfs status {};
-  if (::statfs(directory.c_str(), &status) != 0) return "unknown";
-  switch (status.f_type) {
-    case 0xef53:
-      return "ext4";
-    case 0x58465342:
-      return "xfs";
-    case 0x9123683e:
-      return "btrfs";
-    case 0x01021994:
-      return "tmpfs (in memory: says nothing about a disk)";
-    case 0x794c7630:
-      return "overlayfs";
-    default: {
-      char text[32];
-      std::snprintf(text, sizeof text, "type 0x%lx", static_cast<unsigned long>(status.f_type));
-      return text;
-    }
-  }
 }
 
 std::string build_kind() {

@@ -43,7 +43,10 @@ class Exchange {
       });
     });
     context_.run();
-    if (!done_) return Failure{to_.host + ":" + std::to_string(to_.port) + ": " + problem_};
+    if (!done_) {
+      return Failure{std::string(request.method_string()) + " http://" + to_.host + ":" +
+                     std::to_string(to_.port) + std::string(request.target()) + ": " + problem_};
+    }
     return HttpAnswer{static_cast<int>(parser_.get().result_int()), std::move(parser_.get().body())};
   }
 

@@ -16,7 +16,7 @@ struct HttpAnswer {
 };
 
 /// @param token  sent as `Authorization: Bearer …` unless empty. @param most  for connect, request and answer
-/// together. A failure names host, port and reason; an answer with an error status is an answer.
+/// together. A failure names method, address and reason; an answer with an error status is an answer.
 [[nodiscard]] Result<HttpAnswer, Failure> http_request(const HostPort& to, const std::string& method,
                                                        const std::string& target, const std::string& body,
                                                        const std::string& token, Duration most);
