@@ -1,0 +1,90 @@
+// Where state goes that memory has no room for: immutable pages on disk, found by a reference that the state
+// keeps. A changed page is stored anew and the old one released; nothing is ever overwritten, so a checkpoint
+// is a small root that refers to pages, and those that did not change since the last one cost nothing.
+//
+// Pages are a cache of the log: losing them costs a replay, never a message. They become durable only when a
+// checkpoint asks for it.
+//
+// Thread rule: one strand (the state's), but for Sealed::sync().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/disk.h"
+#include "base/result.h"
+
+namespace mainstay::paging {
+
+/// Where a page is; kept inside checkpoint roots. File numbers start at 1 and rise for ever; file 0 = no
+/// page.
+struct PageRef {
+  std::uint32_t file{};
+  std::uint32_t offset{};  ///< of the page in its file, in units of 8 bytes
+  std::uint32_t bytes{};   ///< of its content
+  [[nodiscard]] explicit operator bool() const { return file != 0; }
+  friend constexpr bool operator==(const PageRef&, const PageRef&) = default;
+};
+inline constexpr std::size_t kPageBytesMax = std::size_t{16} << 20;
+
+/// A page that the state refers to cannot be had: the state is unusable from here on. It can surface in the
+/// middle of any access to paged state, therefore an exception: only the driver that owns the node catches
+/// it, and stops the node (a restart recovers from an older checkpoint or the log).
+struct PageLost : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class PageStore {
+ public:
+  virtual ~PageStore() = default;
+
+  /// Stores a page (1 to kPageBytesMax bytes; copied). Nothing when the disk is full: the caller keeps the
+  /// page in memory and tries again later. Throws PageLost when the disk fails otherwise.
+  [[nodiscard]] virtual std::optional<PageRef> store(BytesView content) = 0;
+  /// Replaces `into` by the content. Throws PageLost when what the disk gives is not what was stored.
+  virtual void load(PageRef page, Buffer& into) = 0;
+  /// The state refers to this page no longer. Checkpoints that do keep its file alive.
+  virtual void release(PageRef page) = 0;
+  /// The page lies in a file that is mostly released ones: store it anew and release this one when
+  /// convenient, so that the file can be removed.
+  [[nodiscard]] virtual bool wants_moving(PageRef page) const = 0;
+
+  /// A checkpoint, step by step: seal() when the root refers only to stored pages; sync() on any thread;
+  /// then the root is stored durably by the caller; then checkpoint_stored().
+  class Sealed {
+   public:
+    virtual ~Sealed() = default;
+    /// Makes every page stored before seal() durable. Any one thread, while the strand goes on.
+    [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
+  };
+  /// Ends the file being written: later pages go to another one.
+  [[nodiscard]] virtual std::shared_ptr<Sealed> seal() = 0;
+  /// The root that belongs to `sealed` is durable. The two newest checkpoints (and, until there are two in
+  /// this life, everything found at open) keep their files; others that hold no page in use are removed.
+  virtual void checkpoint_stored(const std::shared_ptr<Sealed>& sealed) = 0;
+
+  /// Restoring a state: a page of the root that is used from now on. Before the first store().
+  virtual void adopt(PageRef page) = 0;
+
+  [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
+  [[nodiscard]] virtual std::uint64_t pages_in_use() const = 0;
+};
+
+/// Pages in memory: tests, and tools that only look.
+[[nodiscard]] std::unique_ptr<PageStore> memory_page_store();
+
+struct PageStoreOptions {
+  std::uint64_t file_bytes = 32ULL << 20;  ///< a new file begins when the one being written is this long
+};
+
+/// Pages in `directory` of `disk` (made if need be). What the last life left is garbage until adopt() says
+/// otherwise, but no file is removed before two checkpoints were stored in this life.
+[[nodiscard]] Result<std::unique_ptr<PageStore>, DiskError> open_page_store(Disk& disk,
+                                                                            const std::string& directory,
+                                                                            PageStoreOptions options = {});
+
+}  // namespace mainstay::paging
