@@ -42,6 +42,8 @@ function(mainstay_room name)
     list(TRANSFORM test_needs PREPEND mainstay_dep_)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE mainstay_${name} ${test_uses} ${test_needs} GTest::gmock GTest::gtest_main mainstay_flags)
+    # Test code runs little and is most of what a clean build compiles; the room's own code keeps its flags.
+    target_compile_options(${name}_test PRIVATE $<$<CONFIG:Debug>:-O0>)
     add_dependencies(room_${name} ${name}_test)
     gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
       WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTIES LABELS ${name} TIMEOUT 300)
