@@ -1,7 +1,8 @@
 // What a benchmark found, in one form for people, scripts, the report and the verdict of `bench all`.
 //
 // Each benchmark fills one Record. `--json FILE` writes it; `bench all` gathers the records, prints the table
-// of targets and keeps it in docs/performance.md.
+// of targets and keeps it in docs/performance.md. The file is {"format": "mainstay-bench-1", "records":
+// […]}, its keys named like the members below; what has no value is left out.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +12,12 @@
 
 namespace mainstay::bench {
 
-/// Runs of one measurement, in the order in which they were made.
+/// Runs of one measurement, in the order in which they were made. All three are 0 when there is none.
 struct Samples {
   std::vector<double> values;
-  [[nodiscard]] double median() const;
-  [[nodiscard]] double low() const;   ///< smallest
-  [[nodiscard]] double high() const;  ///< largest
+  [[nodiscard]] double median() const;  ///< of an even number: the mean of the two in the middle
+  [[nodiscard]] double low() const;     ///< smallest
+  [[nodiscard]] double high() const;    ///< largest
 };
 
 enum class Verdict : std::uint8_t { reached, missed, only_shown };  ///< only_shown: no target
@@ -30,6 +31,7 @@ struct Figure {
   /// Reached when the median is at least / at most this.
   std::optional<double> at_least, at_most;
   std::string note;  ///< what limits or qualifies the figure ("does not sync before it confirms")
+  /// With a target and no samples, or with one that is not a finite number: missed.
   [[nodiscard]] Verdict verdict() const;
 };
 
@@ -40,12 +42,22 @@ struct Record {
   std::vector<Figure> figures;
 };
 
-/// An aligned table: what, median, spread, target, verdict.
+/// An aligned table: what, median, spread, target, verdict. Notes follow as footnotes.
 [[nodiscard]] std::string table(const std::vector<Record>& records);
 [[nodiscard]] std::string to_json(const std::vector<Record>& records);
 /// Nothing when the text is not such a file.
 [[nodiscard]] std::optional<std::vector<Record>> from_json(const std::string& text);
 /// 0 when no figure missed its target, else 1.
 [[nodiscard]] int exit_status(const std::vector<Record>& records);
+
+// For those who print figures in another shape:
+
+/// Three significant digits at least, thousands grouped: "1,234,567", "87.3", "0.0123".
+[[nodiscard]] std::string readable(double number);
+/// "≥ 0.85", "≤ 64", "≥ 2, ≤ 3"; empty without a target.
+[[nodiscard]] std::string target_text(const Figure& figure);
+[[nodiscard]] std::string verdict_text(Verdict verdict);  ///< "reached", "MISSED", ""
+/// The first figure with this id in any record; null when there is none.
+[[nodiscard]] const Figure* find_figure(const std::vector<Record>& records, const std::string& id);
 
 }  // namespace mainstay::bench
