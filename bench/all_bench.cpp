@@ -1,0 +1,179 @@
+// Every benchmark in turn, each in a process of its own, and the comparison with other brokers; then one
+// table with every target. `--write-docs` keeps it in docs/performance.md with a chart.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "harness.h"
+#include "report.h"
+
+extern char** environ;
+
+namespace mainstay::bench {
+namespace {
+
+struct Part {
+  const char* name;
+  Arguments quick;  ///< instead of the sizes that the targets are for
+};
+const std::vector<Part>& parts() {
+  static const std::vector<Part> all = {
+      {"journal", {"--rounds", "5", "--seconds", "0.1"}},
+      {"publish", {"--rounds", "3", "--messages", "100000"}},
+      {"e2e", {"--rounds", "3", "--seconds", "3", "--messages", "100000"}},
+      {"latency", {"--rounds", "3", "--messages", "1000"}},
+      {"backlog", {"--rounds", "3", "--shallow", "100000", "--deep", "500000", "--slice", "20000"}},
+      {"restart", {"--rounds", "1", "--shallow", "100000", "--deep", "500000"}},
+      {"many-queues", {"--rounds", "3", "--queues", "1000", "--connections", "100", "--messages", "50000"}},
+      {"large", {"--rounds", "3", "--messages", "100"}},
+      {"longrun", {"--messages", "2000000"}},
+      {"peers", {"--quick"}},
+  };
+  return all;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path);
+  std::stringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out(path);
+  out << text;
+  out.close();
+  if (!out) throw CouldNotRun("cannot write " + path);
+}
+
+/// Runs a program to its end with our own output. @return its exit status; 2 when it could not be run.
+int run(const std::string& program, const Arguments& arguments) {
+  std::vector<const char*> argv = {program.c_str()};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  if (const int failed =
+          posix_spawn(&pid, program.c_str(), nullptr, nullptr, const_cast<char**>(argv.data()), environ);
+      failed != 0) {
+    std::cerr << "cannot start " << program << ": " << std::strerror(failed) << "\n";
+    return 2;
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+}
+
+/// Stands in the table for a benchmark that gave no figures: its targets are missed.
+Record not_measured(const std::string& name) {
+  Figure missing = at_most(figure(name + ".could_not_run", name + ": could not run", ""), 0);
+  missing.note = "bench " + name + " could not run; its words are above";
+  return {name, "./dev bench " + name, "", {missing}};
+}
+
+}  // namespace
+
+int run_all(const Arguments& arguments) {
+  std::vector<std::string> only, skip;
+  std::string json_file, directory, from, docs;
+  bool quick = false;
+  CLI::App app{
+      "Every benchmark in sequence, `peers` included when it is built; then one table with every target.",
+      "mainstay-bench all"};
+  app.add_option("--only", only, "these benchmarks only")->delimiter(',');
+  app.add_option("--skip", skip, "all but these")->delimiter(',');
+  app.add_flag("--quick", quick,
+               "small sizes, to see that everything runs: the figures say so and do not count");
+  app.add_option("--directory", directory, "an existing directory on the disk to measure")
+      ->default_str("the one for temporary files");
+  app.add_option("--json", json_file, "writes every record to this file");
+  app.add_option("--from", from, "measures nothing: takes the records from this file")
+      ->check(CLI::ExistingFile);
+  app.add_option("--write-docs", docs,
+                 "directory with performance.md: its generated part and performance.svg are written anew")
+      ->check(CLI::ExistingDirectory);
+  app.footer(
+      "Exit status: 0 every target reached, 1 at least one missed, 2 a benchmark could not run.\n"
+      "Examples:\n"
+      "  ./dev bench all --quick\n"
+      "  ./dev bench all --json figures.json --write-docs docs     one to two hours, 14 GB of disk\n"
+      "  ./dev bench all --from figures.json --write-docs docs     the page again, without measuring\n"
+      "  ./dev bench all --only journal,latency");
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    app.parse(reversed);
+    for (const auto* names : {&only, &skip}) {
+      for (const std::string& name : *names) {
+        if (std::none_of(parts().begin(), parts().end(), [&](const Part& part) { return part.name == name; }))
+          throw CLI::ValidationError("there is no benchmark \"" + name + "\"");
+      }
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    std::vector<Record> records;
+    bool trouble = false;
+    if (!from.empty()) {
+      auto read = from_json(read_file(from));
+      if (!read) throw CouldNotRun(from + " is not a file of benchmark records");
+      records = std::move(*read);
+    } else {
+      const auto self = std::filesystem::read_symlink("/proc/self/exe");
+      const std::string scratch =
+          std::filesystem::temp_directory_path() / ("mainstay-bench-" + std::to_string(getpid()) + ".json");
+      for (const Part& part : parts()) {
+        const std::string name = part.name;
+        const auto named = [&](const std::vector<std::string>& in) {
+          return std::find(in.begin(), in.end(), name) != in.end();
+        };
+        if (named(skip) || (!only.empty() && !named(only))) continue;
+        std::cout << "\n== " << name << "\n" << std::flush;
+        std::string program = self;
+        Arguments with = {name};
+        if (name == "peers") {
+          program = self.parent_path() / "mainstay-bench-peers";
+          with.clear();
+        }
+        if (quick) with.insert(with.end(), part.quick.begin(), part.quick.end());
+        if (!directory.empty()) with.insert(with.end(), {"--directory", directory});
+        with.insert(with.end(), {"--json", scratch});
+        std::filesystem::remove(scratch);
+        const int status = run(program, with);
+        auto found = from_json(read_file(scratch));
+        if (status > 1 || !found) {
+          trouble = true;
+          records.push_back(not_measured(name));
+        } else {
+          records.insert(records.end(), found->begin(), found->end());
+        }
+      }
+      std::filesystem::remove(scratch);
+    }
+    std::cout << "\n== every figure\n"
+              << (records.empty() ? "" : records.front().environment) << "\n"
+              << table(records) << std::flush;
+    if (!json_file.empty()) write_file(json_file, to_json(records));
+    if (!docs.empty()) {
+      const std::string page = docs + "/performance.md";
+      const auto written = with_generated(read_file(page), markdown(records));
+      if (!written) throw CouldNotRun(page + " lacks the markers of its generated part");
+      write_file(page, *written);
+      write_file(docs + "/performance.svg", chart_svg(records));
+      std::cout << "written: " << page << ", " << docs << "/performance.svg\n";
+    }
+    return trouble ? 2 : exit_status(records);
+  } catch (const std::exception& error) {
+    std::cerr << "bench all: " << error.what() << "\n";
+    return 2;
+  }
+}
+
+}  // namespace mainstay::bench

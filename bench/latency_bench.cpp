@@ -1,0 +1,113 @@
+// Question: what does one message alone cost, from handing it over to its confirm, over what cannot be
+// avoided: one write + sync of its record and one turn of AMQP over loopback?
+//
+// All three are measured in turns in one run. The turn has the same client at one end and at the other our
+// engine in a thread that accepts at once; the write goes into a file allocated and written with zeros.
+#include "disk_floor.h"
+#include "echo_server.h"
+#include "io/posix_disk.h"
+#include "journal/record.h"
+#include "load.h"
+
+namespace mainstay::bench {
+namespace {
+
+constexpr double kRatio = 1.4;
+constexpr std::uint64_t kFileBytes = 64ULL << 20;  // as the journal's segments
+
+/// One message in flight against whoever listens on `port`.
+class Single {
+ public:
+  explicit Single(std::uint16_t port)
+      : connection_(connect(port)), sender_(open_sender(*connection_, "bench")) {}
+  ~Single() { connection_->close(seconds(1)); }
+  Single(const Single&) = delete;
+  Single& operator=(const Single&) = delete;
+
+  void turn(BytesView message, std::vector<float>& latencies_us) {
+    const double start = seconds_now();
+    if (!sender_.send(0, message)) throw CouldNotRun("no credit for one message");
+    do {
+      if (const auto polled = connection_->poll(seconds(5)); !polled)
+        throw CouldNotRun(polled.error().description);
+      sender_.take_outcomes(outcomes_);
+      if (seconds_now() - start > 60) throw CouldNotRun("a message was not answered for 60 s");
+    } while (outcomes_.empty());
+    if (outcomes_.front().kind != client::SendOutcome::Kind::accepted)
+      throw CouldNotRun("a message was not accepted: " + outcomes_.front().error.description);
+    latencies_us.push_back(static_cast<float>((seconds_now() - start) * 1e6));
+  }
+
+ private:
+  std::unique_ptr<client::Connection> connection_;
+  client::Sender sender_;
+  std::vector<client::SendOutcome> outcomes_;
+};
+
+}  // namespace
+
+int run_latency_bench(const Arguments& arguments) {
+  std::uint64_t messages = 5'000;
+  return run_benchmark(
+      {"latency",
+       "One message in flight, publish to confirm, against the floor: one write + sync of its record plus "
+       "one "
+       "loopback AMQP turn.",
+       "  ./dev bench latency\n"
+       "  ./dev bench latency --messages 20000 --directory /mnt/nvme\n",
+       7},
+      arguments,
+      [&](CLI::App& app) {
+        app.add_option("--messages", messages, "per round")
+            ->capture_default_str()
+            ->check(CLI::Range(100ULL, 100'000'000ULL));
+      },
+      [&](const Common& common, Record& record) {
+        Figure p50 = figure("latency.p50_us", "one in flight, publish → confirm, 1 KiB, median", "µs");
+        Figure p99 = figure("latency.p99_us", "  the same, 99th percentile", "µs");
+        Figure disk_p50 = figure("latency.sync_p50_us", "  floor: write + sync of the record, median", "µs");
+        Figure turn_p50 = figure("latency.turn_p50_us", "  floor: one loopback AMQP turn, median", "µs");
+        Figure floor_p99 = figure("latency.floor_p99_us", "  floor: both, 99th percentiles added", "µs");
+        Figure ratio =
+            at_most(figure("latency.ratio", "  median over the floor's (sync + turn)", "ratio"), kRatio);
+        const Buffer message = load_message(1024);
+        const Buffer bytes(journal::record_bytes(message.size()), std::byte{0x5a});
+        const auto disk = need(io::PosixDisk::open(common.directory));
+        BareFile bare(*disk, "bare", kFileBytes);
+        EchoServer echo;
+        Single turning(echo.port);
+        Broker broker(common, {});
+        Single publishing(broker.amqp_port);
+        std::vector<float> publishes, syncs, turns;
+        for (int i = 0; i < 500; ++i) publishing.turn(message, publishes);  // warm-up
+        for (int i = 0; i < 500; ++i) turning.turn(message, turns);
+        Progress progress("one in flight");
+        for (int round = 0; round < common.rounds; ++round) {
+          publishes.clear();
+          syncs.clear();
+          turns.clear();
+          // Blocks of 100 in turns: noise of the machine meets all three.
+          for (std::uint64_t done = 0; done < messages;) {
+            const std::uint64_t block = std::min<std::uint64_t>(100, messages - done);
+            for (std::uint64_t i = 0; i < block; ++i) publishing.turn(message, publishes);
+            for (std::uint64_t i = 0; i < block; ++i)
+              syncs.push_back(static_cast<float>(bare.write_and_sync(bytes) * 1e6));
+            for (std::uint64_t i = 0; i < block; ++i) turning.turn(message, turns);
+            done += block;
+            progress.at(static_cast<std::uint64_t>(round) * messages + done,
+                        static_cast<std::uint64_t>(common.rounds) * messages);
+          }
+          const double confirm = quantile(publishes, 0.50), sync = quantile(syncs, 0.50),
+                       turn = quantile(turns, 0.50);
+          p50.samples.values.push_back(confirm);
+          p99.samples.values.push_back(quantile(publishes, 0.99));
+          disk_p50.samples.values.push_back(sync);
+          turn_p50.samples.values.push_back(turn);
+          floor_p99.samples.values.push_back(quantile(syncs, 0.99) + quantile(turns, 0.99));
+          ratio.samples.values.push_back(confirm / (sync + turn));
+        }
+        record.figures = {p50, p99, disk_p50, turn_p50, floor_p99, ratio};
+      });
+}
+
+}  // namespace mainstay::bench
