@@ -162,8 +162,9 @@ std::string table(const std::vector<Record>& records) {
     for (const Figure& figure : record.figures) {
       std::string what = figure.what.empty() ? figure.id : figure.what;
       if (!figure.note.empty()) {
-        notes.push_back(figure.note);
-        what += " [" + std::to_string(notes.size()) + "]";
+        const auto seen = std::find(notes.begin(), notes.end(), figure.note);
+        what += " [" + std::to_string(seen - notes.begin() + 1) + "]";
+        if (seen == notes.end()) notes.push_back(figure.note);
       }
       rows.push_back(
           {what, figure.samples.values.empty() ? "not measured" : readable(figure.samples.median()),

@@ -104,8 +104,15 @@ int run_latency_bench(const Arguments& arguments) {
           disk_p50.samples.values.push_back(sync);
           turn_p50.samples.values.push_back(turn);
           floor_p99.samples.values.push_back(quantile(syncs, 0.99) + quantile(turns, 0.99));
-          ratio.samples.values.push_back(confirm / (sync + turn));
+          // A confirm cannot come sooner than its own sync and turn take: where it does, the machine was busy
+          // with something else while the floor was measured, and the ratio would flatter.
+          if (confirm > sync + turn) ratio.samples.values.push_back(confirm / (sync + turn));
         }
+        const auto lost = static_cast<std::size_t>(common.rounds) - ratio.samples.values.size();
+        if (lost > 0)
+          ratio.note = std::to_string(lost) + " of " + std::to_string(common.rounds) +
+                       " rounds left out: their floor was above the figure itself, the machine was busy";
+        if (lost * 2 > static_cast<std::size_t>(common.rounds)) ratio.samples.values.clear();
         record.figures = {p50, p99, disk_p50, turn_p50, floor_p99, ratio};
       });
 }
