@@ -141,8 +141,13 @@ int run_backlog_bench(const Arguments& arguments) {
           if (note.empty()) note = "smaller than the target's 1 M and 10 M messages";
           for (Figure* f : {&first, &peak, &on_top, &draining, &stall}) f->note = note;
         }
-        record.figures = {first,    idle_mib,   peak,  on_top,      on_top_rate,
-                          draining, drain_rate, stall, whole_drain, after};
+        // What the capacity planner must know of the two looks at memory (mainstay capacity).
+        Figure first_at = figure("backlog.shallow_messages", "messages at the first look at memory", "");
+        first_at.samples.values = {static_cast<double>(shallow)};
+        Figure peak_at = figure("backlog.deep_messages", "messages in the deep queue", "");
+        peak_at.samples.values = {static_cast<double>(deep)};
+        record.figures = {first_at,    peak_at,  first,      idle_mib, peak,        on_top,
+                          on_top_rate, draining, drain_rate, stall,    whole_drain, after};
       });
 }
 

@@ -4,6 +4,7 @@
 //
 // The ratios to other brokers are measured by `./dev bench peers`, in turns with them.
 #include <future>
+#include <thread>
 
 #include "load.h"
 
@@ -69,6 +70,8 @@ int run_publish_bench(const Arguments& arguments) {
         // What the capacity planner must know of the load (mainstay capacity).
         Figure body = figure("publish.message_bytes", "body of a message", "B");
         body.samples.values = {static_cast<double>(bytes)};
+        Figure cores = figure("publish.cores", "cores, shared with the clients", "");
+        cores.samples.values = {static_cast<double>(std::thread::hardware_concurrency())};
         // Targets are for 1 KiB; other sizes are only shown.
         if (bytes != 1024) syncs.at_most = cpu.at_most = std::nullopt;
 
@@ -103,7 +106,7 @@ int run_publish_bench(const Arguments& arguments) {
           both_cpu.samples.values.push_back(b.cpu_us);
         }
         expect_active(broker, 0);
-        record.figures = {rate, p50, p99, syncs, cpu, both, both_syncs, both_cpu, body};
+        record.figures = {rate, p50, p99, syncs, cpu, both, both_syncs, both_cpu, body, cores};
       });
 }
 

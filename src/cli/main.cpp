@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_audit(app, status);
   add_payment(app, status);
   add_verify(app, status);
+  add_capacity(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
