@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint32_t kMagic = 0x5043534d;  // "MSCP"
 constexpr std::size_t kHeadBytes = 64;
 constexpr std::uint64_t kStateBytesMax = 16ULL << 30;
+constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 
 // 0 magic, 4 version, 8 checksum of [16, 64) seeded with the first eight bytes, 16 LSN, 24 hash,
 // 32 state bytes, 40 checksum of the state, zeros.
@@ -72,18 +73,33 @@ Result<std::optional<Buffer>, JournalError> read_checkpoint_state(Disk& disk, co
 
 Result<void, JournalError> write_checkpoint(Disk& disk, const std::string& directory, LogPosition at,
                                             BytesView state) {
-  Buffer content(kHeadBytes);
-  content.reserve(kHeadBytes + state.size());
-  store_le(content.data(), kMagic);
-  store_le(content.data() + 4, kFormatVersion);
-  store_le(content.data() + 16, at.lsn.value);
-  store_le(content.data() + 24, at.hash);
-  store_le(content.data() + 32, std::uint64_t{state.size()});
-  store_le(content.data() + 40, checksum64(state));
-  store_le(content.data() + 8, head_checksum(content));
-  content.insert(content.end(), state.begin(), state.end());
-  const auto done = replace_file(disk, join(directory, checkpoint_name(at.lsn)), content);
-  if (!done) return from_disk(done.error());
+  std::array<std::byte, kHeadBytes> head{};
+  store_le(head.data(), kMagic);
+  store_le(head.data() + 4, kFormatVersion);
+  store_le(head.data() + 16, at.lsn.value);
+  store_le(head.data() + 24, at.hash);
+  store_le(head.data() + 32, std::uint64_t{state.size()});
+  store_le(head.data() + 40, checksum64(state));
+  store_le(head.data() + 8, head_checksum(head));
+  const std::string path = join(directory, checkpoint_name(at.lsn));
+  const std::string fresh = path + ".new";
+  if (const auto removed = disk.remove(fresh); !removed && removed.error().code != DiskErrorCode::not_found) {
+    return from_disk(removed.error());
+  }
+  const auto file = disk.open(fresh, OpenMode::create);
+  if (!file) return from_disk(file.error());
+  if (const auto done = (*file)->write(0, head); !done) return from_disk(done.error());
+  // In pieces: the batches that are synced meanwhile queue behind a piece in the device, not behind all of
+  // it.
+  for (std::size_t done = 0; done < state.size();) {
+    const BytesView piece = state.subspan(done, std::min(kPieceBytes, state.size() - done));
+    if (const auto put = (*file)->write(kHeadBytes + done, piece); !put) return from_disk(put.error());
+    if (const auto synced = (*file)->sync(); !synced) return from_disk(synced.error());
+    done += piece.size();
+  }
+  if (const auto synced = (*file)->sync(); !synced) return from_disk(synced.error());
+  if (const auto done = disk.rename(fresh, path); !done) return from_disk(done.error());
+  if (const auto done = disk.sync_directory(directory); !done) return from_disk(done.error());
   return {};
 }
 

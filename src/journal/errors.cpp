@@ -30,6 +30,11 @@ JournalError from_disk(const DiskError& error) {
   return {JournalErrorCode::io, error.what};
 }
 
+JournalError sync_failed(const DiskError& error) {
+  return {JournalErrorCode::sync_failed,
+          error.what + ". What is durable is unknown: this node must end and recover from its disk"};
+}
+
 JournalError corrupt(const std::string& file, std::uint64_t offset, Lsn lsn, const std::string& reason) {
   return {JournalErrorCode::corrupt, file + ", offset " + std::to_string(offset) + ", LSN " +
                                          std::to_string(lsn.value) + ": " + reason + kRepair};

@@ -9,6 +9,8 @@
 namespace mainstay::journal {
 
 JournalError from_disk(const DiskError& error);
+/// After this nothing more is written.
+JournalError sync_failed(const DiskError& error);
 /// Names file, offset and LSN, and says what to do.
 JournalError corrupt(const std::string& file, std::uint64_t offset, Lsn lsn, const std::string& reason);
 /// The same for a file as a whole.

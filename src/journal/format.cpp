@@ -13,6 +13,10 @@ constexpr std::uint32_t kSegmentMagic = 0x4753534d;     // "MSSG"
 constexpr std::uint32_t kSuperblockMagic = 0x4253534d;  // "MSSB"
 constexpr std::uint32_t kMarkMagic = 0x4d44534d;        // "MSDM"
 
+// Behind the longest name a node may have.
+constexpr std::size_t kIndexBytesAt = 344;
+constexpr std::size_t kRecycledAt = 352;
+
 std::uint64_t page_checksum(BytesView page) {
   return checksum64(page.subspan(16), load_le<std::uint64_t>(page.data()));
 }
@@ -88,6 +92,8 @@ Page encode_segment_header(const SegmentHeader& header) {
   store_le(page.data() + 56, header.hash_before);
   store_le(page.data() + 64, header.epoch.value);
   store_le(page.data() + 72, header.segment_bytes);
+  store_le(page.data() + kIndexBytesAt, header.index_bytes);
+  store_le(page.data() + kRecycledAt, std::uint64_t{header.recycled ? 1U : 0U});
   seal(page, kSegmentMagic);
   return page;
 }
@@ -99,6 +105,9 @@ PageStatus decode_segment_header(BytesView page, SegmentHeader& out) {
   out.hash_before = load_le<std::uint64_t>(page.data() + 56);
   out.epoch = Epoch{load_le<std::uint64_t>(page.data() + 64)};
   out.segment_bytes = load_le<std::uint64_t>(page.data() + 72);
+  // Version 1 has zeros there.
+  out.index_bytes = load_le<std::uint64_t>(page.data() + kIndexBytesAt);
+  out.recycled = load_le<std::uint64_t>(page.data() + kRecycledAt) != 0;
   return get_identity(page, out.identity) ? PageStatus::ok : PageStatus::damaged;
 }
 

@@ -14,18 +14,37 @@
 
 namespace mainstay::journal {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::size_t kPageBytes = 4096;
 inline constexpr std::size_t kSectorBytes = 512;
-/// A segment starts with the header page, then the mark page, then records.
+/// A segment starts with the header page, then the mark page, then records; its last pages are for the index.
 inline constexpr std::uint64_t kMarksAt = kPageBytes;
 inline constexpr std::uint64_t kRecordsAt = 2 * kPageBytes;
 inline constexpr std::uint64_t kSegmentBytesMin = 64ULL << 10;
-inline constexpr std::uint64_t kSegmentBytesMax = 1ULL << 30;  // record offsets are 32 bits in memory
+inline constexpr std::uint64_t kSegmentBytesMax = 1ULL << 30;  // offsets in an index are 32 bits
 /// A record larger than a segment has one of its own.
 inline constexpr std::uint64_t kSegmentFileBytesMax =
-    kSegmentBytesMax + kRecordsAt + record_bytes(kBodyBytesMax);
+    kSegmentBytesMax + kRecordsAt + record_bytes(kBodyBytesMax) + (1U << 20);
 inline constexpr std::size_t kNodeNameBytesMax = 255;
+
+/// At least this many bytes lie between two records that a segment's index names.
+inline constexpr std::uint64_t kIndexSpacingBytes = 8192;
+inline constexpr std::size_t kIndexHeadBytes = 80;
+/// Kept at the end of a file of this length for the index of its records; whole pages.
+constexpr std::uint64_t index_bytes(std::uint64_t file_bytes) {
+  const std::uint64_t needed = kIndexHeadBytes + 8 * (file_bytes / kIndexSpacingBytes + 1);
+  return (needed + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+/// Bytes of records that fit into a segment file of this length.
+constexpr std::uint64_t segment_capacity(std::uint64_t file_bytes) {
+  return file_bytes - index_bytes(file_bytes) - kRecordsAt;
+}
+/// Length of the file for a record that is longer than a segment.
+constexpr std::uint64_t file_bytes_for(std::uint64_t record) {
+  std::uint64_t file = (kRecordsAt + record + 2 * kPageBytes - 1) / kPageBytes * kPageBytes;
+  while (segment_capacity(file) < record) file += kPageBytes;
+  return file;
+}
 
 /// Who writes here. Written at creation, never changed.
 struct Identity {
@@ -48,6 +67,14 @@ struct SegmentHeader {
   std::uint64_t hash_before{};    ///< checksum of the record before it
   Epoch epoch{};                  ///< no record in it has a lower one
   std::uint64_t segment_bytes{};  ///< length of the file
+  /// Length of the part at the file's end that is for the index; 0 in version 1, which had none.
+  std::uint64_t index_bytes{};
+  /// The file was a segment before: behind its records stands what it held then, all of LSNs below `first`.
+  bool recycled{};
+
+  /// Behind the last byte that records may take.
+  [[nodiscard]] std::uint64_t records_end() const { return segment_bytes - index_bytes; }
+  [[nodiscard]] LogPosition before() const { return {Lsn{first.value - 1}, hash_before}; }
 };
 
 /// In the second page, two slots in turn: everything up to here is durable. Written after each sync, durable

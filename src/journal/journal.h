@@ -8,9 +8,10 @@
 //   Journal      writes and syncs batches, reads records back, recovers at open. Format:
 //   docs/formats/journal.md.
 //
-// Threads: write() and sync() run on one thread at a time (the journal thread); read functions may run on
-// another thread at the same time for LSNs that are durable. Everything else on the opening thread while no
-// write is in progress.
+// Threads: write, write_raw, sync and write_and_sync run on one thread at a time (the writer; which one it is
+// may change between calls). prepare_spare, remove_before and store_checkpoint run on one other thread at a
+// time, or on the writer; they never make the writer wait for their own syncs. read, hash_at and what says
+// "any thread" run on any number of threads meanwhile. One that stays away from all others: the destructor.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +86,9 @@ struct JournalOptions {
   std::string node{};  ///< name of this node, ≤ 255 bytes; refuses a directory of another; "" = accept any
   std::uint64_t segment_bytes =
       64ULL << 20;  ///< file length, 64 KiB to 1 GiB; a record larger than a segment gets one of its own size
-  std::uint32_t spare_segments = 1;  ///< zero-written ahead of use (prepare_spare()), at least 1
+  /// Kept ready ahead of use, at least 1: made by prepare_spare(), or segments that remove_before() dropped.
+  /// What is removed beyond this number goes back to the file system.
+  std::uint32_t spare_segments = 1;
   /// Longest record (journal::record_bytes of its body) that room() has to reckon with. Longer ones can be
   /// written too, but may need space beyond room().
   std::uint64_t record_bytes_max = (1ULL << 20) + (64ULL << 10);
@@ -94,9 +97,12 @@ struct JournalOptions {
 /// What open() found and did. For logs, `verify` and tests.
 struct RecoveryReport {
   LogPosition end{};
-  Lsn first{};    ///< oldest record present; end.lsn + 1 when the log is empty
-  Epoch epoch{};  ///< of the last record
-  std::uint64_t records_scanned{};
+  Lsn first{};                      ///< oldest record present; end.lsn + 1 when the log is empty
+  Epoch epoch{};                    ///< of the last record
+  std::uint64_t records_scanned{};  ///< read and checked, one by one
+  /// In older segments, of which only header and index were looked at: what they hold is checked when it is
+  /// read, and by verify().
+  std::uint64_t records_not_scanned{};
   std::uint64_t torn_bytes{};    ///< cut from the tail and moved to quarantine
   std::uint64_t torn_records{};  ///< whole records among them: written, never known to be durable
   std::string quarantine_file;   ///< empty when nothing was cut
@@ -107,10 +113,12 @@ class Journal {
  public:
   virtual ~Journal() = default;
 
-  /// Opens or creates the journal in `directory` ("" = the disk's root): takes the directory's lock, scans
-  /// every segment, checks checksums, density and hash chain, cuts a torn tail into quarantine/, refuses
-  /// corruption. A refused directory is left as it was. `not_found` when the log begins behind
-  /// `replay_after` + 1: the state to build on is missing.
+  /// Opens or creates the journal in `directory` ("" = the disk's root): takes the directory's lock, checks
+  /// that the segments follow each other, reads the records from the segment on that holds `replay_after` + 1
+  /// (at least the last segment) and checks their checksums, density and hash chain, cuts a torn tail into
+  /// quarantine/, refuses corruption. A refused directory is left as it was. `not_found` when the log begins
+  /// behind `replay_after` + 1: the state to build on is missing. With `replay_after` 0 every record is
+  /// read.
   /// @param replay  called for each record with lsn > replay_after, in order; views are valid during the call
   /// only.
   [[nodiscard]] static Result<std::unique_ptr<Journal>, JournalError> open(
@@ -134,7 +142,10 @@ class Journal {
   /// stops. With nothing new to sync it makes the durable mark itself durable (docs/formats/journal.md),
   /// worth doing when idle.
   [[nodiscard]] virtual Result<void, JournalError> sync() = 0;
-  /// Position up to which everything is written / durable.
+  /// write() and sync() in one. As long as the current segment has space it allocates no memory and asks the
+  /// system for two writes and one fdatasync.
+  [[nodiscard]] virtual Result<void, JournalError> write_and_sync(const Batch& batch) = 0;
+  /// Position up to which everything is written / durable. Any thread.
   [[nodiscard]] virtual LogPosition written() const = 0;
   [[nodiscard]] virtual LogPosition durable() const = 0;
 
@@ -146,10 +157,13 @@ class Journal {
   /// Appends to `to` the raw bytes of whole records from `first` on: at least one record when `first` ≤
   /// durable, then as many as fit in `bytes_max`, none after `last`. @return LSN after the last one appended.
   /// `not_found` when `first` was removed; `corrupt` when the disk gives something else than was written
-  /// (every record read is checked). Nothing is appended then.
+  /// (every record read is checked). Nothing is appended then. Going on where another read() ended costs one
+  /// read from the file for each segment touched; elsewhere up to 8 KiB more are read to find the record. Any
+  /// thread.
   [[nodiscard]] virtual Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max,
                                                        Buffer& to) = 0;
   /// Checksum of the record at `lsn` (0 for LSN 0), which is durable or the one before the oldest present.
+  /// Any thread.
   [[nodiscard]] virtual Result<std::uint64_t, JournalError> hash_at(Lsn lsn) = 0;
 
   /// Bytes of records (each ≤ record_bytes_max, padding included) that write() can take without allocating
@@ -158,29 +172,32 @@ class Journal {
   /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
   /// never. Any thread.
   [[nodiscard]] virtual std::uint64_t room() const = 0;
-  /// Prepares the next spare segment: allocates and zero-writes it. Slow; on any one thread, also while
-  /// another writes and syncs: call it when room() runs low. `disk_full` leaves everything as it was; call
-  /// again later. @return true when there was something to do.
+  /// Fewer spare segments are ready than the options ask for. Any thread.
+  [[nodiscard]] virtual bool wants_spare() const = 0;
+  /// Prepares one more spare segment if wants_spare(): allocates and zero-writes it. Slow. `disk_full` leaves
+  /// everything as it was; call again later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
   /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
-  /// checkpoints has to replay; without a checkpoint nothing.
+  /// checkpoints has to replay; without a checkpoint nothing. They become spares if these are wanted (their
+  /// old records stay in the file and are never taken for new ones), else they are deleted.
   [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
-  /// Bytes of records in the log / of all files.
+  /// Bytes of records in the log / of all segments and spares. Any thread.
   [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;
   [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
 
-  /// Stores the state at `lsn` (durable: asserted) atomically beside the log; the two newest are kept. On the
-  /// journal's thread. `disk_full` leaves things as they were.
+  /// Stores the state at `lsn` (durable: asserted) atomically beside the log; the two newest are kept. The
+  /// file is written and synced in pieces. `disk_full` leaves things as they were.
   [[nodiscard]] virtual Result<void, JournalError> store_checkpoint(Lsn lsn, BytesView state) = 0;
-  /// Newest checkpoint that is whole; a damaged one is skipped (then the one before, then none: LSN 0,
-  /// empty). Call it before open() to know `replay_after`; open() refuses a log that ends before a
-  /// checkpoint.
   struct Checkpoint {
     Lsn lsn{};
     Buffer state;
   };
+  /// The newest checkpoint that is whole; with `skip` the one that many further back, for a state that turns
+  /// out to be unusable. Damaged ones are passed over and do not count. None: LSN 0, empty. Call it before
+  /// open() to know `replay_after`; open() refuses a log that ends before a checkpoint.
   [[nodiscard]] static Result<Checkpoint, JournalError> load_checkpoint(Disk& disk,
-                                                                        const std::string& directory);
+                                                                        const std::string& directory,
+                                                                        std::size_t skip = 0);
 };
 
 /// Checks a journal offline, without a lock's owner, without changing anything.

@@ -9,6 +9,7 @@
 
 #include "base/checksum.h"
 #include "base/memory_disk.h"
+#include "journal/format.h"
 #include "journal/journal_test_support.h"
 
 namespace mainstay::journal {
@@ -315,7 +316,7 @@ TEST(Journal, RoomIsHonouredWhateverTheLengthsOfRecords) {
     disk.set_capacity(0);  // nothing can be allocated any more
     std::uint64_t left = node.journal->room();
     const std::uint64_t longest =
-        std::min<std::uint64_t>(options.record_bytes_max & ~7ULL, (64 << 10) - 8192);
+        std::min<std::uint64_t>(options.record_bytes_max & ~7ULL, segment_capacity(64 << 10) & ~7ULL);
     while (left >= 64) {
       const std::uint64_t bytes =
           random.chance(1, 2) ? std::min(left, longest) : random.between(56, std::min(left, longest));

@@ -10,17 +10,10 @@
 #include "journal/errors.h"
 #include "journal/format.h"
 #include "journal/scan.h"
+#include "journal/tail.h"
 
 namespace mainstay::journal {
 namespace {
-
-constexpr const char* kQuarantine = "quarantine";
-
-/// Bytes behind the last whole record.
-struct Tail {
-  std::uint64_t begin{};
-  Buffer bytes;  ///< up to the last one that is not zero
-};
 
 class Recovery {
  public:
@@ -41,8 +34,9 @@ class Recovery {
       return corrupt(disk_.describe(directory_), "the journal was in use but its segment files are gone");
     }
     if (const auto done = read_checkpoint_heads(); !done) return done.error();
+    const std::size_t from = first_to_scan();
     for (std::size_t i = 0; i < out_.segments.size(); ++i) {
-      if (const auto done = scan(i); !done) return done.error();
+      if (const auto done = i < from ? skip(i) : scan(i); !done) return done.error();
     }
     if (const auto done = check_against_checkpoints(); !done) return done.error();
     // Nothing has been changed up to here, and nothing is refused from here on.
@@ -64,12 +58,12 @@ class Recovery {
     for (const Lsn first : firsts) {
       auto segment = std::make_shared<Segment>();
       segment->path = path(segment_name(first));
-      auto file = disk_.open(segment->path, OpenMode::read_write);
-      if (!file) return from_disk(file.error());
-      segment->file = std::move(*file);
-      const auto size = segment->file->size();
+      auto opened = disk_.open(segment->path, OpenMode::read_write);
+      if (!opened) return from_disk(opened.error());
+      File& file = **opened;
+      const auto size = file.size();
       if (!size) return from_disk(size.error());
-      const auto page = read_range(*segment->file, 0, kPageBytes);
+      const auto page = read_range(file, 0, kPageBytes);
       if (!page) return page.error();
       switch (decode_segment_header(*page, segment->header)) {
         case PageStatus::ok:
@@ -79,13 +73,28 @@ class Recovery {
         case PageStatus::blank:
         case PageStatus::damaged:
           if (first != firsts.back()) return corrupt(shown(segment->path), "the header page is damaged");
-          if (const auto done = judge_headless(*segment, *size); !done) return done.error();
+          if (const auto done = judge_headless(segment->path, file, *size); !done) return done.error();
           continue;
       }
       if (const auto done = check_header(*segment, first, *size); !done) return done.error();
+      segment->end = segment->header.before();
+      if (!out_.segments.empty() && out_.segments.back()->opened) out_.segments.back()->opened.reset();
+      segment->opened = std::make_shared<OpenSegment>();
+      segment->opened->file = std::move(*opened);
       out_.segments.push_back(std::move(segment));
     }
     return {};
+  }
+
+  /// The segment that holds the record behind `replay_after_`, or the last one: what is before it is not
+  /// needed to go on.
+  [[nodiscard]] std::size_t first_to_scan() const {
+    std::size_t index = 0;
+    while (index + 1 < out_.segments.size() &&
+           out_.segments[index + 1]->header.first <= replay_after_.next()) {
+      ++index;
+    }
+    return index;
   }
 
   Result<void, JournalError> check_header(const Segment& segment, Lsn named, std::uint64_t size) const {
@@ -101,7 +110,8 @@ class Recovery {
       return corrupt(shown(segment.path),
                      "its header says that it starts with LSN " + std::to_string(header.first.value));
     }
-    if (header.segment_bytes != size || size < kRecordsAt || size > kSegmentFileBytesMax) {
+    if (header.segment_bytes != size || size < kRecordsAt || size > kSegmentFileBytesMax ||
+        header.index_bytes > size - kRecordsAt) {
       return corrupt(shown(segment.path), "the file has " + std::to_string(size) +
                                               " bytes, its header says " +
                                               std::to_string(header.segment_bytes));
@@ -111,13 +121,13 @@ class Recovery {
 
   /// The newest segment has no readable header. Headers are durable before the file gets its name, so an
   /// orderly disk does not leave this; one that lost the page but holds no record lost nothing either.
-  Result<void, JournalError> judge_headless(const Segment& segment, std::uint64_t size) {
-    const auto content = read_range(*segment.file, 0, size);
+  Result<void, JournalError> judge_headless(const std::string& at, File& file, std::uint64_t size) {
+    const auto content = read_range(file, 0, size);
     if (!content) return content.error();
     if (end_of_content(*content, std::min<std::size_t>(kPageBytes, content->size())) > kPageBytes) {
-      return corrupt(shown(segment.path), "the header page is damaged and there is data behind it");
+      return corrupt(shown(at), "the header page is damaged and there is data behind it");
     }
-    headless_ = segment.path;
+    headless_ = at;
     return {};
   }
 
@@ -136,15 +146,12 @@ class Recovery {
     return corrupt(shown(path(checkpoint_name(at.lsn))), "the checkpoint is of another history than the log");
   }
 
-  Result<void, JournalError> scan(std::size_t index) {
-    Segment& segment = *out_.segments[index];
-    const bool last = index + 1 == out_.segments.size();
-    const SegmentHeader& header = segment.header;
+  /// Where a segment begins must be where the one before it ends.
+  Result<void, JournalError> enter(std::size_t index) {
+    const SegmentHeader& header = out_.segments[index]->header;
     RecoveryReport& report = out_.report;
     if (index == 0) {
       report.first = header.first;
-      report.end = {Lsn{header.first.value - 1}, header.hash_before};
-      report.epoch = header.epoch;
       if (replay_after_.next() < header.first) {
         return JournalError{JournalErrorCode::not_found,
                             shown(directory_) + " begins with LSN " + std::to_string(header.first.value) +
@@ -153,71 +160,130 @@ class Recovery {
                                 ": its checkpoint is missing or damaged. Restore a checkpoint, or this node "
                                 "from its standby or backup"};
       }
-      if (const auto done = check_checkpoint(report.end); !done) return done.error();
-    } else if (header.first != report.end.lsn.next() || header.hash_before != report.end.hash) {
-      return corrupt(shown(segment.path), "it does not continue LSN " + std::to_string(report.end.lsn.value) +
-                                              ", where the segment before it ends");
+    } else if (header.before() != report.end || header.epoch < report.epoch) {
+      return corrupt(shown(out_.segments[index]->path), "it does not continue LSN " +
+                                                            std::to_string(report.end.lsn.value) +
+                                                            ", where the segment before it ends");
     }
-    const auto content = read_range(*segment.file, 0, header.segment_bytes);
-    if (!content) return content.error();
+    report.end = header.before();
+    report.epoch = header.epoch;
+    return check_checkpoint(report.end);
+  }
 
-    const auto mark = decode_marks(BytesView(*content).subspan(kMarksAt, kPageBytes), header.first);
-    RecordWalk walk(*content, kRecordsAt, report.end, header.epoch);
-    std::optional<std::uint64_t> unproven_from;
-    if (!mark || mark->durable.lsn < header.first) unproven_from = kRecordsAt;
-    Record record;
-    std::size_t at = walk.offset();
-    while (walk.next(record)) {
-      segment.offsets.push_back(static_cast<std::uint32_t>(at));
-      at = walk.offset();
+  /// A segment that nobody needs for going on: its index says where it ends, if that is where the next one
+  /// begins. Otherwise its records have to say it.
+  Result<void, JournalError> skip(std::size_t index) {
+    Segment& segment = *out_.segments[index];
+    auto file = disk_.open(segment.path, OpenMode::read);
+    if (!file) return from_disk(file.error());
+    const auto bytes = read_range(**file, segment.header.records_end(),
+                                  std::min<std::uint64_t>(kIndexHeadBytes, segment.header.index_bytes));
+    if (!bytes) return bytes.error();
+    const auto head = decode_index_head(*bytes, segment.header);
+    if (!head || head->end != out_.segments[index + 1]->header.before()) return scan(index);
+    if (const auto done = enter(index); !done) return done.error();
+    segment.end = head->end;
+    segment.end_offset = head->end_offset;
+    out_.report.end = head->end;
+    out_.report.epoch = head->epoch;
+    out_.report.records_not_scanned += head->end.lsn.value + 1 - segment.header.first.value;
+    return check_checkpoint(head->end);
+  }
+
+  Result<void, JournalError> scan(std::size_t index) {
+    Segment& segment = *out_.segments[index];
+    const bool last = index + 1 == out_.segments.size();
+    const SegmentHeader& header = segment.header;
+    RecoveryReport& report = out_.report;
+    if (const auto done = enter(index); !done) return done.error();
+    if (!segment.opened) {
+      auto opened = disk_.open(segment.path, OpenMode::read);
+      if (!opened) return from_disk(opened.error());
+      segment.opened = std::make_shared<OpenSegment>();
+      segment.opened->file = std::move(*opened);
+    }
+    File& file = *segment.opened->file;
+    SegmentIndex& places = segment.opened->index;
+    places.reserve(header.segment_bytes);
+
+    const auto marks = read_range(file, kMarksAt, kPageBytes);
+    if (!marks) return marks.error();
+    const auto mark = decode_marks(*marks, header.first);
+    SegmentScan walk(file, header, report.end, header.epoch);
+    // Behind the record that the mark names; unless the mark names none of this segment, where they begin.
+    std::uint64_t unproven_from = kRecordsAt;
+    for (Record record;;) {
+      const std::uint64_t at = walk.offset();
+      const auto more = walk.next(record);
+      if (!more) return more.error();
+      if (!*more) break;
+      places.note(walk.end().lsn.value - header.first.value, at);
       ++report.records_scanned;
       if (const auto done = check_checkpoint(walk.end()); !done) return done.error();
       if (mark && mark->durable.lsn == walk.end().lsn) {
-        unproven_from = at;
+        unproven_from = walk.offset();
         if (mark->durable.hash != walk.end().hash) {
-          return corrupt(shown(segment.path), segment.offsets.back(), walk.end().lsn,
+          return corrupt(shown(segment.path), at, walk.end().lsn,
                          "the record is not the one that was made durable");
         }
       }
       if (replay_ && record.header.lsn > replay_after_) replay_(record);
     }
-    segment.end_offset = at;
-    report.end = walk.end();
+    segment.end_offset = walk.offset();
+    segment.end = report.end = walk.end();
     report.epoch = walk.epoch();
 
     // What was durable must be there. It was durable if a mark says so, or if a later segment exists: a
     // segment is put to use only after the one before it was synced.
     const Lsn missing = walk.end().lsn.next();
-    const bool was_durable =
-        (mark && mark->durable.lsn >= missing) || (!last && out_.segments[index + 1]->header.first > missing);
-    if (was_durable) {
-      std::string reason;
-      if (mark && mark->durable.lsn >= missing) {
-        reason = std::string(describe(walk.reason())) + ", but this record was durable (mark at LSN " +
-                 std::to_string(mark->durable.lsn.value) + ")";
-      } else if (walk.reason() == StopReason::end) {
-        reason = "the records from here to the next segment (LSN " +
-                 std::to_string(out_.segments[index + 1]->header.first.value) +
-                 ") are missing: they are lost, or a segment file is";
-      } else {
-        reason = std::string(describe(walk.reason())) + ", but the next segment goes on behind it";
-      }
-      if (const auto found = find_record(*content, at + 8, missing)) {
+    const bool marked = mark && mark->durable.lsn >= missing;
+    if (marked || (!last && out_.segments[index + 1]->header.first > missing)) {
+      return lost(segment, walk, marked ? mark->durable.lsn : Lsn{},
+                  last ? Lsn{} : out_.segments[index + 1]->header.first);
+    }
+    if (!last) return store_index_later(index);
+    auto tail = examine_tail(file, header, walk.offset());
+    if (!tail) return tail.error();
+    tail_ = std::move(*tail);
+    unproven_from_ = unproven_from;
+    return {};
+  }
+
+  /// The walk ended before a record that was durable: says so in detail.
+  JournalError lost(const Segment& segment, const SegmentScan& walk, Lsn marked, Lsn next_first) const {
+    const Lsn missing = walk.end().lsn.next();
+    std::string reason;
+    if (marked >= missing) {
+      reason = std::string(describe(walk.reason())) + ", but this record was durable (mark at LSN " +
+               std::to_string(marked.value) + ")";
+    } else if (walk.reason() == StopReason::end) {
+      reason = "the records from here to the next segment (LSN " + std::to_string(next_first.value) +
+               ") are missing: they are lost, or a segment file is";
+    } else {
+      reason = std::string(describe(walk.reason())) + ", but the next segment goes on behind it";
+    }
+    const auto rest =
+        read_range(*segment.opened->file, walk.offset(), segment.header.records_end() - walk.offset());
+    if (rest && rest->size() > 8) {
+      if (const auto found = find_record(*rest, 8, missing)) {
         reason += "; the next whole record is LSN " + std::to_string(found->record.header.lsn.value) +
-                  " at offset " + std::to_string(found->offset);
+                  " at offset " + std::to_string(walk.offset() + found->offset);
       }
-      return corrupt(shown(segment.path), at, missing, reason);
     }
-    if (!last) return {};
-    const std::size_t content_end = end_of_content(*content, at);
-    if (content_end > at) {
-      tail_ = Tail{at, to_buffer(BytesView(*content).subspan(at, content_end - at))};
-    }
-    MS_ASSERT(unproven_from.has_value(), "a mark lies within the records that were found");
-    if (*unproven_from < at) {
-      unproven_ = {*unproven_from,
-                   to_buffer(BytesView(*content).subspan(*unproven_from, at - *unproven_from))};
-    }
+    return corrupt(shown(segment.path), walk.offset(), missing, reason);
+  }
+
+  /// A sealed segment that was read to its end: the next start need not read it again.
+  Result<void, JournalError> store_index_later(std::size_t index) {
+    Segment& segment = *out_.segments[index];
+    const auto opened = std::exchange(segment.opened, nullptr);
+    if (segment.header.index_bytes == 0) return {};
+    const IndexHead head{segment.end, out_.report.epoch, segment.end_offset};
+    const auto stored = read_range(*opened->file, segment.header.records_end(), segment.header.index_bytes);
+    if (!stored) return stored.error();
+    if (decode_index(*stored, segment.header, head)) return {};
+    indexes_.push_back(
+        {segment.path, segment.header.records_end(), encode_index(opened->index, segment.header, head)});
     return {};
   }
 
@@ -240,19 +306,14 @@ class Recovery {
     if (!headless_.empty()) {
       if (const auto done = set_aside_headless(); !done) return done.error();
     }
+    for (const StoredIndex& index : indexes_) {
+      const auto file = disk_.open(index.path, OpenMode::read_write);
+      if (!file) return from_disk(file.error());
+      if (const auto done = (*file)->write(index.offset, index.bytes); !done) return from_disk(done.error());
+      if (const auto done = (*file)->sync(); !done) return sync_failed(done.error());
+    }
     if (!out_.segments.empty()) {
-      Segment& last = *out_.segments.back();
-      if (tail_) {
-        if (const auto done = cut_tail(last); !done) return done.error();
-      }
-      // What no mark vouches for may be in the page cache only, and if an earlier sync of it failed the
-      // kernel counts it as clean: sync alone would then promise too much. Written again, it is dirty.
-      if (!unproven_.bytes.empty()) {
-        if (const auto done = last.file->write(unproven_.begin, unproven_.bytes); !done) {
-          return from_disk(done.error());
-        }
-      }
-      if (const auto done = last.file->sync(); !done) return sync_failed(done.error());
+      if (const auto done = repair_last(*out_.segments.back()); !done) return done.error();
     }
     if (const auto done = collect_spares(spare_bytes); !done) return done.error();
     // Names too: the last rename may not be durable yet.
@@ -260,43 +321,39 @@ class Recovery {
     return {};
   }
 
-  static JournalError sync_failed(const DiskError& error) {
-    return {JournalErrorCode::sync_failed, error.what};
-  }
-
-  Result<void, JournalError> quarantine(const std::string& name, BytesView bytes) {
-    const std::string directory = path(kQuarantine);
-    if (const auto done = disk_.make_directory(directory); !done) return from_disk(done.error());
-    if (const auto done = disk_.sync_directory(directory_); !done) return sync_failed(done.error());
-    const auto there = disk_.list(directory);
-    if (!there) return from_disk(there.error());
-    // A crash in the middle of an earlier cut may have left its copy: that one holds more, keep both.
-    std::string free_name;
-    for (unsigned number = 1; free_name.empty(); ++number) {
-      std::string candidate = name + "-" + std::to_string(number);
-      if (!std::binary_search(there->begin(), there->end(), candidate)) free_name = std::move(candidate);
+  Result<void, JournalError> repair_last(const Segment& last) {
+    File& file = *last.opened->file;
+    if (!tail_.torn.empty()) {
+      if (const auto done = keep_torn(last); !done) return done.error();
     }
-    out_.report.quarantine_file = join(directory, free_name);
-    if (const auto done = replace_file(disk_, out_.report.quarantine_file, bytes); !done) {
-      return from_disk(done.error());
-    }
+    // All of it, recognised or not: in what follows, bytes that a batch left behind must not be able to join
+    // with bytes written later.
+    if (const auto done = clear_range(file, tail_.begin, tail_.content_end); !done) return done.error();
+    // What no mark vouches for may be in the page cache only, and if an earlier sync of it failed the
+    // kernel counts it as clean: sync alone would then promise too much. Written again, it is dirty.
+    if (const auto done = rewrite_range(file, unproven_from_, last.end_offset); !done) return done.error();
+    if (const auto done = file.sync(); !done) return sync_failed(done.error());
     return {};
   }
 
-  Result<void, JournalError> cut_tail(Segment& segment) {
+  Result<void, JournalError> set_aside(const std::string& name, BytesView bytes) {
+    auto kept = quarantine(disk_, directory_, name, bytes);
+    if (!kept) return kept.error();
+    out_.report.quarantine_file = std::move(*kept);
+    return {};
+  }
+
+  Result<void, JournalError> keep_torn(const Segment& segment) {
     const std::string name = segment_name(segment.header.first);
-    if (const auto done = quarantine(name + "-offset-" + std::to_string(tail_->begin), tail_->bytes); !done) {
+    const Lsn end = out_.report.end.lsn;
+    if (const auto done = set_aside(name + "-offset-" + std::to_string(tail_.begin), tail_.torn); !done) {
       return done.error();
     }
-    for (auto found = find_record(tail_->bytes, 0, out_.report.end.lsn); found;
-         found = find_record(tail_->bytes, found->offset + found->record.raw.size(), out_.report.end.lsn)) {
+    for (auto found = find_record(tail_.torn, 0, end); found;
+         found = find_record(tail_.torn, found->offset + found->record.raw.size(), end)) {
       ++out_.report.torn_records;
     }
-    out_.report.torn_bytes = tail_->bytes.size();
-    std::fill(tail_->bytes.begin(), tail_->bytes.end(), std::byte{0});
-    if (const auto done = segment.file->write(tail_->begin, tail_->bytes); !done) {
-      return from_disk(done.error());
-    }
+    out_.report.torn_bytes = tail_.torn.size();
     return {};
   }
 
@@ -309,7 +366,7 @@ class Recovery {
       if (!all_zero(*page)) {
         const std::size_t slash = headless_.rfind('/');
         const std::string name = slash == std::string::npos ? headless_ : headless_.substr(slash + 1);
-        if (const auto done = quarantine(name + "-header", *page); !done) return done.error();
+        if (const auto done = set_aside(name + "-header", *page); !done) return done.error();
       }
     }
     if (const auto done = disk_.remove(headless_); !done) return from_disk(done.error());
@@ -329,7 +386,16 @@ class Recovery {
       const auto size = spare.file->size();
       if (!size) return from_disk(size.error());
       spare.bytes = *size;
-      if (*size == spare_bytes) {
+      const auto page = read_range(*spare.file, 0, kPageBytes);
+      if (!page) return page.error();
+      // Only a file that nobody began to use is known to hold zeros.
+      SegmentHeader old;
+      const PageStatus status = decode_segment_header(*page, old);
+      spare.recycled = status != PageStatus::blank;
+      // Records of another journal, or of LSNs that are still to come, must not lie in wait behind ours.
+      const bool foreign = status == PageStatus::ok &&
+                           (!(old.identity == identity_) || old.first > out_.report.end.lsn.next());
+      if (*size == spare_bytes && !foreign && status != PageStatus::too_new) {
         out_.spares.push_back(std::move(spare));
       } else if (const auto done = disk_.remove(spare.path); !done) {
         return from_disk(done.error());
@@ -337,6 +403,12 @@ class Recovery {
     }
     return {};
   }
+
+  struct StoredIndex {
+    std::string path;
+    std::uint64_t offset{};
+    Buffer bytes;
+  };
 
   Disk& disk_;
   const std::string& directory_;
@@ -347,9 +419,10 @@ class Recovery {
   std::vector<std::string> names_;
   std::map<Lsn, std::uint64_t> checkpoint_hashes_;
   Recovered out_;
-  std::string headless_;      // newest segment without header or records
-  std::optional<Tail> tail_;  // to be cut from the last segment
-  Tail unproven_;             // whole records that no mark vouches for
+  std::string headless_;                      // newest segment without header or records
+  Tail tail_;                                 // of the last segment
+  std::uint64_t unproven_from_ = kRecordsAt;  // whole records in it that no mark vouches for
+  std::vector<StoredIndex> indexes_;          // to be stored: absent or damaged
 };
 
 }  // namespace
@@ -358,14 +431,6 @@ Result<Recovered, JournalError> recover(Disk& disk, const std::string& directory
                                         bool in_use, std::uint64_t spare_bytes, Lsn replay_after,
                                         const std::function<void(const Record&)>& replay) {
   return Recovery(disk, directory, identity, replay_after, replay).run(in_use, spare_bytes);
-}
-
-Result<Buffer, JournalError> read_range(File& file, std::uint64_t offset, std::uint64_t bytes) {
-  Buffer out(bytes);
-  const auto got = file.read(offset, out);
-  if (!got) return from_disk(got.error());
-  out.resize(*got);
-  return out;
 }
 
 }  // namespace mainstay::journal

@@ -1,5 +1,5 @@
-// What open() does with a directory that has an identity: look at everything, refuse what must be refused
-// without having changed anything, then repair what a crash may leave. Private to the room.
+// What open() does with a directory that has an identity: look at all that decides, refuse what must be
+// refused without having changed anything, then repair what a crash may leave. Private to the room.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@
 namespace mainstay::journal {
 
 struct Recovered {
-  std::vector<std::shared_ptr<Segment>> segments;  ///< empty: a journal that was never used
+  std::vector<std::shared_ptr<Segment>> segments;  ///< empty: a journal that was never used. Last one opened
   std::vector<Spare> spares;
   std::uint64_t next_spare_number = 1;
   RecoveryReport report;
@@ -25,8 +25,5 @@ struct Recovered {
 Result<Recovered, JournalError> recover(Disk& disk, const std::string& directory, const Identity& identity,
                                         bool in_use, std::uint64_t spare_bytes, Lsn replay_after,
                                         const std::function<void(const Record&)>& replay);
-
-/// Reads a file from `offset` to its end or `bytes`, whichever is first.
-Result<Buffer, JournalError> read_range(File& file, std::uint64_t offset, std::uint64_t bytes);
 
 }  // namespace mainstay::journal

@@ -294,7 +294,7 @@ TEST(JournalRecovery, NewerFormatIsRefusedByName) {
     MemoryDisk disk;
     make_journal(disk, {"a"});
     Buffer content = disk.contents(path);
-    store_le(content.data() + 4, std::uint32_t{2});
+    store_le(content.data() + 4, kFormatVersion + 1);
     store_le(content.data() + 8, checksum64(BytesView(content).subspan(16, kPageBytes - 16),
                                             load_le<std::uint64_t>(content.data())));
     disk.put(path, content);

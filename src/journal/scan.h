@@ -1,11 +1,14 @@
-// Walks records in a range of bytes. The one place that decides whether a record continues the log; open(),
-// write_raw() and verify() all ask it. Private to the room.
+// Walks records in a range of bytes or a file. The one place that decides whether a record continues the log;
+// open(), write_raw() and verify() all ask it. Private to the room.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "base/disk.h"
+#include "journal/format.h"
+#include "journal/journal.h"
 #include "journal/record.h"
 
 namespace mainstay::journal {
@@ -47,6 +50,34 @@ class RecordWalk {
   RecordHeader misfit_{};
 };
 
+/// Steps through the records of a segment's file, never holding more of it than a window, or its longest
+/// record.
+class SegmentScan {
+ public:
+  /// Continues `before` at `offset`. Both arguments by reference outlive the scan.
+  SegmentScan(File& file, const SegmentHeader& header, LogPosition before, Epoch epoch,
+              std::uint64_t offset = kRecordsAt)
+      : file_(file), area_end_(header.records_end()), at_(offset), end_(before), epoch_(epoch) {}
+
+  /// As RecordWalk::next(); what `out` refers to is valid until the next call.
+  Result<bool, JournalError> next(Record& out);
+  [[nodiscard]] std::uint64_t offset() const { return at_; }  ///< behind the last record given out
+  [[nodiscard]] LogPosition end() const { return end_; }
+  [[nodiscard]] Epoch epoch() const { return epoch_; }
+  [[nodiscard]] StopReason reason() const { return reason_; }
+
+ private:
+  Result<BytesView, JournalError> window(std::uint64_t bytes);
+  File& file_;
+  const std::uint64_t area_end_;
+  std::uint64_t at_;
+  LogPosition end_;
+  Epoch epoch_;
+  StopReason reason_ = StopReason::end;
+  Buffer window_;
+  std::uint64_t window_at_ = 0;
+};
+
 /// The first whole record at or behind `from` whose LSN is above `above`: is there life after damage?
 struct Found {
   std::size_t offset{};
@@ -56,5 +87,10 @@ std::optional<Found> find_record(BytesView bytes, std::size_t from, Lsn above);
 
 /// Behind the last byte that is not zero; `from` when all are.
 std::size_t end_of_content(BytesView bytes, std::size_t from);
+
+/// In a recycled segment: behind the last record, whole or not, of this life of the file. Records of earlier
+/// lives have LSNs below `first`, the segment's first one. 0 when there is none. `bytes` starts where a
+/// record may.
+std::size_t end_of_traces(BytesView bytes, Lsn first);
 
 }  // namespace mainstay::journal

@@ -1,41 +1,47 @@
-// One open segment: its file, where its records are, where the next one goes. Private to the room.
+// One segment as the running journal knows it. Private to the room.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "base/disk.h"
 #include "journal/format.h"
+#include "journal/segment_index.h"
 
 namespace mainstay::journal {
 
-/// `offsets` and `end_offset` are guarded by the journal's mutex once another thread may read.
-struct Segment {
-  std::string path;
+/// A segment's file and index while somebody reads or writes it.
+struct OpenSegment {
   std::unique_ptr<File> file;
-  SegmentHeader header;
-  std::vector<std::uint32_t> offsets;  ///< of each record in the file
-  std::uint64_t end_offset = kRecordsAt;
-
-  [[nodiscard]] bool empty() const { return offsets.empty(); }
-  /// LSN behind the last record.
-  [[nodiscard]] Lsn next_lsn() const { return Lsn{header.first.value + offsets.size()}; }
-  [[nodiscard]] std::uint64_t free_bytes() const { return header.segment_bytes - end_offset; }
-  [[nodiscard]] std::uint64_t offset_of(Lsn lsn) const { return offsets[lsn.value - header.first.value]; }
-  /// Offset behind the record at `lsn`.
-  [[nodiscard]] std::uint64_t end_of(Lsn lsn) const {
-    const std::uint64_t after = lsn.value - header.first.value + 1;
-    return after < offsets.size() ? offsets[after] : end_offset;
-  }
+  SegmentIndex index;
 };
 
-/// Zero-written file ready to become a segment.
+/// Everything but `path` and `header` is guarded by the mutex of the table it is in. A sealed segment changes
+/// only in `opened`, which comes and goes: millions of segments must not mean millions of open files.
+struct Segment {
+  std::string path;
+  SegmentHeader header;
+  LogPosition end;                        ///< its last record; header.before() while it has none
+  std::uint64_t end_offset = kRecordsAt;  ///< behind its last record
+  std::shared_ptr<OpenSegment> opened;    ///< always there for the segment being written
+  std::uint64_t last_use = 0;
+  /// Where a reader stopped: the next one who goes on there need not search.
+  struct Resume {
+    Lsn lsn{};
+    std::uint64_t offset{};
+  } resume;
+
+  [[nodiscard]] bool empty() const { return end.lsn < header.first; }
+  [[nodiscard]] std::uint64_t free_bytes() const { return header.records_end() - end_offset; }
+};
+
+/// A file of a segment's length, written through once, ready to become a segment.
 struct Spare {
   std::string path;
   std::unique_ptr<File> file;
   std::uint64_t bytes{};
+  bool recycled = false;  ///< holds what it held as a segment; zeros otherwise
 };
 
 }  // namespace mainstay::journal

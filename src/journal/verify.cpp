@@ -104,7 +104,8 @@ class Verification {
               header.identity.incarnation.text() + "); move the file out of the directory");
       return;
     }
-    if (header.first != named || named.value == 0 || header.segment_bytes != content->size()) {
+    if (header.first != named || named.value == 0 || header.segment_bytes != content->size() ||
+        content->size() < kRecordsAt || header.index_bytes > content->size() - kRecordsAt) {
       problem(corrupt(shown(name), "name or length and header contradict each other").what);
       return;
     }
@@ -118,7 +119,7 @@ class Verification {
     out_.end = {Lsn{header.first.value - 1}, header.hash_before};
     expect_checkpoint(out_.end);
     epoch_ = std::max(epoch_, header.epoch);
-    check_records(name, *content, header, last);
+    check_records(name, BytesView(*content).first(header.records_end()), header, last);
   }
 
   void check_records(const std::string& name, BytesView content, const SegmentHeader& header, bool last) {
@@ -140,7 +141,8 @@ class Verification {
       const bool was_durable = (mark && mark->durable.lsn >= missing) || !last;
       const auto later = find_record(content, at, out_.end.lsn);
       if (!was_durable) {
-        out_.torn_bytes = end_of_content(content, at) - at;
+        out_.torn_bytes = header.recycled ? end_of_traces(content.subspan(at), header.first)
+                                          : end_of_content(content, at) - at;
         return;
       }
       // Behind the last record of a full segment there is nothing; the next header says whether that is

@@ -1,0 +1,226 @@
+// Segments that are no longer needed become spares with their old records in them. These must never be taken
+// for records of the log, whatever a crash leaves beside them. D10, D21.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/memory_disk.h"
+#include "journal/format.h"
+#include "journal/journal.h"
+#include "journal/journal_test_support.h"
+
+namespace mainstay::journal {
+namespace {
+
+using testing::HasSubstr;
+
+std::size_t files(const MemoryDisk& disk, const std::string& prefix) {
+  const auto paths = disk.paths();
+  return static_cast<std::size_t>(
+      std::count_if(paths.begin(), paths.end(), [&](const std::string& p) { return p.starts_with(prefix); }));
+}
+
+std::string last_segment(const MemoryDisk& disk) {
+  std::string last;
+  for (const std::string& path : disk.paths()) {
+    if (path.starts_with("segment-")) last = path;
+  }
+  return last;
+}
+
+SegmentHeader header_of(const MemoryDisk& disk, const std::string& path) {
+  SegmentHeader header;
+  EXPECT_EQ(decode_segment_header(BytesView(disk.contents(path)).first(kPageBytes), header), PageStatus::ok);
+  return header;
+}
+
+/// Node::bodies of a journal whose first records were removed.
+struct Rest {
+  explicit Rest(MemoryDisk& disk) {
+    const auto checkpoint = Journal::load_checkpoint(disk, "").value();
+    SeededRandom random(9);
+    auto opened = Journal::open(disk, "", small_segments(), random, checkpoint.lsn,
+                                [this](const Record& record) { bodies.emplace_back(as_text(record.body)); });
+    EXPECT_TRUE(opened) << opened.error().what;
+    if (opened) journal = std::move(*opened);
+  }
+  void commit(const std::vector<std::string>& texts, bool sync = true) {
+    LogBuilder builder(journal->written(), std::max(journal->recovery().epoch, Epoch{1}));
+    for (const std::string& text : texts) builder.append(RecordType::message_stored, as_bytes(text));
+    EXPECT_TRUE(journal->write(builder.take()));
+    if (sync) {
+      EXPECT_TRUE(journal->sync());
+    }
+  }
+  std::vector<std::string> bodies;
+  std::unique_ptr<Journal> journal;
+};
+
+/// A log whose newest segment lies over old records and holds `bodies`, all synced, with its marks, and
+/// checkpoints just before them.
+void make_recycled(MemoryDisk& disk, const std::vector<std::string>& bodies) {
+  Node node(disk);
+  std::string letters = "abcdefgh";
+  for (int i = 0; i < 30; ++i) {
+    node.append(std::string(9000, letters[static_cast<std::size_t>(i) % letters.size()]));
+    node.commit();
+  }
+  const Lsn end = node.journal->durable().lsn;
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{end.value - 1}, as_bytes("older")));
+  ASSERT_TRUE(node.journal->store_checkpoint(end, as_bytes("newer")));
+  ASSERT_TRUE(node.journal->remove_before(end));
+  ASSERT_EQ(files(disk, "spare-"), 1U);
+  // Until the recycled file is in use.
+  while (!header_of(disk, last_segment(disk)).recycled) {
+    node.append(std::string(9000, 'z'));
+    node.commit();
+  }
+  const Lsn now = node.journal->durable().lsn;
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{now.value - 1}, as_bytes("older")));
+  ASSERT_TRUE(node.journal->store_checkpoint(now, as_bytes("newer")));
+  for (const std::string& body : bodies) {
+    node.append(body);
+    node.commit();
+  }
+  ASSERT_TRUE(node.journal->sync());
+}
+
+TEST(JournalRecycling, RemovedSegmentsBecomeSparesAsFarAsTheyAreWanted) {
+  MemoryDisk disk;
+  Node node(disk, {.spare_segments = 3});
+  for (int i = 0; i < 60; ++i) node.append(std::string(9000, 'r'));
+  node.commit();
+  const std::size_t before = node.segments();
+  ASSERT_GT(before, 8U);
+  const std::uint64_t room = node.journal->room();
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{59}, {}));
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{60}, {}));
+  EXPECT_TRUE(node.journal->wants_spare());
+  ASSERT_TRUE(node.journal->remove_before(Lsn{60}));
+  EXPECT_EQ(node.segments(), 1U);
+  EXPECT_EQ(files(disk, "spare-"), 3U) << "the others go back to the file system";
+  EXPECT_EQ(node.journal->disk_bytes(), 2 * kPageBytes + 4 * (64U << 10));
+  EXPECT_FALSE(node.journal->wants_spare());
+  EXPECT_GT(node.journal->room(), room);
+  const std::uint64_t creates = disk.counters().creates;
+  const std::uint64_t written = disk.counters().bytes_written;
+  for (int i = 0; i < 15; ++i) node.append(std::string(9000, 's'));
+  node.commit();
+  EXPECT_EQ(disk.counters().creates, creates);
+  EXPECT_LT(disk.counters().bytes_written - written, 15U * 9100 + 4 * 13'000) << "no zeros are written";
+}
+
+TEST(JournalRecycling, OldRecordsBehindTheEndAreNoTornTail) {
+  MemoryDisk disk;
+  make_recycled(disk, {"one", "two"});
+  disk.kill();
+  const VerifyReport verified = verify(disk, "");
+  EXPECT_TRUE(verified.ok) << verified.problems.front();
+  EXPECT_EQ(verified.torn_bytes, 0U);
+  {
+    Rest rest(disk);
+    EXPECT_EQ(rest.bodies, (std::vector<std::string>{"one", "two"}));
+    EXPECT_EQ(rest.journal->recovery().torn_bytes, 0U);
+    rest.commit({"three"});
+  }
+  EXPECT_EQ(files(disk, "quarantine/"), 0U);
+  EXPECT_EQ(Rest(disk).bodies, (std::vector<std::string>{"one", "two", "three"}));
+}
+
+TEST(JournalRecycling, TornBatchOverOldRecordsIsCutAndKept) {
+  MemoryDisk disk;
+  make_recycled(disk, {"durable"});
+  const std::string path = last_segment(disk);
+  std::uint64_t begin = 0;
+  {
+    Rest rest(disk);
+    begin = kRecordsAt + rest.journal->record_bytes_total();
+    rest.commit({std::string(2000, '1'), std::string(2000, '2'), std::string(2000, '3')}, false);
+  }
+  disk.kill();
+  // Of the first one a sector was lost: what the file held before shows there.
+  const Buffer written = disk.contents(path);
+  const auto at = static_cast<std::size_t>(
+      std::search_n(written.begin(), written.end(), 500, std::byte{'1'}) - written.begin());
+  disk.flip(path, at + 600, 0x7f);
+  const VerifyReport verified = verify(disk, "");
+  EXPECT_TRUE(verified.ok) << verified.problems.front();
+  EXPECT_EQ(verified.torn_bytes, 3 * record_bytes(2000));
+  Rest rest(disk);
+  EXPECT_EQ(rest.bodies, (std::vector<std::string>{"durable"}));
+  EXPECT_EQ(rest.journal->recovery().torn_bytes, 3 * record_bytes(2000));
+  EXPECT_EQ(rest.journal->recovery().torn_records, 2U);
+  const Buffer kept = disk.contents(rest.journal->recovery().quarantine_file);
+  EXPECT_NE(as_text(kept).find(std::string(2000, '3')), std::string_view::npos);
+  EXPECT_GT(begin, kRecordsAt);
+}
+
+TEST(JournalRecycling, DamageToADurableRecordOverOldOnesIsRefused) {
+  const std::vector<std::string> bodies{"first payment", "second payment", "third payment"};
+  for (std::size_t victim = 0; victim < bodies.size(); ++victim) {
+    MemoryDisk disk;
+    make_recycled(disk, bodies);
+    const std::string path = last_segment(disk);
+    const std::size_t body = as_text(disk.contents(path)).find(bodies[victim]);
+    ASSERT_NE(body, std::string_view::npos);
+    for (std::size_t at = body - kRecordHeaderBytes; at < body + bodies[victim].size(); at += 5) {
+      SCOPED_TRACE("record " + std::to_string(victim) + " byte " + std::to_string(at));
+      disk.flip(path, at, 0x10);
+      const Buffer before = disk.contents(path);
+      SeededRandom random(1);
+      const auto opened =
+          Journal::open(disk, "", small_segments(), random, Journal::load_checkpoint(disk, "")->lsn, {});
+      ASSERT_FALSE(opened);
+      EXPECT_EQ(opened.error().code, JournalErrorCode::corrupt);
+      EXPECT_THAT(opened.error().what, HasSubstr("this record was durable"));
+      EXPECT_FALSE(verify(disk, "").ok);
+      EXPECT_EQ(disk.contents(path), before);
+      disk.flip(path, at, 0x10);
+    }
+    EXPECT_EQ(Rest(disk).bodies, bodies);
+  }
+}
+
+TEST(JournalRecycling, WhatACutBatchLeftNeverJoinsRecordsWrittenLater) {
+  // Two records are written and not synced, the first is torn. The same first record is written again (a
+  // standby is sent the same bytes): the second one, still there, would continue the chain.
+  for (const bool recycled : {false, true}) {
+    MemoryDisk disk;
+    if (recycled) {
+      make_recycled(disk, {"durable"});
+    } else {
+      Node node(disk);
+      node.append("durable");
+      node.commit();
+    }
+    {
+      Rest rest(disk);
+      rest.commit({"again the same", "never sent again"}, false);
+    }
+    disk.kill();
+    const std::string path = last_segment(disk);
+    disk.flip(path, as_text(disk.contents(path)).find("again the same"));
+    {
+      Rest rest(disk);
+      EXPECT_EQ(rest.bodies, (std::vector<std::string>{"durable"}));
+      EXPECT_EQ(rest.journal->recovery().torn_records, 1U);
+      rest.commit({"again the same"});
+    }
+    disk.kill();
+    EXPECT_EQ(Rest(disk).bodies, (std::vector<std::string>{"durable", "again the same"}));
+  }
+}
+
+TEST(JournalRecycling, SpareOfAnotherJournalIsNotUsed) {
+  MemoryDisk disk;
+  MemoryDisk other;
+  { Node node(other, {}, 99); }
+  { Node node(disk); }
+  disk.put("spare-50.log", other.contents(segment_path(1)));
+  Node node(disk);
+  EXPECT_FALSE(disk.exists("spare-50.log")) << "its records could have any LSN";
+}
+
+}  // namespace
+}  // namespace mainstay::journal
