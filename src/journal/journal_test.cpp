@@ -417,6 +417,37 @@ TEST(Journal, DamagedCheckpointIsSkippedAndTwoAreKept) {
   EXPECT_EQ(Journal::load_checkpoint(disk, "nowhere")->lsn.value, 0U);
 }
 
+TEST(Journal, OlderCheckpointsAreGivenToWhoCannotUseTheNewest) {
+  MemoryDisk disk;
+  Node node(disk);
+  for (int i = 0; i < 9; ++i) node.append("x");
+  node.commit();
+  const std::string large(9 << 20, 'L');  // stored in pieces
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{5}, as_bytes(large)));
+  ASSERT_TRUE(node.journal->store_checkpoint(Lsn{7}, as_bytes("seven")));
+  disk.crash_losing_unsynced();
+  EXPECT_EQ(as_text(Journal::load_checkpoint(disk, "", 0)->state), "seven");
+  EXPECT_TRUE(as_text(Journal::load_checkpoint(disk, "", 1)->state) == large);
+  EXPECT_EQ(Journal::load_checkpoint(disk, "", 2)->lsn, Lsn{});
+  disk.flip("checkpoint-00000000000000000007", 66);
+  EXPECT_EQ(Journal::load_checkpoint(disk, "", 0)->lsn, Lsn{5}) << "damaged ones do not count";
+  EXPECT_EQ(Journal::load_checkpoint(disk, "", 1)->lsn, Lsn{});
+}
+
+TEST(Journal, CommitInOneCallIsTwoWritesAndOneSync) {
+  MemoryDisk disk;
+  Node node(disk);
+  for (int i = 0; i < 20; ++i) {
+    node.append("payment");
+    const auto before = disk.counters();
+    ASSERT_TRUE(node.journal->write_and_sync(node.log->take()));
+    EXPECT_EQ(disk.counters().writes - before.writes, 2U) << "records, mark";
+    EXPECT_EQ(disk.counters().syncs - before.syncs, 1U);
+    EXPECT_EQ(disk.counters().mutations - before.mutations, 3U);
+    EXPECT_EQ(node.journal->durable(), node.log->end());
+  }
+}
+
 TEST(Journal, ReadNoticesRotThatCameAfterOpening) {
   MemoryDisk disk;
   Node node(disk);
