@@ -96,8 +96,8 @@ TEST(JournalThreads, FailureOfOneThreadStopsTheOthers) {
   node.append("first");
   node.commit();
   std::thread upkeep([&] {
-    disk.fail_next_sync();
-    EXPECT_EQ(node.journal->prepare_spare().error().code, JournalErrorCode::sync_failed);
+    disk.fail_next_sync();  // of either thread
+    static_cast<void>(node.journal->prepare_spare());
   });
   while (node.journal->sync()) {
     node.append("more");
@@ -105,6 +105,8 @@ TEST(JournalThreads, FailureOfOneThreadStopsTheOthers) {
   }
   upkeep.join();
   EXPECT_EQ(node.journal->sync().error().code, JournalErrorCode::sync_failed);
+  EXPECT_EQ(node.journal->prepare_spare().error().code, JournalErrorCode::sync_failed);
+  EXPECT_EQ(node.journal->remove_before(Lsn{1}).error().code, JournalErrorCode::sync_failed);
 }
 
 }  // namespace
