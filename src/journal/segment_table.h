@@ -19,7 +19,7 @@ namespace mainstay::journal {
 class SegmentTable {
  public:
   /// Sealed segments whose file and index are kept at hand; others are opened again when they are read.
-  static constexpr std::size_t kSealedOpenMax = 32;
+  static constexpr std::size_t kSealedOpenMax = 64;
 
   SegmentTable(Disk& disk, std::string directory) : disk_(disk), directory_(std::move(directory)) {}
   void start(std::vector<std::shared_ptr<Segment>> segments, LogPosition durable);
