@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "base/memory_disk.h"
 #include "journal/format.h"
@@ -210,6 +212,89 @@ TEST(JournalRecycling, WhatACutBatchLeftNeverJoinsRecordsWrittenLater) {
     disk.kill();
     EXPECT_EQ(Rest(disk).bodies, (std::vector<std::string>{"durable", "again the same"}));
   }
+}
+
+/// Calls back before each read of a file.
+class WatchedDisk final : public Disk {
+ public:
+  explicit WatchedDisk(Disk& of) : of_(of) {}
+  std::function<void()> before_read;
+
+  Result<std::unique_ptr<File>, DiskError> open(const std::string& path, OpenMode mode) override {
+    auto file = of_.open(path, mode);
+    if (!file) return file.error();
+    return std::unique_ptr<File>(new Watched(*this, std::move(*file)));
+  }
+  Result<std::vector<std::string>, DiskError> list(const std::string& at) override { return of_.list(at); }
+  Result<void, DiskError> rename(const std::string& from, const std::string& to) override {
+    return of_.rename(from, to);
+  }
+  Result<void, DiskError> remove(const std::string& path) override { return of_.remove(path); }
+  Result<void, DiskError> make_directory(const std::string& path) override {
+    return of_.make_directory(path);
+  }
+  Result<void, DiskError> sync_directory(const std::string& path) override {
+    return of_.sync_directory(path);
+  }
+  Result<std::uint64_t, DiskError> free_bytes() override { return of_.free_bytes(); }
+  Result<std::unique_ptr<DiskLock>, DiskError> lock(const std::string& path) override {
+    return of_.lock(path);
+  }
+  std::string describe(const std::string& path) const override { return of_.describe(path); }
+
+ private:
+  class Watched final : public File {
+   public:
+    Watched(const WatchedDisk& disk, std::unique_ptr<File> of) : disk_(disk), of_(std::move(of)) {}
+    Result<std::size_t, DiskError> read(std::uint64_t offset, std::span<std::byte> into) override {
+      if (disk_.before_read) disk_.before_read();
+      return of_->read(offset, into);
+    }
+    Result<void, DiskError> write(std::uint64_t offset, BytesView from) override {
+      return of_->write(offset, from);
+    }
+    Result<void, DiskError> sync() override { return of_->sync(); }
+    Result<std::uint64_t, DiskError> size() override { return of_->size(); }
+    Result<void, DiskError> truncate(std::uint64_t bytes) override { return of_->truncate(bytes); }
+    Result<void, DiskError> preallocate(std::uint64_t bytes) override { return of_->preallocate(bytes); }
+
+   private:
+    const WatchedDisk& disk_;
+    std::unique_ptr<File> of_;
+  };
+  Disk& of_;
+};
+
+TEST(JournalRecycling, SegmentThatIsBeingReadIsNotWrittenOver) {
+  MemoryDisk memory;
+  WatchedDisk disk(memory);
+  SeededRandom random(1);
+  const auto journal = Journal::open(disk, "", small_segments({.spare_segments = 3}), random, {}, {}).value();
+  LogBuilder builder({}, Epoch{1});
+  const auto commit = [&](int records) {
+    for (int i = 0; i < records; ++i) {
+      builder.append(RecordType::message_stored, as_bytes(std::string(9000, 'x')));
+    }
+    ASSERT_TRUE(journal->write_and_sync(builder.take()));
+  };
+  commit(30);
+  bool removed = false;
+  disk.before_read = [&] {
+    if (std::exchange(removed, true)) return;
+    // The reader has found its segment and is about to read: now all of it goes, and files are used again.
+    ASSERT_TRUE(journal->store_checkpoint(Lsn{29}, {}));
+    ASSERT_TRUE(journal->store_checkpoint(Lsn{30}, {}));
+    ASSERT_TRUE(journal->remove_before(Lsn{30}));
+    commit(20);
+  };
+  Buffer raw;
+  const auto next = journal->read(Lsn{2}, Lsn{4}, 1 << 20, raw);
+  ASSERT_TRUE(next) << next.error().what;
+  EXPECT_EQ(next->value, 5U);
+  EXPECT_EQ(raw.size(), 3 * record_bytes(9000));
+  EXPECT_TRUE(removed);
+  raw.clear();
+  EXPECT_EQ(journal->read(Lsn{2}, Lsn{4}, 1 << 20, raw).error().code, JournalErrorCode::not_found);
 }
 
 TEST(JournalRecycling, SpareOfAnotherJournalIsNotUsed) {

@@ -79,6 +79,9 @@ Result<void, Failure> Node::recover() {
   journal_options.cluster = options_.cluster;
   journal_options.node = options_.name;
   journal_options.segment_bytes = options_.segment_bytes;
+  // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
+  // another.
+  journal_options.spare_segments = 2;
   auto recovered = replica::recover(*disk_, "", journal_options, *random_);
   if (!recovered) return Failure{recovered.error().what};
   journal_ = std::move(recovered->journal);
@@ -239,8 +242,7 @@ void Node::write_finished(replica::Replica::PendingWrite done, Result<void, jour
 
 void Node::maintain() {
   const Instant now = clock_.now();
-  if (journal_->room() < options_.segment_bytes + options_.reserve_bytes && !spare_wanted_ &&
-      now >= spare_retry_at_) {
+  if (!spare_wanted_ && now >= spare_retry_at_ && journal_->wants_spare()) {
     spare_wanted_ = true;
     spare_worker_->post([this] {
       auto result = journal_->prepare_spare();
@@ -248,17 +250,18 @@ void Node::maintain() {
         if (ended_) return;
         spare_wanted_ = false;
         if (!result && result.error().code == journal::JournalErrorCode::disk_full) {
-          if (!disk_full_) {
+          // While a spare is left there is time.
+          const bool short_of_room = journal_->room() < options_.segment_bytes + options_.reserve_bytes;
+          if (!disk_full_ && short_of_room) {
             log(LogLevel::error,
                 "disk full: publishes are refused, settlements still work: " + result.error().what);
           }
-          disk_full_ = true;
+          disk_full_ = disk_full_ || short_of_room;
           spare_retry_at_ = clock_.now() + kSpareRetry;
         } else if (!result) {
           return end_fatally(result.error().what);
         } else {
-          if (disk_full_) log(LogLevel::info, "the disk has space again: publishes are accepted");
-          disk_full_ = false;
+          space_again();
         }
         frontend_->admission_changed(clock_.now(), clock_.wall());
         schedule_pump();
@@ -275,16 +278,26 @@ void Node::maintain() {
     // What the other region does not have yet must stay: it catches up from here.
     Lsn keep_from = replica_->removable_before(applied);
     if (!options_.has_replication) keep_from = std::min(replica_->state().oldest_needed(), applied.next());
-    journal_worker_->post([this, keep_from, snapshot = replica_->snapshot()] {
+    // Not on the thread that writes: no batch waits for a checkpoint's sync.
+    spare_worker_->post([this, keep_from, snapshot = replica_->snapshot()] {
       auto result = journal_->store_checkpoint(snapshot.lsn, snapshot.state);
       if (result) result = journal_->remove_before(keep_from);
       loop_.post([this, result = std::move(result)] {
         if (ended_) return;
         checkpoint_running_ = false;
         if (!result) log(LogLevel::warning, "checkpoint not stored: " + result.error().what);
+        // Removed segments may have become spares.
+        if (!journal_->wants_spare()) space_again();
+        frontend_->admission_changed(clock_.now(), clock_.wall());
+        schedule_pump();
       });
     });
   }
+}
+
+void Node::space_again() {
+  if (disk_full_) log(LogLevel::info, "the disk has space again: publishes are accepted");
+  disk_full_ = false;
 }
 
 void Node::arm_timer() {

@@ -1,9 +1,9 @@
 // One broker process: `mainstay serve`.
 //
 // Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
-// (write and sync of one batch at a time, checkpoints), a spare worker (zero-writes segments ahead of use), a
-// register worker (the register's file may block). Shut-down order is the reverse of the members' order
-// below.
+// (write and sync of one batch at a time), a spare worker (zero-writes segments ahead of use, stores
+// checkpoints, removes segments), a register worker (the register's file may block). Shut-down order is the
+// reverse of the members' order below.
 #pragma once
 
 #include <chrono>
@@ -62,7 +62,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   http::NodeStatus status() override;
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
   Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
-                                                  const std::vector<std::string>& ids) override;
+                                                    const std::vector<std::string>& ids) override;
 
   // PacketEvents
   void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) override;
@@ -84,6 +84,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void write_finished(replica::Replica::PendingWrite done, Result<void, journal::JournalError> result,
                       Instant started);
   void maintain();
+  void space_again();
   void tick();
   void arm_timer();
   void role_changed(const replica::RoleChanged& change);
