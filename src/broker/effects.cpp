@@ -28,20 +28,34 @@ bool properties_agree(bool replaces, BytesView properties) {
 
 }  // namespace
 
+std::uint8_t queue_flags(const QueueOptions& options) {
+  return static_cast<std::uint8_t>(
+      (options.requires_session ? 1U : 0U) | (options.duplicate_detection ? 2U : 0U) |
+      (options.dead_letter_on_expiry ? 4U : 0U) | (static_cast<unsigned>(options.durability) << 3U) |
+      (options.producers_choose_durability ? 0U : 32U));
+}
+
+bool read_queue_flags(std::uint8_t flags, QueueOptions& options) {
+  options.requires_session = (flags & 1) != 0;
+  options.duplicate_detection = (flags & 2) != 0;
+  options.dead_letter_on_expiry = (flags & 4) != 0;
+  options.durability = static_cast<Durability>((flags >> 3) & 3);
+  options.producers_choose_durability = (flags & 32) == 0;
+  return flags <= kQueueFlagsMax && options.durability <= Durability::global;
+}
+
 bool decode(BytesView body, QueueDeclared& out) {
   ByteReader reader(body);
   out.time = read_time(reader);
   out.queue = QueueId{reader.u32_le()};
   const std::uint8_t flags = reader.u8();
-  out.options.requires_session = (flags & 1) != 0;
-  out.options.duplicate_detection = (flags & 2) != 0;
-  out.options.dead_letter_on_expiry = (flags & 4) != 0;
+  const bool flags_known = read_queue_flags(flags, out.options);
   out.options.duplicate_window_ms = reader.i64_le();
   out.options.lock_duration_ms = reader.i64_le();
   out.options.max_delivery_count = reader.u32_le();
   out.options.default_ttl_ms = reader.i64_le();
   out.name = reader.sized_text();
-  return reader.finished() && flags < 8 && !queue_declaration_problem(out.name, out.options);
+  return reader.finished() && flags_known && !queue_declaration_problem(out.name, out.options);
 }
 
 bool decode(BytesView body, StoredMessage& out) {
@@ -121,9 +135,7 @@ Lsn append(journal::LogBuilder& log, const QueueDeclared& effect) {
   ByteWriter writer(body);
   writer.i64_le(effect.time.ms);
   writer.u32_le(effect.queue.value);
-  writer.u8(static_cast<std::uint8_t>((effect.options.requires_session ? 1U : 0U) |
-                                      (effect.options.duplicate_detection ? 2U : 0U) |
-                                      (effect.options.dead_letter_on_expiry ? 4U : 0U)));
+  writer.u8(queue_flags(effect.options));
   writer.i64_le(effect.options.duplicate_window_ms);
   writer.i64_le(effect.options.lock_duration_ms);
   writer.u32_le(effect.options.max_delivery_count);

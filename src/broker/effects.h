@@ -88,6 +88,14 @@ inline constexpr std::size_t kModifiedPropertiesBytesMax = 65536;
 inline constexpr std::size_t kIdCharactersMax = 128;
 inline constexpr std::size_t kIdBytesMax = 4 * kIdCharactersMax;
 
+/// The flag byte of queue options, in records and checkpoints: 1 requires sessions, 2 duplicate detection,
+/// 4 dead-letter on expiry, 8 and 16 the durability level, 32 producers may not choose it. Zeros mean what
+/// they meant before levels were recorded.
+inline constexpr std::uint8_t kQueueFlagsMax = 63;
+[[nodiscard]] std::uint8_t queue_flags(const QueueOptions& options);
+/// Sets what the flags say in `options`. False when they say nothing that queue_flags() writes.
+[[nodiscard]] bool read_queue_flags(std::uint8_t flags, QueueOptions& options);
+
 /// Decoders: false when the body is not exactly what the format says. They check form and ranges, not whether
 /// the effect fits the state.
 [[nodiscard]] bool decode(BytesView body, QueueDeclared& out);

@@ -94,6 +94,7 @@ void Leader::publish(const Publish& publish, WallTime now, std::vector<Output>& 
 void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Output>& out) {
   PublishDone done;
   done.tag = publish.tag;
+  done.durability = publish.durability;
   const auto refuse = [&](ErrorCode code, std::string what) {
     done.error = BrokerError{code, std::move(what)};
     out.emplace_back(std::move(done));

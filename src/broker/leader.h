@@ -33,6 +33,7 @@ struct PublishDone {
   std::uint64_t tag{};
   Lsn after{};  ///< for a duplicate: the LSN of the original
   bool duplicate = false;
+  Durability durability = Durability::journal;  ///< and wait until `after` is as durable as this
   SequenceNumber sequence{};
   std::optional<BrokerError> error;  ///< nothing was stored
 };

@@ -31,9 +31,7 @@ std::int64_t read_time(ByteReader& reader) {
 }
 
 void write_options(ByteWriter& writer, const QueueOptions& options) {
-  writer.u8(static_cast<std::uint8_t>((options.requires_session ? 1U : 0U) |
-                                      (options.duplicate_detection ? 2U : 0U) |
-                                      (options.dead_letter_on_expiry ? 4U : 0U)));
+  writer.u8(queue_flags(options));
   writer.i64_le(options.duplicate_window_ms);
   writer.i64_le(options.lock_duration_ms);
   writer.u32_le(options.max_delivery_count);
@@ -42,11 +40,7 @@ void write_options(ByteWriter& writer, const QueueOptions& options) {
 
 QueueOptions read_options(ByteReader& reader) {
   QueueOptions options;
-  const std::uint8_t flags = reader.u8();
-  if (flags > 7) reader.fail();
-  options.requires_session = (flags & 1) != 0;
-  options.duplicate_detection = (flags & 2) != 0;
-  options.dead_letter_on_expiry = (flags & 4) != 0;
+  if (!read_queue_flags(reader.u8(), options)) reader.fail();
   options.duplicate_window_ms = reader.i64_le();
   options.lock_duration_ms = reader.i64_le();
   options.max_delivery_count = reader.u32_le();

@@ -87,9 +87,7 @@ std::uint64_t State::Impl::hash_of(const Queue& queue, const DuplicateEntry& ent
 std::uint64_t State::Impl::hash_of(const Queue& queue) const {
   const QueueOptions& o = queue.options;
   const std::array<std::uint64_t, 7> parts{queue.id.value,
-                                           (o.requires_session ? 1U : 0U) |
-                                               (o.duplicate_detection ? 2U : 0U) |
-                                               (o.dead_letter_on_expiry ? 4U : 0U),
+                                           queue_flags(o),
                                            static_cast<std::uint64_t>(o.duplicate_window_ms),
                                            static_cast<std::uint64_t>(o.lock_duration_ms),
                                            o.max_delivery_count,

@@ -36,6 +36,25 @@ std::optional<std::string> queue_declaration_problem(std::string_view name, cons
   return std::nullopt;
 }
 
+const char* durability_name(Durability level) {
+  switch (level) {
+    case Durability::journal:
+      return "journal";
+    case Durability::region:
+      return "region";
+    case Durability::global:
+      return "global";
+  }
+  return "?";
+}
+
+std::optional<Durability> durability_of(std::string_view name) {
+  for (const Durability level : {Durability::journal, Durability::region, Durability::global}) {
+    if (name == durability_name(level)) return level;
+  }
+  return std::nullopt;
+}
+
 void throw_exception_from_error(const BrokerError& error, const boost::source_location& where) {
   assertion_failed("result.has_value()", error.what.c_str(), where.file_name(),
                    static_cast<int>(where.line()));

@@ -27,6 +27,17 @@ using LockToken = Uuid;
 /// A queue is two addressable sequences: its own and its dead-letter queue (`<name>/$DeadLetterQueue`).
 enum class SubQueue : std::uint8_t { active = 0, dead_letter = 1 };
 
+/// How safe a message is when its publish is confirmed. In the log: never renumber. Each includes the ones
+/// before.
+enum class Durability : std::uint8_t {
+  journal = 0,  ///< synced to the disk of the live node
+  region = 1,   ///< and of another node of its region
+  global = 2,   ///< and of a node of the other region
+};
+/// Names as configuration and clients write them.
+[[nodiscard]] const char* durability_name(Durability level);
+[[nodiscard]] std::optional<Durability> durability_of(std::string_view name);
+
 struct QueueOptions {
   bool requires_session = false;  ///< every message has a session (group-id); receivers hold sessions
   bool duplicate_detection = false;
@@ -34,7 +45,9 @@ struct QueueOptions {
   std::int64_t lock_duration_ms = 60'000;      ///< 1 s to 5 min
   std::uint32_t max_delivery_count = 10;       ///< 1 to 2000 failed deliveries, then the dead-letter queue
   std::int64_t default_ttl_ms = 0;  ///< 0 = messages do not expire; a message's own ttl can only shorten it
-  bool dead_letter_on_expiry = false;  ///< else expired messages are dropped
+  bool dead_letter_on_expiry = false;           ///< else expired messages are dropped
+  Durability durability = Durability::journal;  ///< the least a confirm waits for
+  bool producers_choose_durability = true;      ///< they may ask for more
   friend bool operator==(const QueueOptions&, const QueueOptions&) = default;
 };
 
@@ -80,7 +93,8 @@ struct Publish {
   bool has_session = false;
   std::int64_t ttl_ms = -1;  ///< header.ttl; -1 = none
   std::uint32_t message_format{};
-  BytesView payload;  ///< the encoded message as it came
+  Durability durability = Durability::journal;  ///< what PublishDone is to wait for: passed on, not recorded
+  BytesView payload;                            ///< the encoded message as it came
 };
 
 enum class ReceiveMode : std::uint8_t { peek_lock, receive_and_delete };

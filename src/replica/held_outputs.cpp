@@ -1,6 +1,9 @@
 #include "replica/held_outputs.h"
 
+#include <algorithm>
 #include <optional>
+
+#include "base/assert.h"
 
 namespace mainstay::replica {
 namespace {
@@ -29,6 +32,14 @@ std::optional<broker::ConsumerId> consumer_of(const broker::Output& output) {
                     output);
 }
 
+bool waits_for_other_region(const broker::Output& output) {
+  const auto* published = std::get_if<broker::PublishDone>(&output);
+  if (published == nullptr || published->error) return false;
+  MS_ASSERT(published->durability != broker::Durability::region,
+            "nobody can tell when another node of this region has a record: such publishes are refused");
+  return published->durability == broker::Durability::global;
+}
+
 }  // namespace
 
 void HeldOutputs::keep_views(broker::Output& output) {
@@ -49,10 +60,15 @@ void HeldOutputs::keep_views(broker::Output& output) {
   texts_.push_back(std::move(texts));
 }
 
-void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released) {
+void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released,
+                      Lsn global) {
   for (broker::Output& output : made) {
     keep_views(output);
     const Lsn after = after_of(output);
+    if (waits_for_other_region(output) && after > std::min(global, committed)) {
+      global_.push_back({after, std::move(output)});
+      continue;
+    }
     const auto consumer = consumer_of(output);
     if (after <= committed && (!consumer || !held_per_consumer_.contains(*consumer))) {
       released.emplace_back(std::move(output));
@@ -75,8 +91,16 @@ void HeldOutputs::release(Lsn committed, std::vector<Output>& released) {
   }
 }
 
+void HeldOutputs::release_global(Lsn global, std::vector<Output>& released) {
+  while (!global_.empty() && global_.front().after <= global) {
+    released.emplace_back(std::move(global_.front().output));
+    global_.pop_front();
+  }
+}
+
 void HeldOutputs::drop() {
   held_.clear();
+  global_.clear();
   held_per_consumer_.clear();
 }
 

@@ -18,13 +18,18 @@ namespace mainstay::replica {
 class HeldOutputs {
  public:
   /// Takes over `made` (left empty), copying what it views.
-  void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released);
+  /// @param global  everything up to there is durable in the other region too
+  void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released, Lsn global = {});
   void release(Lsn committed, std::vector<Output>& released);
+  /// Answers to publishes of durability global whose record is durable in the other region. @param global  as
+  /// above, ≤ what was committed
+  void release_global(Lsn global, std::vector<Output>& released);
   /// Forgets what is held: it will never be shown.
   void drop();
   /// Ends the validity of views in everything released before the previous call.
   void outputs_taken();
   [[nodiscard]] std::size_t held() const { return held_.size(); }
+  [[nodiscard]] std::size_t held_global() const { return global_.size(); }
 
  private:
   struct Texts {
@@ -38,6 +43,8 @@ class HeldOutputs {
   void keep_views(broker::Output& output);
 
   std::deque<Held> held_;
+  /// Answers to publishes are in order with nothing: these wait beside the others.
+  std::deque<Held> global_;
   std::map<broker::ConsumerId, std::size_t> held_per_consumer_;
   // Addresses of the texts are in views of outputs, hence one allocation each. They are few: only messages
   // from a dead-letter queue or modified ones have any.

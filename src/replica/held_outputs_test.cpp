@@ -47,6 +47,48 @@ TEST(HeldOutputs, AConsumerSeesItsOutputsInOrder) {
   EXPECT_EQ(released.size(), 4U) << "nothing is held for it any more";
 }
 
+broker::PublishDone global_publish(std::uint64_t tag, std::uint64_t after) {
+  broker::PublishDone done;
+  done.tag = tag;
+  done.after = Lsn{after};
+  done.durability = broker::Durability::global;
+  return done;
+}
+
+TEST(HeldOutputs, AnAnswerOfDurabilityGlobalWaitsForTheOtherRegion) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  broker::PublishDone local;
+  local.after = Lsn{12};
+  std::vector<broker::Output> made{global_publish(1, 11), local, deliver(1, 11)};
+  held.add(made, Lsn{10}, released, Lsn{10});
+  held.release(Lsn{12}, released);
+  EXPECT_EQ(released.size(), 2U) << "the others go on";
+  EXPECT_EQ(held.held_global(), 1U);
+  held.release_global(Lsn{10}, released);
+  EXPECT_EQ(released.size(), 2U);
+  held.release_global(Lsn{11}, released);
+  ASSERT_EQ(released.size(), 3U);
+  EXPECT_EQ(std::get<broker::PublishDone>(std::get<broker::Output>(released[2])).tag, 1U);
+  EXPECT_EQ(held.held_global(), 0U);
+}
+
+TEST(HeldOutputs, ADuplicateOfWhatTheOtherRegionHasIsAnsweredAtOnce) {
+  HeldOutputs held;
+  std::vector<Output> released;
+  std::vector<broker::Output> made{global_publish(1, 7), global_publish(2, 9)};
+  held.add(made, Lsn{10}, released, Lsn{8});
+  EXPECT_EQ(released.size(), 1U);
+  auto refused = global_publish(3, 0);
+  refused.error = broker::BrokerError{broker::ErrorCode::session_required, "no"};
+  made = {refused};
+  held.add(made, Lsn{10}, released, Lsn{8});
+  EXPECT_EQ(released.size(), 2U) << "an error waits for nothing";
+  held.drop();
+  held.release_global(Lsn{100}, released);
+  EXPECT_EQ(released.size(), 2U);
+}
+
 TEST(HeldOutputs, TextsLiveAsLongAsTheOutputThatShowsThem) {
   HeldOutputs held;
   std::vector<Output> released;

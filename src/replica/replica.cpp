@@ -171,6 +171,7 @@ void Replica::Impl::become_live(WallTime wall) {
   shipper.emplace(journal, replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max});
   lag.emplace(committed);
   standby_known = false;
+  global = {};
   leader->committed(committed, now, wall, leader_outputs);
   absorb_leader_outputs();
   released.emplace_back(RoleChanged{role, term, why, false});
@@ -310,7 +311,7 @@ void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
 }
 
 void Replica::Impl::absorb_leader_outputs() {
-  if (!leader_outputs.empty()) held.add(leader_outputs, committed, released);
+  if (!leader_outputs.empty()) held.add(leader_outputs, committed, released, global);
 }
 
 std::size_t Replica::bytes_under_way() const {
@@ -409,6 +410,10 @@ ReplicationStatus Replica::status(Instant now) const {
   return status;
 }
 
+std::size_t Replica::confirms_waiting() const {
+  return impl_->held.held_global();
+}
+
 std::optional<std::string> Replica::publish_refusal() const {
   const std::uint64_t limit = impl_->options.rpo_records_hard;
   if (limit == 0) return std::nullopt;
@@ -418,9 +423,17 @@ std::optional<std::string> Replica::publish_refusal() const {
          std::to_string(limit);
 }
 
-bool Replica::publish_slowdown() const {
-  const std::uint64_t limit = impl_->options.rpo_records_soft;
-  return limit != 0 && status(impl_->now).lag_records >= limit;
+double Replica::publish_held_back() const {
+  const std::uint64_t soft = impl_->options.rpo_records_soft;
+  if (soft == 0 || !impl_->lag) return 0;
+  const std::uint64_t lagging = impl_->standby_known ? impl_->lag->records() : impl_->committed.value;
+  if (lagging < soft) return 0;
+  const std::uint64_t hard =
+      impl_->options.rpo_records_hard != 0 ? impl_->options.rpo_records_hard : soft * 2;
+  // In steps: every step is told to every publisher.
+  constexpr std::uint64_t kSteps = 16;
+  const std::uint64_t step = 1 + (lagging - soft) * kSteps / (hard - soft + 1);
+  return static_cast<double>(std::min(step, kSteps)) / static_cast<double>(kSteps);
 }
 
 }  // namespace mainstay::replica

@@ -87,7 +87,8 @@ struct Fatal {
 struct SwitchReady {
   journal::LogPosition at{};
 };
-/// A broker output whose record is committed.
+/// A broker output whose record is committed; the answer to a publish of durability global only when the
+/// other region has told that the record is durable there.
 using Output =
     std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady>;
 
@@ -189,10 +190,13 @@ class Replica {
   /// and settlements when their record is committed. Views inside are valid until the next call of outputs().
   void outputs(std::vector<Output>& into);
   [[nodiscard]] ReplicationStatus status(Instant now) const;
+  /// Confirms of durability global that wait until the other region has their messages.
+  [[nodiscard]] std::size_t confirms_waiting() const;
   /// Publishes must be refused (hard RPO limit), with the reason.
   [[nodiscard]] std::optional<std::string> publish_refusal() const;
-  /// Publish credit should shrink (soft RPO limit).
-  [[nodiscard]] bool publish_slowdown() const;
+  /// The part of publish credit to keep back: 0 up to the soft RPO limit, 1 at the hard one (without one, at
+  /// twice the soft one).
+  [[nodiscard]] double publish_held_back() const;
 
  private:
   struct Impl;

@@ -81,6 +81,9 @@ struct Replica::Impl {
   std::optional<replication::RegionShipper> shipper;
   std::optional<replication::LagMeter> lag;
   bool standby_known = false;
+  /// What the standby says is durable there and was checked to be a prefix of this log; 0 = nothing is known.
+  /// Not the lag meter's: that one assumes until it knows.
+  Lsn global{};
   PeerId ship_to = 0;
   struct HashAt {
     Lsn lsn;

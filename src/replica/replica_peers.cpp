@@ -188,6 +188,8 @@ void Replica::Impl::on(PeerId from, const Follow& follow) {
   standby_known = true;
   if (follow.from.lsn < lag->there()) count_as_behind(follow.from.lsn);
   lag->durable_there(follow.from.lsn);
+  global = follow.from.lsn;
+  held.release_global(global, released);
   send(from, Accept{follow.from, committed});
   pump();
 }
@@ -256,6 +258,8 @@ void Replica::Impl::on(PeerId from, const Ack& ack) {
     return refuse(from, good.error());
   }
   lag->durable_there(ack.durable.lsn);
+  global = ack.durable.lsn;
+  held.release_global(global, released);
   while (!own_hashes.empty() && own_hashes.front().lsn < ack.applied) own_hashes.pop_front();
   if (!own_hashes.empty() && own_hashes.front().lsn == ack.applied &&
       own_hashes.front().hash != ack.state_hash) {

@@ -67,12 +67,14 @@ class TestNode {
   }
 
   broker::QueueId declare() { return replica->leader().declare_queue("payments", {}, clock_.wall()).value(); }
-  void publish(broker::QueueId queue, const std::string& id) {
+  void publish(broker::QueueId queue, const std::string& id,
+               broker::Durability durability = broker::Durability::journal) {
     broker::Publish publish;
     publish.tag = ++tag_;
     publish.queue = queue;
     publish.message_id = id;
     publish.payload = as_bytes("MT103");
+    publish.durability = durability;
     replica->leader().publish(publish, clock_.wall(), replica->leader_outputs());
   }
 
