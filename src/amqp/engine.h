@@ -224,6 +224,14 @@ class Engine {
   };
   [[nodiscard]] virtual Counters counters() const = 0;
   [[nodiscard]] virtual std::uint64_t memory_bytes() const = 0;  ///< buffers held, for the connection's bound
+  /// Bytes of messages that are neither the handler's nor the peer's. O(1): asked after every call.
+  struct Buffered {
+    std::uint64_t output{};      ///< not taken by the socket yet, or by the peer's session window
+    std::uint64_t unfinished{};  ///< multi-frame messages that have begun to arrive
+  };
+  [[nodiscard]] virtual Buffered buffered() const = 0;
+  /// The part of them on one link whose client sends. 0 when it is gone.
+  [[nodiscard]] virtual std::uint64_t unfinished_bytes(LinkId link) const = 0;
 };
 
 }  // namespace mainstay::amqp

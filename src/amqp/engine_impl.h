@@ -45,6 +45,8 @@ class EngineImpl final : public Engine {
 
   [[nodiscard]] Counters counters() const override { return counters_; }
   [[nodiscard]] std::uint64_t memory_bytes() const override;
+  [[nodiscard]] Buffered buffered() const override { return {output_.size() + rest_bytes_, partial_bytes_}; }
+  [[nodiscard]] std::uint64_t unfinished_bytes(LinkId link) const override;
 
  private:
   enum class Phase : std::uint8_t {
@@ -94,6 +96,7 @@ class EngineImpl final : public Engine {
   void send_detach(Link& link, bool closed, const Condition* error);
   void forget_deliveries(Session& session, LinkId link);
   void drop_partial(Link& link);
+  void drop_rest(Session& session);
   Link* new_link();
   void free_link(Link& link);
   [[nodiscard]] Session* session_on(std::uint16_t channel) const;
@@ -155,6 +158,7 @@ class EngineImpl final : public Engine {
   std::deque<std::uint32_t> free_slots_;  ///< oldest first, so that ids repeat as late as can be
   std::uint32_t links_ = 0;
   std::uint64_t partial_bytes_ = 0;
+  std::uint64_t rest_bytes_ = 0;  ///< of all sessions' rest payloads
   std::vector<std::uint16_t> dirty_sessions_;
 };
 

@@ -111,6 +111,7 @@ void EngineImpl::handle_end(Session& session, const FrameBody& body) {
   Channel& place = channels_[number];
   place.next_incoming = session.incoming.next() & kNumberMask;
   place.next_outgoing = session.outgoing.next() & kNumberMask;
+  drop_rest(session);
   place.session.reset();
 }
 
@@ -119,7 +120,7 @@ void EngineImpl::end_session(Session& session, std::string_view symbol, std::str
   const Condition condition{std::string(symbol), std::move(description)};
   flush_session(session);
   session.end_sent = true;
-  session.rest.reset();
+  drop_rest(session);
   for (Link* link : session.links) {
     if (link == nullptr || link->state == Link::State::detach_sent) continue;
     link->state = Link::State::detach_sent;
@@ -164,6 +165,17 @@ void EngineImpl::drop_partial(Link& link) {
   if (!link.partial) return;
   partial_bytes_ -= link.partial->bytes.size();
   link.partial.reset();
+}
+
+void EngineImpl::drop_rest(Session& session) {
+  if (!session.rest) return;
+  rest_bytes_ -= session.rest->payload.size();
+  session.rest.reset();
+}
+
+std::uint64_t EngineImpl::unfinished_bytes(LinkId id) const {
+  const Link* link = find_link(id);
+  return link != nullptr && link->partial ? link->partial->bytes.size() : 0;
 }
 
 void EngineImpl::handle_attach(Session& session, const FrameBody& body) {
@@ -314,7 +326,7 @@ void EngineImpl::forget_deliveries(Session& session, LinkId link) {
     if (session.outgoing.find(number)->link == link) session.outgoing.erase(number);
     return true;
   });
-  if (session.rest && session.rest->link == link) session.rest.reset();
+  if (session.rest && session.rest->link == link) drop_rest(session);
 }
 
 void EngineImpl::handle_detach(Session& session, const FrameBody& body) {

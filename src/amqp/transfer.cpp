@@ -359,7 +359,7 @@ bool EngineImpl::can_send(LinkId id) const {
   const Session& session = *session_on(link->channel);
   return session.outgoing_left > 0 && !session.rest && !session.end_sent &&
          session.outgoing.live() < options_.limits.unsettled_max &&
-         output_.size() < options_.limits.output_bytes_max;
+         output_.size() < options_.limits.output_bytes_max && rest_bytes_ < options_.limits.output_bytes_hard;
 }
 
 DeliveryRef EngineImpl::send(LinkId id, BytesView tag, std::uint32_t message_format, bool settled,
@@ -396,6 +396,7 @@ DeliveryRef EngineImpl::send(LinkId id, BytesView tag, std::uint32_t message_for
       OutgoingRest rest{link.id, link.handle, delivery_id, message_format, settled, to_buffer(tag), {}, 0};
       rest.payload.resize(parts.left());
       parts.take(rest.payload.data(), parts.left());
+      rest_bytes_ += rest.payload.size();
       session.rest = std::move(rest);
       break;
     }
@@ -425,7 +426,7 @@ void EngineImpl::send_rest(Session& session) {
   }
   if (rest.sent < rest.payload.size()) return;
   Link* link = find_link(rest.link);
-  session.rest.reset();
+  drop_rest(session);
   if (link != nullptr && link->drained_early) answer_drain(session, *link);
 }
 

@@ -71,6 +71,15 @@ int status(const RegionArguments& arguments) {
   }
   if (!text(active.at("problem")).empty())
     std::cout << "REGISTER        " << text(active.at("problem")) << "\n";
+  const json::object& flow = s.at("flow").as_object();
+  for (const json::value& stall : flow.at("stalls").as_array()) {
+    if (stall.at("links").to_number<std::uint64_t>() == 0) continue;
+    std::cout << "waiting         " << number(stall.at("links")) << " links (" << text(stall.at("reason"))
+              << ")\n";
+  }
+  if (flow.at("confirms_waiting").to_number<std::uint64_t>() != 0)
+    std::cout << "waiting         " << number(flow.at("confirms_waiting"))
+              << " confirms until the other region has their messages\n";
   for (const json::value& queue : s.at("queues").as_array()) {
     std::cout << "queue           " << text(queue.at("name")) << ": " << number(queue.at("active"))
               << " messages, " << number(queue.at("locked")) << " unacked, "

@@ -49,6 +49,8 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
     options.max_delivery_count = queue.max_delivery_count;
     options.default_ttl_ms = queue.default_ttl_ms;
     options.dead_letter_on_expiry = queue.dead_letter_on_expiry;
+    options.durability = broker::durability_of(queue.durability).value();
+    options.producers_choose_durability = queue.producers_choose_durability;
     to.queues.push_back({queue.name, options});
   }
   to.register_file = from.region_register.file;
@@ -58,6 +60,8 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
   to.reserve_bytes = from.journal.reserve_bytes;
   to.checkpoint_every_records = from.journal.checkpoint_every_records;
   to.body_cache_bytes = from.journal.body_cache_bytes;
+  to.limits = {from.limits.memory_bytes, from.limits.connection_bytes, from.limits.queue_bytes,
+               from.limits.journal_bytes, from.limits.link_credit};
   return to;
 }
 

@@ -40,6 +40,8 @@ BrokerConfig::Queue read_queue(TableReader& t) {
       static_cast<std::uint32_t>(t.integer("max_delivery_count", 1, 2000, q.max_delivery_count));
   q.default_ttl_ms = 1000 * t.integer("default_ttl_s", 0, kHundredYears, q.default_ttl_ms / 1000);
   q.dead_letter_on_expiry = t.flag("dead_letter_on_expiry", q.dead_letter_on_expiry);
+  q.durability = t.choice("durability", {"journal", "region", "global"}, q.durability);
+  q.producers_choose_durability = t.flag("producers_choose_durability", q.producers_choose_durability);
   return q;
 }
 
@@ -111,6 +113,25 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
         static_cast<std::uint64_t>(t.integer("checkpoint_every_records", 100, 1'000'000'000,
                                              static_cast<std::int64_t>(j.checkpoint_every_records)));
     j.body_cache_bytes = t.size("body_cache_bytes", 0, 1ULL << 40, j.body_cache_bytes);
+  }
+  {
+    TableReader t = top.table("limits");
+    auto& l = c.limits;
+    l.memory_bytes = t.size("memory_bytes", 8ULL << 20, 1ULL << 40, l.memory_bytes);
+    const std::uint64_t least = 8 * c.amqp.max_message_bytes;
+    if (l.memory_bytes < least)
+      t.problem("memory_bytes",
+                fmt::format("\"memory_bytes\" ({}) must be at least 8 times \"max_message_bytes\" "
+                            "in [amqp] ({}): else one large message could not come in",
+                            l.memory_bytes, c.amqp.max_message_bytes));
+    // With less memory, the parts of it that nobody chose shrink with it.
+    const auto part = [&](const char* key, std::uint64_t fallback, std::uint64_t most) {
+      return t.size(key, 64ULL << 10, 1ULL << 40, t.has(key) ? fallback : std::min(fallback, most));
+    };
+    l.connection_bytes = part("connection_bytes", l.connection_bytes, l.memory_bytes / 4);
+    l.queue_bytes = part("queue_bytes", l.queue_bytes, l.memory_bytes / 2);
+    l.journal_bytes = part("journal_bytes", l.journal_bytes, l.memory_bytes / 8);
+    l.link_credit = static_cast<std::uint32_t>(t.integer("link_credit", 1, 100'000, l.link_credit));
   }
   Names users;
   top.each_table("user", [&](TableReader& t) {

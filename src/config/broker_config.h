@@ -50,6 +50,14 @@ struct BrokerConfig {
     std::uint64_t checkpoint_every_records = 200'000;
     std::uint64_t body_cache_bytes = 64ULL << 20;
   } journal;
+  /// As frontend/credit_policy.h CreditLimits.
+  struct Limits {
+    std::uint64_t memory_bytes = 256ULL << 20;  ///< ≥ 8 × amqp.max_message_bytes
+    std::uint64_t connection_bytes = 64ULL << 20;
+    std::uint64_t queue_bytes = 128ULL << 20;
+    std::uint64_t journal_bytes = 32ULL << 20;
+    std::uint32_t link_credit = 1000;
+  } limits;
   struct User {
     std::string name;
     std::string password;  ///< never log it
@@ -65,6 +73,8 @@ struct BrokerConfig {
     std::uint32_t max_delivery_count = 10;
     std::int64_t default_ttl_ms = 0;  ///< 0 = messages do not expire
     bool dead_letter_on_expiry = false;
+    std::string durability = "journal";  ///< journal, region, global
+    bool producers_choose_durability = true;
   };
   std::vector<Queue> queues;
   struct Log {

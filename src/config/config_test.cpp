@@ -178,12 +178,14 @@ level = "debug"
 }
 
 TEST(BrokerConfig, UnknownKeyNamesPlaceAllowedKeysAndTheNearestOne) {
-  EXPECT_EQ(broker_problems(minimal("[[queue]]\nname = \"q\"\n  lock_duratoin_s = 5\n")),
-            fmt::format("b.toml:{}:3: unknown key \"lock_duratoin_s\" in [[queue]]; did you mean "
-                        "\"lock_duration_s\"? Allowed here: dead_letter_on_expiry, default_ttl_s, "
-                        "duplicate_detection, duplicate_window_s, lock_duration_s, max_delivery_count, name, "
-                        "requires_session.",
-                        kMinimalLines + 3));
+  EXPECT_EQ(
+      broker_problems(minimal("[[queue]]\nname = \"q\"\n  lock_duratoin_s = 5\n")),
+      fmt::format(
+          "b.toml:{}:3: unknown key \"lock_duratoin_s\" in [[queue]]; did you mean "
+          "\"lock_duration_s\"? Allowed here: dead_letter_on_expiry, default_ttl_s, "
+          "duplicate_detection, duplicate_window_s, durability, lock_duration_s, max_delivery_count, name, "
+          "producers_choose_durability, requires_session.",
+          kMinimalLines + 3));
 }
 
 TEST(BrokerConfig, UnknownKeyFarFromEverythingGetsNoGuess) {
@@ -192,12 +194,40 @@ TEST(BrokerConfig, UnknownKeyFarFromEverythingGetsNoGuess) {
   EXPECT_THAT(problems, Not(HasSubstr("did you mean")));
 }
 
+TEST(BrokerConfig, LimitsShrinkWithTheMemoryAndMustTakeALargeMessage) {
+  const auto usual = parse_broker_config(minimal(""), "b.toml", "/");
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual->limits.memory_bytes, 256U << 20);
+  EXPECT_EQ(usual->limits.connection_bytes, 64U << 20);
+  EXPECT_EQ(usual->limits.journal_bytes, 32U << 20);
+  const auto small = parse_broker_config(minimal("[limits]\nmemory_bytes = \"16MiB\"\n"), "b.toml", "/");
+  ASSERT_TRUE(small);
+  EXPECT_EQ(small->limits.connection_bytes, 4U << 20);
+  EXPECT_EQ(small->limits.queue_bytes, 8U << 20);
+  EXPECT_EQ(small->limits.journal_bytes, 2U << 20);
+  EXPECT_THAT(
+      broker_problems(minimal("[amqp]\nmax_message_bytes = \"2MiB\"\n[limits]\nmemory_bytes = \"15MiB\"\n")),
+      HasSubstr("\"memory_bytes\" (15728640) must be at least 8 times \"max_message_bytes\""));
+}
+
+TEST(BrokerConfig, AQueuesDurabilityIsOneOfTheLevels) {
+  const auto config = parse_broker_config(
+      minimal("[[queue]]\nname = \"q\"\ndurability = \"global\"\nproducers_choose_durability = false\n"),
+      "b.toml", "/");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->queues.back().durability, "global");
+  EXPECT_FALSE(config->queues.back().producers_choose_durability);
+  EXPECT_THAT(broker_problems(minimal("[[queue]]\nname = \"q\"\ndurability = \"worldwide\"\n")),
+              HasSubstr("durability"));
+}
+
 TEST(BrokerConfig, UnknownTableNamesTheTables) {
   EXPECT_EQ(
       broker_problems(minimal("[journl]\nsegment_bytes = 1\n")),
-      fmt::format("b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
-                  "Allowed here: amqp, control, journal, log, node, queue, register, replication, user.",
-                  kMinimalLines + 1));
+      fmt::format(
+          "b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
+          "Allowed here: amqp, control, journal, limits, log, node, queue, register, replication, user.",
+          kMinimalLines + 1));
 }
 
 TEST(BrokerConfig, WrongTypesSayWhatWasFoundAndWhatIsAllowed) {

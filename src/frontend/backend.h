@@ -9,6 +9,7 @@
 #include "amqp/engine.h"
 #include "base/bytes.h"
 #include "broker/leader.h"
+#include "frontend/credit_policy.h"
 
 namespace mainstay::frontend {
 
@@ -37,6 +38,16 @@ class Backend {
   /// @param bytes  of the message. @param replay  the publisher sends archived messages into a promoted
   /// region.
   virtual AdmissionAnswer admit(std::size_t bytes, bool replay) = 0;
+  /// Why a confirm cannot wait for this level here; nothing when it can.
+  virtual std::optional<amqp::Condition> durability_refusal(broker::Durability level) {
+    if (level == broker::Durability::journal) return std::nullopt;
+    return amqp::Condition{
+        "amqp:precondition-failed",
+        std::string("durability ") + broker::durability_name(level) + " is not available here"};
+  }
+  /// What publish credit depends on beyond the frontend itself; `memory_bytes` of the backend's own. Cheap:
+  /// asked in every round.
+  virtual CreditFigures flow() { return {}; }
   /// The message_stored record's payload; valid until the next call. Empty optional: the log cannot be read
   /// (`why` is filled); the delivery is dropped and its lock left to expire.
   virtual std::optional<BytesView> payload(Lsn lsn, std::string& why) = 0;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "frontend/address.h"
 #include "frontend/conditions.h"
+#include "frontend/durability.h"
 
 namespace mainstay::frontend {
 namespace {
@@ -102,10 +103,28 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
       return;
     }
     link.replay = has_replay_property(request.properties);
+    const DurabilityAsked asked = durability_of_link(request.properties);
+    const DurabilityDue due = durability_due(frontend_.backend_.state().options(*queue), asked.level);
+    auto refusal = asked.problem ? asked.problem : due.refusal;
+    if (!refusal) refusal = frontend_.backend_.durability_refusal(due.level);
+    if (refusal) {
+      engine_->refuse(id, *refusal);
+      return;
+    }
+    link.durability = asked.level;
     link.attached = true;
     amqp::AttachReply reply;
     reply.max_message_size = frontend_.options_.engine.limits.message_bytes_max;
-    reply.credit = frontend_.options_.publish_credit;
+    link.size = MessageSize(reply.max_message_size);
+    // At first as if all had the same; review_credit() looks closer.
+    ++frontend_.sending_links_;
+    link.share_bytes = frontend_.budget_.bytes / frontend_.sending_links_;
+    link.share_bytes =
+        std::min(link.share_bytes, frontend_.options_.limits.connection_bytes / (links_.size() + 1));
+    if (frontend_.held_.empty()) {
+      reply.credit = credit_of(frontend_.budget_, link.share_bytes, link.size.expected());
+    }
+    frontend_.share_due_ = true;
     links_.emplace(id, std::move(link));
     engine_->accept(id, reply);
     return;
@@ -146,20 +165,29 @@ void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery
     refuse_publish(delivery, settled, *link.refusal);
     return;
   }
+  link.size.seen(payload.size());
+  link.published = true;
+  link.last_publish = now_;
+  if (!link.active || (!frontend_.shared_short_ &&
+                       link.share_bytes < frontend_.options_.limits.link_credit * link.size.expected())) {
+    frontend_.share_due_ = true;
+  }
   // Publishes behind a held one wait too: order on a link is order in the queue.
   if (frontend_.held_.empty() && try_publish(id, link, delivery, format, settled, payload)) {
-    top_up(id);
+    top_up(id, link);
     return;
   }
-  if (frontend_.held_bytes_ + payload.size() > frontend_.options_.held_publish_bytes_max) {
-    const amqp::Condition busy{"com.microsoft:server-busy",
-                               "the broker is preparing journal space and cannot hold more: try again"};
+  if (!frontend_.may_hold(*this, payload.size())) {
+    const amqp::Condition busy{
+        "com.microsoft:server-busy",
+        "the journal does not take more for now and the broker cannot hold more: try again"};
     refuse_link(id, link, busy);
     refuse_publish(delivery, settled, busy);
     return;
   }
   ++frontend_.counters_.held_publishes;
   frontend_.held_bytes_ += payload.size();
+  held_bytes_ += payload.size();
   frontend_.held_.push_back({id_, id, delivery, format, settled, to_buffer(payload)});
 }
 
@@ -185,6 +213,21 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
                    {"amqp:decode-error", "the message is not well-formed: " + view.error().what});
     return true;
   }
+  broker::Durability durability = broker::Durability::journal;
+  {
+    const DurabilityAsked asked = durability_of_message(view->message_annotations);
+    const DurabilityDue due = durability_due(frontend_.backend_.state().options(link.queue),
+                                             asked.level ? asked.level : link.durability);
+    durability = due.level;
+    auto refusal = asked.problem ? asked.problem : due.refusal;
+    if (!refusal && durability != broker::Durability::journal) {
+      refusal = frontend_.backend_.durability_refusal(durability);
+    }
+    if (refusal) {
+      refuse_publish(delivery, settled, *refusal);
+      return true;
+    }
+  }
   const AdmissionAnswer answer = frontend_.backend_.admit(payload.size(), link.replay);
   if (answer.admission == Admission::wait) return false;
   if (answer.admission == Admission::refused) {
@@ -202,6 +245,7 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
   }
   if (view->ttl_ms) publish.ttl_ms = *view->ttl_ms;
   publish.message_format = format;
+  publish.durability = durability;
   publish.payload = payload;
   leader->publish(publish, wall_, frontend_.backend_.leader_outputs());
   return true;
@@ -228,9 +272,13 @@ void Connection::end_refused_links() {
   }
 }
 
-void Connection::top_up(amqp::LinkId id) {
-  const std::uint32_t window = frontend_.options_.publish_credit;
-  if (frontend_.held_.empty() && engine_->credit_left(id) <= window / 2) engine_->grant_credit(id, window);
+void Connection::top_up(amqp::LinkId id, Link& link) {
+  const std::uint32_t window = credit_of(frontend_.budget_, link.share_bytes, link.size.expected());
+  const std::uint32_t left = engine_->credit_left(id);
+  // Taken back only when it is far too much: transfers under way use it up anyway.
+  const bool less = left > std::uint64_t{window} * 2;
+  const bool more = left <= window / 2 && left < window && frontend_.held_.empty();
+  if (less || more) engine_->grant_credit(id, window);
 }
 
 void Connection::close(const amqp::Condition& condition) {
@@ -241,7 +289,7 @@ void Connection::close(const amqp::Condition& condition) {
 
 void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
   ++frontend_.counters_.oversize;
-  top_up(id);
+  if (const auto found = links_.find(id); found != links_.end()) top_up(id, found->second);
 }
 
 void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain) {
@@ -331,7 +379,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
 }
 
 bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
-  if (!engine_->can_send(id)) return false;
+  if (!engine_->can_send(id) || !frontend_.may_output(*this)) return false;
   std::string why;
   const auto payload = frontend_.backend_.payload(delivery.lsn, why);
   if (!payload) {
@@ -365,6 +413,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   if (!settled) outgoing_.emplace(ref, Outgoing{id, delivery.token});
   ++link.sent;
   ++frontend_.counters_.delivered;
+  frontend_.account(*this);
   return true;
 }
 
@@ -374,6 +423,7 @@ void Connection::flush_held() {
     while (!link.held.empty() && send(id, link, link.held.front().delivery)) link.held.pop_front();
     if (link.held.empty()) {
       --held_links_;
+      --frontend_.blocked_links_;
       if (link.drain_due) {
         link.drain_due = false;
         engine_->drained(id);
@@ -394,6 +444,10 @@ void Connection::release(const broker::LockToken& token) {
 
 void Connection::leave(amqp::LinkId id, Link& link) {
   frontend_.forget_held(id_, id);
+  if (link.role == amqp::Role::sender && !std::exchange(link.left, true)) {
+    --frontend_.sending_links_;
+    frontend_.share_due_ = true;
+  }
   if (link.consumer == 0) return;
   frontend_.consumers_.erase(link.consumer);
   if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr) {
@@ -407,7 +461,10 @@ void Connection::give_back(amqp::LinkId id, Link& link) {
   if (!link.session) {
     for (const Held& held : link.held) release(held.delivery.token);
   }
-  if (!link.held.empty()) --held_links_;
+  if (!link.held.empty()) {
+    --held_links_;
+    --frontend_.blocked_links_;
+  }
   link.held.clear();
   std::erase_if(outgoing_, [id](const auto& entry) { return entry.second.link == id; });
 }

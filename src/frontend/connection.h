@@ -40,12 +40,19 @@ class Connection final : public amqp::EngineHandler {
   struct Link {
     amqp::Role role{};
     bool attached = false;  ///< accept() was sent
+    bool left = false;      ///< leave() was called
     broker::QueueId queue{};
     broker::SubQueue sub{};
     /// Sender: a publish was refused for want of room or leave; nothing more is taken, the link ends with
     /// this.
     std::optional<amqp::Condition> refusal;
-    bool replay = false;  ///< sender: archived messages into a promoted region
+    bool replay = false;                           ///< sender: archived messages into a promoted region
+    std::optional<broker::Durability> durability;  ///< sender: asked for at attach
+    MessageSize size{1};                           ///< sender: of its messages
+    std::uint64_t share_bytes = 0;
+    bool active = false;  ///< sender: has published lately, as of the last sharing
+    bool published = false;
+    Instant last_publish{};
     broker::ConsumerId consumer{};
     broker::ReceiveMode mode{};
     bool session = false;
@@ -70,7 +77,8 @@ class Connection final : public amqp::EngineHandler {
   /// Ends links that had a publish refused for want of room or leave: what was pipelined behind it must not
   /// overtake it.
   void end_refused_links();
-  void top_up(amqp::LinkId link);
+  /// Sender links: credit as the link's share says, when it is due.
+  void top_up(amqp::LinkId id, Link& link);
   /// Closes the connection because of us; the engine is asked for its new deadline in the next tick().
   void close(const amqp::Condition& condition);
   /// @return false when the engine cannot take it now.
@@ -94,7 +102,11 @@ class Connection final : public amqp::EngineHandler {
   std::size_t held_links_ = 0;
   std::vector<amqp::LinkId> refused_links_;
   bool dirty_ = false;
-  Instant now_{};  // of the call under way
+  amqp::Engine::Buffered buffered_;  ///< as in the frontend's totals
+  std::uint64_t held_bytes_ = 0;     ///< of its publishes that wait
+  bool closing_ = false;             ///< close_unread() has ended it
+  Instant output_moved_{};           ///< when the socket last took something, or had nothing to take
+  Instant now_{};                    // of the call under way
   WallTime wall_{};
   Buffer head_;  // scratch for encode_for_delivery
 };

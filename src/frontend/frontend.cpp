@@ -21,7 +21,9 @@ amqp::Outcome outcome_of(amqp::Outcome::Type type) {
 }  // namespace
 
 Frontend::Frontend(FrontendOptions options, Backend& backend, Random& random)
-    : options_(std::move(options)), backend_(backend), random_(random) {}
+    : options_(std::move(options)), backend_(backend), random_(random) {
+  budget_ = credit_budget(options_.limits, {});
+}
 
 Frontend::~Frontend() = default;
 
@@ -40,13 +42,17 @@ void Frontend::take_dirty(std::vector<ConnectionId>& into) {
   into.clear();
   into.swap(dirty_);
   for (const ConnectionId id : into) {
-    if (Connection* connection = find(id)) connection->dirty_ = false;
+    Connection* connection = find(id);
+    if (connection == nullptr) continue;
+    connection->dirty_ = false;
+    account(*connection);
   }
 }
 
 ConnectionId Frontend::open(Instant now) {
   const ConnectionId id = next_connection_++;
   const auto added = connections_.emplace(id, std::make_unique<Connection>(*this, id, now));
+  added.first->second->output_moved_ = now;
   ++counters_.connections_opened;
   mark_dirty(*added.first->second);
   note_deadline(*added.first->second, now);
@@ -62,8 +68,10 @@ void Frontend::input(ConnectionId id, BytesView bytes, Instant now, WallTime wal
   if (connection->held_links_ > 0) connection->flush_held();
   connection->end_refused_links();
   mark_dirty(*connection);
+  account(*connection);
+  if (unfinished_bytes_ > options_.unfinished_bytes_max) cut_unfinished();
   note_deadline(*connection, now);
-  top_up_all();
+  review_credit(now);
 }
 
 void Frontend::note_deadline(Connection& connection, Instant now) {
@@ -78,8 +86,9 @@ void Frontend::input_closed(ConnectionId id, Instant now, WallTime wall) {
   connection->engine_->input_closed(now);
   // The engine reports every link; what it does not (refused ones) holds nothing.
   for (auto& [link_id, link] : connection->links_) connection->drop_link(link_id, link);
+  forget_account(*connection);
   connections_.erase(id);
-  top_up_all();
+  review_credit(now);
 }
 
 BytesView Frontend::output(ConnectionId id) const {
@@ -93,6 +102,8 @@ void Frontend::consumed(ConnectionId id, std::size_t bytes, Instant now, WallTim
   connection->now_ = now;
   connection->wall_ = wall;
   connection->engine_->consumed(bytes);
+  if (bytes > 0) connection->output_moved_ = now;
+  account(*connection);
   if (connection->held_links_ > 0) {
     connection->flush_held();
     mark_dirty(*connection);
@@ -231,6 +242,7 @@ void Frontend::deliver(const broker::Deliver& output, Instant now, WallTime wall
   if (!link.held.empty() || !connection->send(link_id, link, delivery)) {
     if (link.held.empty()) {
       ++connection->held_links_;
+      ++blocked_links_;
       ++counters_.credit_stalls;
     }
     link.held.push_back({delivery, output.after});
@@ -242,6 +254,7 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
   while (!held_.empty()) {
     HeldPublish& held = held_.front();
     Connection* connection = find(held.connection);
+    const std::size_t bytes = held.payload.size();
     if (connection != nullptr) {
       connection->now_ = now;
       connection->wall_ = wall;
@@ -254,7 +267,8 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
         mark_dirty(*connection);
       }
     }
-    held_bytes_ -= held.payload.size();
+    held_bytes_ -= bytes;
+    if (connection != nullptr) connection->held_bytes_ -= bytes;
     held_.pop_front();
   }
   for (auto& [id, connection] : connections_) {
@@ -262,34 +276,26 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
     connection->end_refused_links();
     mark_dirty(*connection);
   }
-  top_up_due_ = true;
-  top_up_all();
+  credit_due_ = true;
+  review_credit(now);
 }
 
 void Frontend::forget_held(ConnectionId connection, amqp::LinkId link) {
   if (held_.empty()) return;
+  Connection* of = find(connection);
   std::erase_if(held_, [&](const HeldPublish& held) {
     if (held.connection != connection || held.link != link) return false;
     held_bytes_ -= held.payload.size();
+    of->held_bytes_ -= held.payload.size();
     return true;
   });
-  top_up_due_ = top_up_due_ || held_.empty();
-}
-
-void Frontend::top_up_all() {
-  if (!top_up_due_ || !held_.empty()) return;
-  top_up_due_ = false;
-  for (auto& [id, connection] : connections_) {
-    for (auto& [link_id, link] : connection->links_) {
-      if (link.role == amqp::Role::sender) connection->top_up(link_id);
-    }
-    mark_dirty(*connection);
-  }
+  credit_due_ = credit_due_ || held_.empty();
 }
 
 void Frontend::close_all(const std::string& why, Instant now, WallTime wall) {
   held_.clear();
   held_bytes_ = 0;
+  for (auto& [id, connection] : connections_) connection->held_bytes_ = 0;
   // All leave before anything is given back: it must not be handed to one who is about to leave.
   for (auto& [id, connection] : connections_) {
     connection->now_ = now;
@@ -318,8 +324,15 @@ void Frontend::tick(Instant now, WallTime wall) {
     connection->wall_ = wall;
     if (const auto due = connection->engine_->tick(now)) next_deadline_ = std::min(next_deadline_, *due);
     if (!connection->engine_->output().empty() || connection->engine_->finished()) mark_dirty(*connection);
+    account(*connection);
   }
-  top_up_all();
+  close_unread(now);
+  credit_due_ = true;
+  review_credit(now);
+  if (now - stalls_noted_at_ >= seconds(1)) {
+    stalls_noted_at_ = now;
+    note_stalls(now, true);
+  }
 }
 
 }  // namespace mainstay::frontend

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "broker/leader.h"
 #include "frontend/backend.h"
+#include "frontend/stall_meter.h"
 
 namespace mainstay::frontend {
 
@@ -24,9 +25,31 @@ using ConnectionId = std::uint64_t;
 
 struct FrontendOptions {
   amqp::EngineOptions engine;
-  std::uint32_t publish_credit = 1000;  ///< per sending link
-  std::uint64_t held_publish_bytes_max =
-      64U << 20;  ///< publishes waiting for room; beyond, they are refused as busy
+  CreditLimits limits;  ///< what publishers are given credit for
+  /// Publishes waiting for room, which only those see who had credit when it went. Beyond, they are refused
+  /// as busy; half of it is kept for those that hold less than their part.
+  std::uint64_t held_publish_bytes_max = 64U << 20;
+  /// Multi-frame messages half arrived, all connections. Beyond, the connection that has most of it loses the
+  /// links they are on.
+  std::uint64_t unfinished_bytes_max = 64U << 20;
+  /// Output that sockets have not taken, all connections. From half of it on each connection keeps to its
+  /// part; connections that have stood still for long are closed when it is used up.
+  std::uint64_t output_bytes_max = 64U << 20;
+};
+
+/// What waits where, now.
+struct FlowStatus {
+  std::uint64_t sending_links{},
+      throttled_links{};           ///< throttled: less credit than link_credit for want of room
+  std::uint64_t credit_granted{};  ///< messages that publishers may still send
+  std::uint64_t budget_bytes{}, memory_bytes{}, memory_limit_bytes{};
+  std::uint64_t held_bytes{}, unfinished_bytes{}, output_bytes{}, journal_backlog_bytes{};
+  struct Stall {
+    const char* reason = "";
+    std::uint64_t links{};  ///< waiting now
+    double seconds{};       ///< in which any waited, since the start
+  };
+  std::vector<Stall> stalls;  ///< one of each reason
 };
 
 struct FrontendCounters {
@@ -36,6 +59,8 @@ struct FrontendCounters {
   std::uint64_t
       credit_stalls{};  ///< times a link had messages to send and could not: no credit window or slow reader
   std::uint64_t held_publishes{};  ///< times a publish had to wait for room
+  std::uint64_t links_cut{};  ///< links and connections ended because their unfinished or unread bytes were
+                              ///< too many
 };
 
 class Connection;
@@ -64,6 +89,12 @@ class Frontend {
   /// The leader is gone for good, with every answer it owed. After close_all(), before there is another one.
   void leader_gone();
   void tick(Instant now, WallTime wall);
+  /// Gives and takes publish credit as Backend::flow() and memory say. Call it once per round, before
+  /// take_dirty(): nothing is done while nothing has changed.
+  void review_credit(Instant now);
+  [[nodiscard]] FlowStatus flow_status(Instant now) const;
+  /// Stalls that have lasted, and their ends: for the log.
+  void stall_notices(Instant now, std::vector<StallNotice>& into) { stalls_.notices(now, into); }
   /// When tick() is due at the latest.
   [[nodiscard]] Instant next_deadline() const { return next_deadline_; }
 
@@ -104,8 +135,18 @@ class Frontend {
   void note_deadline(Connection& connection, Instant now);
   /// Drops the publishes of a link that went: never stored, never acknowledged; the client sends them again.
   void forget_held(ConnectionId connection, amqp::LinkId link);
-  /// Gives publishers the credit that was kept back while publishes had to wait.
-  void top_up_all();
+  // flow.cpp: who may send and how much is kept for whom
+  [[nodiscard]] CreditFigures figures() const;
+  void share_anew(Instant now);
+  /// @param consumers_too  also who has no credit while messages wait: asks the leader for each queue
+  void note_stalls(Instant now, bool consumers_too);
+  /// Takes the connection's buffers into the totals.
+  void account(Connection& connection);
+  void forget_account(Connection& connection);
+  [[nodiscard]] bool may_hold(const Connection& connection, std::size_t bytes) const;
+  [[nodiscard]] bool may_output(const Connection& connection) const;
+  void cut_unfinished();
+  void close_unread(Instant now);
 
   FrontendOptions options_;
   Backend& backend_;
@@ -117,7 +158,21 @@ class Frontend {
   std::vector<std::uint32_t> pending_free_;
   std::deque<HeldPublish> held_;
   std::uint64_t held_bytes_ = 0;
-  bool top_up_due_ = false;  ///< the last held publishes went with their link
+  // Invariant: these are the sums of what account() last found on the connections.
+  std::uint64_t output_bytes_ = 0, unfinished_bytes_ = 0;
+  std::size_t connections_with_output_ = 0;
+  std::size_t blocked_links_ = 0;  ///< receiving links with dispatched messages that cannot be sent
+
+  StallMeter stalls_;
+  CreditBudget budget_;
+  CreditFigures figures_;            ///< that budget_ was made of
+  std::uint64_t shared_bytes_ = 0;   ///< given out last
+  std::uint64_t shared_budget_ = 0;  ///< what there was to give
+  bool shared_short_ = false;        ///< it was not enough for all
+  bool share_due_ = false;           ///< links came, went, woke up or send larger messages
+  bool credit_due_ = false;          ///< links must be looked at although the shares stay
+  std::size_t sending_links_ = 0;
+  Instant shared_at_{}, stalls_noted_at_{};
   std::vector<ConnectionId> dirty_;
   ConnectionId next_connection_ = 1;
   broker::ConsumerId next_consumer_ = 1;

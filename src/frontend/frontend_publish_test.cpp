@@ -56,7 +56,7 @@ TEST(FrontendPublish, NobodySendsToADeadLetterQueue) {
 
 TEST(FrontendPublish, CreditIsGrantedAgainBeforeItRunsOut) {
   FrontendOptions options;
-  options.publish_credit = 10;
+  options.limits.link_credit = 10;
   TestNode node(options);
   Client client(node);
   pn_link_t* sender = client.to("q");
@@ -101,7 +101,7 @@ TEST(FrontendPublish, MalformedMessagesAreRejectedOneByOne) {
 TEST(FrontendPublish, OversizeMessagesAreRejectedAndTheirCreditComesBack) {
   FrontendOptions options;
   options.engine.limits.message_bytes_max = 4096;
-  options.publish_credit = 4;
+  options.limits.link_credit = 4;
   TestNode node(options);
   Client client(node);
   pn_link_t* sender = client.to("q");
@@ -142,7 +142,7 @@ TEST(FrontendPublish, AServiceBusBatchIsRefusedNotStoredAsOneMessage) {
 
 TEST(FrontendPublish, HeldMessagesGoInOrderWhenThereIsRoomAgain) {
   FrontendOptions options;
-  options.publish_credit = 8;
+  options.limits.link_credit = 8;
   TestNode node(options);
   Client client(node);
   pn_link_t* one = client.to("q");
@@ -239,7 +239,7 @@ TEST(FrontendPublish, AHeldPublishThatIsRefusedEndsItsLinkEvenWhenOthersMustWait
 
 TEST(FrontendPublish, HeldBytesAreBoundedAndBeyondThemTheLinkEnds) {
   FrontendOptions options;
-  options.held_publish_bytes_max = 3000;
+  options.held_publish_bytes_max = 6000;
   TestNode node(options);
   Client client(node);
   pn_link_t* sender = client.to("q");
@@ -259,8 +259,8 @@ TEST(FrontendPublish, HeldBytesAreBoundedAndBeyondThemTheLinkEnds) {
 
 TEST(FrontendPublish, HeldPublishesGoWithTheirConnection) {
   FrontendOptions options;
-  options.held_publish_bytes_max = 3000;
-  options.publish_credit = 2;
+  options.held_publish_bytes_max = 6000;
+  options.limits.link_credit = 2;
   TestNode node(options);
   Client patient(node);
   pn_link_t* sender = patient.to("q");

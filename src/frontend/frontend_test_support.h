@@ -52,12 +52,24 @@ class TestNode final : public Backend {
     return std::nullopt;
   }
   bool authenticate(const amqp::SaslRequest&) override { return true; }
+  CreditFigures flow() override { return flow_figures; }
+  std::optional<amqp::Condition> durability_refusal(broker::Durability level) override {
+    if (level <= durability_max && level != broker::Durability::region) return std::nullopt;
+    return Backend::durability_refusal(level);
+  }
+  /// The other region has everything that is committed.
+  void replicate() {
+    held_.add(made_, committed_, released_, global_);
+    global_ = committed_;
+    held_.release_global(global_, released_);
+    pump();
+  }
 
   /// Shows what may be shown; commits first unless `commits` is false.
   void pump() {
     for (;;) {
       if (commits && committed_ < log.end()) commit_log();
-      held_.add(made_, committed_, released_);
+      held_.add(made_, committed_, released_, global_);
       if (released_.empty()) return;
       for (const replica::Output& output : std::exchange(released_, {})) {
         frontend.broker_output(std::get<broker::Output>(output), clock.now(), clock.wall());
@@ -86,6 +98,8 @@ class TestNode final : public Backend {
   bool commits = true;  ///< the disk is quick: whatever is ordered is committed at once
   bool readable = true;
   AdmissionAnswer admission;
+  CreditFigures flow_figures;
+  broker::Durability durability_max = broker::Durability::journal;
   std::optional<AdmissionAnswer> after_next_answer;  ///< what `admission` becomes once it was asked for
   std::vector<std::pair<std::size_t, bool>> asked;
   Frontend frontend;
@@ -96,7 +110,7 @@ class TestNode final : public Backend {
     return options;
   }
   void commit_log() {
-    held_.add(made_, committed_, released_);
+    held_.add(made_, committed_, released_, global_);
     committed_ = log.end();
     held_.release(committed_, released_);
     leader_->committed(committed_, clock.now(), clock.wall(), made_);
@@ -107,7 +121,7 @@ class TestNode final : public Backend {
   std::vector<broker::Output> made_;
   std::vector<replica::Output> released_;
   replica::HeldOutputs held_;
-  Lsn committed_{};
+  Lsn committed_{}, global_{};
 };
 
 /// One socket of the node.

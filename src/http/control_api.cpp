@@ -119,6 +119,11 @@ std::string status_json(const NodeStatus& s) {
                                   {"duplicates_dropped", q.duplicates_dropped},
                                   {"oldest_seconds", q.oldest_seconds}});
   }
+  json::array stalls;
+  for (const NodeStatus::Flow::Stall& stall : s.flow.stalls) {
+    stalls.push_back(
+        json::object{{"reason", stall.reason}, {"links", stall.links}, {"seconds", stall.seconds}});
+  }
   json::object out{{"version", s.version},
                    {"node", s.node},
                    {"region", s.region},
@@ -162,6 +167,19 @@ std::string status_json(const NodeStatus& s) {
                                          {"authentication_failures", s.amqp.authentication_failures},
                                          {"credit_stalls", s.amqp.credit_stalls},
                                          {"held_publishes", s.amqp.held_publishes}}},
+                   {"flow", json::object{{"sending_links", s.flow.sending_links},
+                                         {"throttled_links", s.flow.throttled_links},
+                                         {"credit_granted", s.flow.credit_granted},
+                                         {"budget_bytes", s.flow.budget_bytes},
+                                         {"memory_bytes", s.flow.memory_bytes},
+                                         {"memory_limit_bytes", s.flow.memory_limit_bytes},
+                                         {"held_bytes", s.flow.held_bytes},
+                                         {"unfinished_bytes", s.flow.unfinished_bytes},
+                                         {"output_bytes", s.flow.output_bytes},
+                                         {"journal_backlog_bytes", s.flow.journal_backlog_bytes},
+                                         {"confirms_waiting", s.flow.confirms_waiting},
+                                         {"links_cut", s.flow.links_cut},
+                                         {"stalls", stalls}}},
                    {"uptime_seconds", s.uptime_seconds}};
   return json::serialize(out);
 }

@@ -67,11 +67,27 @@ struct NodeStatus {
         publish_refused{}, delivered{}, settled{}, settle_refused{}, credit_stalls{}, held_publishes{},
         malformed{}, oversize{};
   } amqp;
+  /// Flow control: who waits for what, and what is in memory.
+  struct Flow {
+    std::uint64_t sending_links{}, throttled_links{}, credit_granted{};
+    std::uint64_t budget_bytes{}, memory_bytes{}, memory_limit_bytes{};
+    std::uint64_t held_bytes{}, unfinished_bytes{}, output_bytes{}, journal_backlog_bytes{};
+    std::uint64_t links_cut{};
+    struct Stall {
+      std::string reason;  ///< memory, journal, disk_full, replication, consumer_window, link_credit
+      std::uint64_t links{};
+      double seconds{};
+    };
+    std::vector<Stall> stalls;
+    std::uint64_t confirms_waiting{};  ///< publishes that wait for the other region (durability global)
+  } flow;
   /// Commit latency (order → durable), seconds: cumulative counts per upper bound, as Prometheus has them.
   std::vector<std::pair<double, std::uint64_t>> commit_latency_buckets;
   std::uint64_t commit_latency_count{};
   double commit_latency_sum{};
   std::uint64_t resident_bytes{};
+  double cpu_seconds{};                                ///< user and system, all threads
+  std::uint64_t disk_size_bytes{}, disk_free_bytes{};  ///< of the file system that has the journal
   double uptime_seconds{};
 };
 

@@ -138,6 +138,44 @@ std::string metrics_text(const NodeStatus& s) {
   f.counter("mainstay_amqp_malformed_total", "Messages refused as malformed.", s.amqp.malformed);
   f.counter("mainstay_amqp_oversize_total", "Messages over the size limit.", s.amqp.oversize);
 
+  const auto& flow = s.flow;
+  for (const NodeStatus::Flow::Stall& stall : flow.stalls) {
+    f.add("mainstay_flow_stalled_links", "Links that wait now, by reason.", MetricType::Gauge,
+          {{"reason", stall.reason}}, static_cast<double>(stall.links));
+    f.add("mainstay_flow_stall_seconds_total", "Time in which any link waited, by reason.",
+          MetricType::Counter, {{"reason", stall.reason}}, stall.seconds);
+  }
+  f.gauge("mainstay_flow_sending_links", "Links on which clients publish.",
+          static_cast<double>(flow.sending_links));
+  f.gauge("mainstay_flow_throttled_links", "Of these, those with a smaller window than configured.",
+          static_cast<double>(flow.throttled_links));
+  f.gauge("mainstay_flow_credit_granted", "Messages that publishers may send now.",
+          static_cast<double>(flow.credit_granted));
+  f.gauge("mainstay_flow_budget_bytes", "What publish credit is given from.",
+          static_cast<double>(flow.budget_bytes));
+  f.gauge("mainstay_flow_memory_bytes", "Messages on their way in and out, in memory.",
+          static_cast<double>(flow.memory_bytes));
+  f.gauge("mainstay_flow_memory_limit_bytes", "What they may take.",
+          static_cast<double>(flow.memory_limit_bytes));
+  f.gauge("mainstay_flow_held_bytes", "Publishes that came and wait for journal room.",
+          static_cast<double>(flow.held_bytes));
+  f.gauge("mainstay_flow_unfinished_bytes", "Messages that have begun to arrive.",
+          static_cast<double>(flow.unfinished_bytes));
+  f.gauge("mainstay_flow_output_bytes", "Output that clients have not read.",
+          static_cast<double>(flow.output_bytes));
+  f.gauge("mainstay_flow_journal_backlog_bytes", "Ordered and not durable yet.",
+          static_cast<double>(flow.journal_backlog_bytes));
+  f.gauge("mainstay_flow_confirms_waiting", "Publishes that wait until the other region has them.",
+          static_cast<double>(flow.confirms_waiting));
+  f.counter("mainstay_flow_links_cut_total",
+            "Links and connections ended because their unfinished or unread messages took too much memory.",
+            flow.links_cut);
+
+  f.add("mainstay_process_cpu_seconds_total", "CPU time, user and system.", MetricType::Counter, {},
+        s.cpu_seconds);
+  f.gauge("mainstay_disk_size_bytes", "Size of the file system that has the journal.",
+          static_cast<double>(s.disk_size_bytes));
+  f.gauge("mainstay_disk_free_bytes", "Free there.", static_cast<double>(s.disk_free_bytes));
   f.gauge("mainstay_process_resident_bytes", "Resident memory.", static_cast<double>(s.resident_bytes));
   f.gauge("mainstay_process_uptime_seconds", "Seconds since start.", s.uptime_seconds);
   return f.text();

@@ -111,6 +111,10 @@ Result<void, Failure> Node::recover() {
   frontend_options.engine.limits.message_bytes_max = options_.message_bytes_max;
   frontend_options.engine.limits.max_frame_bytes = options_.frame_bytes_max;
   frontend_options.engine.limits.idle_timeout = milliseconds(options_.idle_timeout_ms);
+  frontend_options.limits = options_.limits;
+  frontend_options.held_publish_bytes_max = options_.limits.memory_bytes / 4;
+  frontend_options.unfinished_bytes_max = options_.limits.memory_bytes / 4;
+  frontend_options.output_bytes_max = options_.limits.memory_bytes / 4;
   frontend_ = std::make_unique<frontend::Frontend>(frontend_options, *this, *random_);
   return {};
 }
@@ -172,6 +176,7 @@ void Node::pump() {
     }
   }
   start_write();
+  frontend_->review_credit(clock_.now());
   frontend_->take_dirty(dirty_);
   for (const frontend::ConnectionId connection : dirty_) amqp_hub_->flush(connection);
   if (stopping_ && !writing_ && stopped_) {
@@ -237,6 +242,7 @@ void Node::write_finished(replica::Replica::PendingWrite done, Result<void, jour
   if (!done.raw) bodies_.add(done.batch);
   replica_->written(std::move(done), now, clock_.wall());
   maintain();
+  if (frontend_->held_publishes() > 0) frontend_->admission_changed(now, clock_.wall());
   pump();
 }
 
@@ -313,6 +319,13 @@ void Node::tick() {
   const WallTime wall = clock_.wall();
   replica_->tick(now, wall);
   frontend_->tick(now, wall);
+  std::vector<frontend::StallNotice> stalls;
+  frontend_->stall_notices(now, stalls);
+  for (const frontend::StallNotice& stall : stalls) {
+    log(stall.ended || stall.reason == frontend::StallReason::link_credit ? LogLevel::info
+                                                                          : LogLevel::warning,
+        stall.text);
+  }
   if (switch_ && now >= switch_->deadline) {
     fail_switch(504,
                 "the standby did not confirm in time; this region leads on. See replication in `mainstay "
@@ -372,6 +385,9 @@ void Node::role_changed(const replica::RoleChanged& change) {
 void Node::declare_queues() {
   for (const QueueConfig& queue : options_.queues) {
     const auto declared = replica_->leader().declare_queue(queue.name, queue.options, clock_.wall());
+    if (const auto refusal = durability_refusal(queue.options.durability)) {
+      log(LogLevel::error, "queue '" + queue.name + "' takes no messages: " + refusal->description);
+    }
     if (!declared)
       log(LogLevel::error, "queue '" + queue.name + "' is not declared: " + declared.error().what);
   }
@@ -415,8 +431,12 @@ frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
   if (const auto refusal = replica_->publish_refusal()) {
     return {Admission::refused, {"com.microsoft:server-busy", *refusal}};
   }
-  if (replica_->bytes_under_way() + bytes + kRecordOverheadMax + options_.reserve_bytes <= journal_->room()) {
-    return {};
+  const std::size_t under_way = replica_->bytes_under_way();
+  if (under_way + bytes + kRecordOverheadMax + options_.reserve_bytes <= journal_->room()) {
+    // Ordered and not durable is memory too. Twice the backlog that credit is given for: those who had it
+    // come in.
+    if (under_way == 0 || under_way + bytes <= 2 * options_.limits.journal_bytes) return {};
+    return {Admission::wait, {}};
   }
   if (disk_full_) {
     return {Admission::refused,
@@ -427,6 +447,37 @@ frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
   }
   spare_retry_at_ = {};
   return {Admission::wait, {}};
+}
+
+std::optional<amqp::Condition> Node::durability_refusal(broker::Durability level) {
+  switch (level) {
+    case broker::Durability::journal:
+      return std::nullopt;
+    case broker::Durability::region:
+      return amqp::Condition{
+          "amqp:precondition-failed",
+          "durability region is asked for, and the group of this node has no backup node in region " +
+              options_.region + ": ask for journal, or for global with a standby region"};
+    case broker::Durability::global:
+      if (options_.has_replication) return std::nullopt;
+      return amqp::Condition{
+          "amqp:precondition-failed",
+          "durability global is asked for, and the group of this node has no standby region "
+          "([replication] has no listen): ask for journal, or configure one"};
+  }
+  return std::nullopt;
+}
+
+frontend::CreditFigures Node::flow() {
+  frontend::CreditFigures f;
+  f.journal_bytes = replica_->bytes_under_way();
+  const std::uint64_t taken = f.journal_bytes + options_.reserve_bytes;
+  const std::uint64_t room = journal_->room();
+  f.journal_room = room > taken ? room - taken : 0;
+  f.journal_room_full = options_.segment_bytes;
+  f.disk_full = disk_full_;
+  f.held_back = replica_->publish_held_back();
+  return f;
 }
 
 std::optional<BytesView> Node::payload(Lsn lsn, std::string& why) {

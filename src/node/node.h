@@ -57,6 +57,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   frontend::AdmissionAnswer admit(std::size_t bytes, bool replay) override;
   std::optional<BytesView> payload(Lsn lsn, std::string& why) override;
   bool authenticate(const amqp::SaslRequest& request) override;
+  std::optional<amqp::Condition> durability_refusal(broker::Durability level) override;
+  frontend::CreditFigures flow() override;
 
   // http::ControlBackend
   http::NodeStatus status() override;

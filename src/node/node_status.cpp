@@ -1,6 +1,8 @@
 // What /status and /metrics tell of a node.
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "node/node.h"
@@ -14,6 +16,15 @@ std::uint64_t resident_bytes() {
   std::uint64_t resident = 0;
   statm >> total >> resident;
   return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+double cpu_seconds() {
+  rusage used{};
+  if (getrusage(RUSAGE_SELF, &used) != 0) return 0;
+  const auto of = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return of(used.ru_utime) + of(used.ru_stime);
 }
 
 const char* role_name(replica::Role role) {
@@ -49,6 +60,12 @@ http::NodeStatus Node::status() {
   s.node = options_.name;
   s.region = options_.region;
   s.resident_bytes = resident_bytes();
+  s.cpu_seconds = cpu_seconds();
+  std::error_code no_space_told;
+  if (const auto space = std::filesystem::space(options_.data_directory, no_space_told); !no_space_told) {
+    s.disk_size_bytes = space.capacity;
+    s.disk_free_bytes = space.available;
+  }
   s.uptime_seconds = (clock_.now() - started_).seconds();
   s.active_region.active = region_.region;
   s.active_region.term = region_.term.value;
@@ -112,6 +129,20 @@ http::NodeStatus Node::status() {
             c.held_publishes,
             c.malformed,
             c.oversize};
+  const frontend::FlowStatus flow = frontend_->flow_status(clock_.now());
+  s.flow.sending_links = flow.sending_links;
+  s.flow.throttled_links = flow.throttled_links;
+  s.flow.credit_granted = flow.credit_granted;
+  s.flow.budget_bytes = flow.budget_bytes;
+  s.flow.memory_bytes = flow.memory_bytes;
+  s.flow.memory_limit_bytes = flow.memory_limit_bytes;
+  s.flow.held_bytes = flow.held_bytes;
+  s.flow.unfinished_bytes = flow.unfinished_bytes;
+  s.flow.output_bytes = flow.output_bytes;
+  s.flow.journal_backlog_bytes = flow.journal_backlog_bytes;
+  s.flow.links_cut = c.links_cut;
+  s.flow.confirms_waiting = replica_->confirms_waiting();
+  for (const auto& stall : flow.stalls) s.flow.stalls.push_back({stall.reason, stall.links, stall.seconds});
   s.commit_latency_buckets = commit_latency_.cumulative();
   s.commit_latency_count = commit_latency_.count();
   s.commit_latency_sum = commit_latency_.sum_seconds();

@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "broker/types.h"
+#include "frontend/credit_policy.h"
 
 namespace mainstay::node {
 
@@ -51,6 +52,7 @@ struct NodeOptions {
   std::uint32_t frame_bytes_max = 65536;
   std::int64_t idle_timeout_ms = 120'000;
   std::uint64_t connections_max = 10'000;
+  frontend::CreditLimits limits;  ///< memory for messages on their way, and publish credit from it
   std::uint64_t lag_records_soft = 0, lag_records_hard = 0;
 };
 
