@@ -115,6 +115,9 @@ int run_backlog_bench(const Arguments& arguments) {
             kStallMs);
         Figure whole_drain =
             figure("backlog.drain_whole_rate", "  draining the rest, new ones coming in", "messages/s");
+        Figure reads =
+            figure("backlog.read_bytes_per_message", "  read from files for each drained message", "B");
+        const std::uint64_t read_before = broker.sample().read_bytes;
         std::atomic<bool> drained{false};
         std::vector<float> latencies;
         auto new_ones = std::async(std::launch::async, [&] {
@@ -130,6 +133,8 @@ int run_backlog_bench(const Arguments& arguments) {
           throw;
         }
         drained = true;
+        reads.samples.values = {static_cast<double>(broker.sample().read_bytes - read_before) /
+                                static_cast<double>(waiting)};
         const std::uint64_t added = new_ones.get();
         expect_active(broker, added);
         if (latencies.empty()) throw CouldNotRun("the backlog was drained before one message could be sent");
@@ -146,8 +151,8 @@ int run_backlog_bench(const Arguments& arguments) {
         first_at.samples.values = {static_cast<double>(shallow)};
         Figure peak_at = figure("backlog.deep_messages", "messages in the deep queue", "");
         peak_at.samples.values = {static_cast<double>(deep)};
-        record.figures = {first_at,    peak_at,  first,      idle_mib, peak,        on_top,
-                          on_top_rate, draining, drain_rate, stall,    whole_drain, after};
+        record.figures = {first_at, peak_at,    first, idle_mib,    peak,  on_top, on_top_rate,
+                          draining, drain_rate, stall, whole_drain, reads, after};
       });
 }
 

@@ -43,8 +43,8 @@ std::uint16_t free_port() {
   return port;
 }
 
-std::uint64_t kib_in_status(pid_t pid, const std::string& name) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+std::uint64_t number_in(pid_t pid, const char* table, const std::string& name) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/" + table);
   for (std::string line; std::getline(status, line);) {
     if (line.rfind(name, 0) == 0) return std::strtoull(line.c_str() + name.size(), nullptr, 10);
   }
@@ -59,8 +59,9 @@ Broker::Broker(const Common& common, const Setup& setup)
   control_port = free_port();
   std::filesystem::create_directories(directory_ + "/data");
   std::ofstream config(directory_ + "/broker.toml");
+  // Connections that wait for their turn in a long measurement are not polled: nobody may end them for that.
   config << "[node]\nname = \"bench-1\"\nregion = \"bench\"\ndata = \"data\"\n"
-         << "[amqp]\nlisten = \"127.0.0.1:" << amqp_port << "\"\nanonymous = true\n"
+         << "[amqp]\nlisten = \"127.0.0.1:" << amqp_port << "\"\nanonymous = true\nidle_timeout_s = 36000\n"
          << "[control]\nlisten = \"127.0.0.1:" << control_port << "\"\n"
          << "[register]\nfile = \"register.db\"\ninitial_region = \"bench\"\n"
          << "[log]\nlevel = \"warn\"\n";
@@ -155,14 +156,15 @@ Broker::Sample Broker::sample() const {
   for (int i = 1; i <= 15 && stat >> field; ++i) {
     if (i == 14 || i == 15) out.cpu_seconds += std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
   }
+  out.read_bytes = number_in(pid_, "io", "rchar:");
   out.rss_bytes = rss_bytes();
-  out.rss_peak_bytes = kib_in_status(pid_, "VmHWM:") * 1024;
+  out.rss_peak_bytes = number_in(pid_, "status", "VmHWM:") * 1024;
   return out;
 }
 
 std::uint64_t Broker::rss_bytes() const {
   check_alive();
-  return kib_in_status(pid_, "VmRSS:") * 1024;
+  return number_in(pid_, "status", "VmRSS:") * 1024;
 }
 
 Broker::Space Broker::space() const {

@@ -32,9 +32,10 @@ class Broker {
 
   struct Sample {
     std::uint64_t syncs{}, records{};
-    std::uint64_t active{};     ///< messages in queue "bench"
-    double cpu_seconds{};       ///< user and system
-    std::uint64_t rss_bytes{};  ///< resident now
+    std::uint64_t active{};      ///< messages in queue "bench"
+    double cpu_seconds{};        ///< user and system
+    std::uint64_t read_bytes{};  ///< that it asked the kernel for, from files
+    std::uint64_t rss_bytes{};   ///< resident now
     std::uint64_t rss_peak_bytes{};
   };
   /// What /status and /proc tell.

@@ -42,7 +42,7 @@ Buffer load_message(std::size_t body_bytes, const std::string& session_id) {
 std::unique_ptr<client::Connection> connect(std::uint16_t port) {
   client::ClientOptions options;
   options.endpoints = {{"127.0.0.1", port}};
-  options.idle_timeout = seconds(120);
+  options.idle_timeout = seconds(36'000);
   options.connect_timeout = seconds(30);
   auto connection = client::Connection::connect(options);
   if (!connection) give_up(connection.error());
