@@ -29,6 +29,12 @@ def leave(status, text):
     sys.exit(status)
 
 
+def processor():
+    """What decides between the copies of a routine that a library brings along (xxHash does so)."""
+    flags = pathlib.Path("/proc/cpuinfo").read_text() if platform.machine() == "x86_64" else ""
+    return platform.machine() + (" avx2" if re.search(r"^flags\b.*\bavx2\b", flags, flags=re.M) else "")
+
+
 def count(program, scenario, times):
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--branch-sim=no", "--cachegrind-out-file=/dev/null", program,
                scenario, str(times)]
@@ -101,7 +107,7 @@ def main():
         leave(SKIPPED, "valgrind is not installed: ./dev setup does it")
     units = dict(line.split() for line in subprocess.check_output([options.program, "--list"], text=True).splitlines())
     compiler = subprocess.check_output([options.program, "--compiler"], text=True).strip()
-    here = {"compiler": compiler, "processor": platform.machine()}
+    here = {"compiler": compiler, "processor": processor()}
     unknown = [name for name in options.scenario if name not in units]
     if unknown:
         leave(2, f"there is no scenario {', '.join(unknown)}. They are: {', '.join(units)}")
