@@ -51,7 +51,8 @@ int run_e2e_bench(const Arguments& arguments) {
       [&](const Common& common, Record& record) {
         const std::string at = " at " + readable(per_second) + "/s";
         Figure p50 = figure("e2e.p50_us", "publish → delivered" + at + ", 1 KiB, median", "µs");
-        Figure p99 = at_most(figure("e2e.p99_us", "  the same, 99th percentile", "µs"), kP99Microseconds);
+        Figure p99 = at_most(figure("e2e.p99_us", "publish → delivered" + at + ", 99th percentile", "µs"),
+                             kP99Microseconds);
         Figure confirm = figure("e2e.confirm_p50_us", "  publish → confirm" + at + ", median", "µs");
         Figure rate = figure("e2e.rate", "publish + receive + complete at once, saturated", "messages/s");
         Broker broker(common, {});

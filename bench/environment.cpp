@@ -95,8 +95,7 @@ std::string environment_text(const std::string& directory) {
   out += "cpu       " + std::to_string(std::thread::hardware_concurrency()) + " × " + cpu + "\n";
   out += "memory    " + readable(memory_kib / 1048576) + " GiB\n";
   out += std::string("kernel    ") + system.sysname + " " + system.release + "\n";
-  out += "disk      " + file_system(directory) + block_device(directory) + ", " +
-         readable(static_cast<double>(free_bytes(directory)) / (1ULL << 30)) + " GiB free\n";
+  out += "disk      " + file_system(directory) + block_device(directory) + "\n";
   out += "versions  mainstay " MAINSTAY_VERSION ", Boost " + std::to_string(BOOST_VERSION / 100000) + "." +
          std::to_string(BOOST_VERSION / 100 % 1000) + ", compiler " __VERSION__ "\n";
   out += std::string("build     ") +

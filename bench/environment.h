@@ -6,7 +6,8 @@
 
 namespace mainstay::bench {
 
-/// One line per fact: commit, CPU, memory, kernel, disk of `directory`, versions, kind of build.
+/// One line per fact: commit, CPU, memory, kernel, disk of `directory`, versions, kind of build. The same for
+/// all benchmarks of one run, so that pages tell it once.
 std::string environment_text(const std::string& directory);
 /// Built with optimisation and without sanitizers: only then figures count.
 bool is_optimised_build();

@@ -37,7 +37,8 @@ int run_large_bench(const Arguments& arguments) {
         const std::string size = readable(static_cast<double>(bytes) / kMiB) + " MiB";
         Figure rate = figure("large.rate", "publish with confirm, " + size, "MiB/s");
         Figure bare_rate = figure("large.bare_rate", "  bare write + sync of that size", "MiB/s");
-        Figure ratio = at_least(figure("large.ratio", "  published over bare", "ratio"), kRatio);
+        Figure ratio =
+            at_least(figure("large.ratio", size + " published, over bare write + sync", "ratio"), kRatio);
         Figure body = figure("large.message_bytes", "body of a message", "B");
         body.samples.values = {static_cast<double>(bytes)};
         const Buffer message = load_message(bytes);

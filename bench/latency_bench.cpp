@@ -69,7 +69,7 @@ int run_latency_bench(const Arguments& arguments) {
         Figure turn_p50 = figure("latency.turn_p50_us", "  floor: one loopback AMQP turn, median", "µs");
         Figure floor_p99 = figure("latency.floor_p99_us", "  floor: both, 99th percentiles added", "µs");
         Figure ratio =
-            at_most(figure("latency.ratio", "  median over the floor's (sync + turn)", "ratio"), kRatio);
+            at_most(figure("latency.ratio", "one in flight, over the floor's sync + turn", "ratio"), kRatio);
         const Buffer message = load_message(1024);
         const Buffer bytes(journal::record_bytes(message.size()), std::byte{0x5a});
         const auto disk = need(io::PosixDisk::open(common.directory));

@@ -100,14 +100,14 @@ int run_longrun_bench(const Arguments& arguments) {
         expect_active(broker, 0);
         Figure rate = figure("longrun.rate", "long run, 100 B, at most 1,000 in the queue", "messages/s");
         Figure ratio = at_least(
-            figure("longrun.last_over_first", "  throughput of the last tenth over the first", "ratio"),
+            figure("longrun.last_over_first", "throughput of the last tenth over the first", "ratio"),
             kLastOverFirst);
         Figure disk =
-            at_most(figure("longrun.segments", "  most disk the log took, in segments of 64 MiB", "segments"),
+            at_most(figure("longrun.segments", "most disk the log took, in segments of 64 MiB", "segments"),
                     kSegments);
         Figure all = figure("longrun.disk_mib", "  with checkpoints and everything else", "MiB");
         Figure growth = at_most(
-            figure("longrun.memory_growth_mib", "  resident memory, last tenth's over first tenth's", "MiB"),
+            figure("longrun.memory_growth_mib", "growth of memory from the first tenth to the last", "MiB"),
             kGrowthMiB);
         if (samples.size() < 20) throw CouldNotRun("too short to compare tenths: more --messages");
         const std::uint64_t tenth = messages / 10;

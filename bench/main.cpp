@@ -48,8 +48,8 @@ int main(int argc, char** argv) {
   for (const Entry& entry : kEntries) {
     if (name == entry.name) return entry.run({argv + 2, argv + argc});
   }
-  const bool asked = name == "--help" || name == "-h" || name == "help";
-  if (!asked && !name.empty()) std::cerr << "There is no benchmark \"" << name << "\".\n\n";
+  const bool asked = name.empty() || name == "--help" || name == "-h" || name == "help";
+  if (!asked) std::cerr << "There is no benchmark \"" << name << "\".\n\n";
   usage(asked ? std::cout : std::cerr);
   return asked ? 0 : 2;
 }

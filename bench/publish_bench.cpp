@@ -60,10 +60,10 @@ int run_publish_bench(const Arguments& arguments) {
         if (floor > 0) rate.at_least = floor;
         Figure p50 = figure("publish.p50_us", "  publish to confirm under that load, median", "µs");
         Figure p99 = figure("publish.p99_us", "  the same, 99th percentile", "µs");
-        Figure syncs =
-            at_most(figure("publish.syncs_per_message", "  syncs per message", ""), kSyncsPerMessage);
-        Figure cpu =
-            at_most(figure("publish.server_cpu_us", "  server CPU per message", "µs"), kServerMicroseconds);
+        Figure syncs = at_most(figure("publish.syncs_per_message", "syncs per message, saturated", ""),
+                               kSyncsPerMessage);
+        Figure cpu = at_most(figure("publish.server_cpu_us", "server CPU per published message", "µs"),
+                             kServerMicroseconds);
         Figure both = figure("both.rate", "publish + peek-lock + complete at once, " + size, "messages/s");
         Figure both_syncs = figure("both.syncs_per_message", "  syncs per message", "");
         Figure both_cpu = figure("both.server_cpu_us", "  server CPU per message", "µs");

@@ -120,13 +120,13 @@ std::string chart_svg(const std::vector<Record>& records) {
       double a = measured ? times_better(figure, figure.samples.low()) : 0;
       double b = measured ? times_better(figure, figure.samples.high()) : 0;
       if (a > b) std::swap(a, b);
-      bars.push_back({trimmed(figure.what),
+      bars.push_back({record.benchmark + ": " + trimmed(figure.what),
                       (measured ? with_unit(figure.samples.median(), figure.unit) : "not measured") + " (" +
                           target_text(figure) + ")",
                       a, measured ? times_better(figure, figure.samples.median()) : 0, b, figure.verdict()});
     }
   }
-  constexpr double kLabel = 430, kScale = 330, kValue = 250, kRow = 22, kTop = 58;
+  constexpr double kLabel = 470, kScale = 330, kValue = 250, kRow = 22, kTop = 58;
   constexpr double kDecades = 2;  // one to the left of the target, one to the right
   const auto x = [&](double times) {
     const double at = times <= 0 ? -1 : std::clamp(std::log10(times), -1.0, 1.0);
