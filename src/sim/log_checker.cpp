@@ -66,6 +66,19 @@ void LogChecker::shown(const std::string& node, Lsn lsn) {
   }
 }
 
+void LogChecker::shown_globally(const std::string& node, Lsn lsn) {
+  const auto& own = logs_[node];
+  const bool elsewhere = std::any_of(logs_.begin(), logs_.end(), [&](const auto& entry) {
+    const auto& [name, log] = entry;
+    return name != node && lsn.value >= 1 && lsn.value <= log.size() && lsn.value <= own.size() &&
+           log[lsn.value - 1].content == own[lsn.value - 1].content;
+  });
+  if (!elsewhere) {
+    report_.violated("confirm: " + node + " confirmed LSN " + std::to_string(lsn.value) +
+                     " as durable in both regions, and it is in no other log");
+  }
+}
+
 void LogChecker::same_history(const std::string& live, const std::string& follower) {
   const auto& a = logs_[live];
   const auto& b = logs_[follower];

@@ -30,6 +30,8 @@ class LogChecker {
   void acknowledged(const std::string& node, journal::LogPosition durable);
   /// `node` showed something that rests on the record at `lsn`.
   void shown(const std::string& node, Lsn lsn);
+  /// `node` confirmed the record at `lsn` as durable in both regions.
+  void shown_globally(const std::string& node, Lsn lsn);
   /// At the end: `follower` follows `live`.
   void same_history(const std::string& live, const std::string& follower);
   [[nodiscard]] std::uint64_t digest() const;

@@ -18,12 +18,13 @@ void PublishChecker::finish() {
     if (settled_.contains(id)) continue;
     const bool may_be_lost = std::all_of(acks.begin(), acks.end(),
                                          [this](const Ack& ack) { return beyond_a_fork(ack.lsn, ack.term); });
-    if (may_be_lost) {
+    if (may_be_lost && !global_.contains(id)) {
       report_.lost_in_forced_promotion.push_back(id);
       continue;
     }
-    report_.violated("lost: " + id + " was acknowledged (LSN " + std::to_string(acks.front().lsn.value) +
-                     ", term " + std::to_string(acks.front().term.value) + ") and never left its queue");
+    report_.violated("lost: " + id + " was acknowledged" + (global_.contains(id) ? " in both regions" : "") +
+                     " (LSN " + std::to_string(acks.front().lsn.value) + ", term " +
+                     std::to_string(acks.front().term.value) + ") and never left its queue");
   }
 }
 

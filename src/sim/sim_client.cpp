@@ -121,7 +121,8 @@ void Publisher::pump() {
 
 void Publisher::publish(std::uint64_t index) {
   const bool plain = index % 4 == 3;
-  SimNode::Message message{plain ? "plain" : "sessions", id(index), plain ? "" : name_, index};
+  SimNode::Message message{plain ? "plain" : "sessions", id(index), plain ? "" : name_, index,
+                           is_global(index) ? broker::Durability::global : broker::Durability::journal};
   at_node([message, index](SimNode& node, const std::shared_ptr<ClientPort>& port) {
     return node.publish(port, index, message);
   });
@@ -135,6 +136,10 @@ void Publisher::on_publish_done(std::uint64_t tag, bool stored, Lsn lsn, RegionT
   }
   std::erase(in_flight_, tag);
   world_.publishes.acknowledged(id(tag), lsn, term);
+  if (is_global(tag)) {
+    world_.publishes.acknowledged_globally(id(tag));
+    ++world_.report.reached["publish confirmed in both regions"];
+  }
   ++world_.report.published;
   world_.digest(tag + lsn.value);
 }
@@ -144,6 +149,7 @@ void Publisher::watch() {
   if (connected() && !in_flight_.empty() && world_.queue.now() - last_progress_ > seconds(3)) {
     last_progress_ = world_.queue.now();
     ++world_.report.reached["publish timed out"];
+    content_with_less_.insert(in_flight_.begin(), in_flight_.end());
     disconnect();
   }
 }

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,12 @@ class Publisher final : public SimClient {
   void pump();
   void watch();
   [[nodiscard]] std::string id(std::uint64_t index) const { return name_ + "-" + std::to_string(index); }
+  /// Some ask to be confirmed only when the other region has them, and for less when that took too long:
+  /// after a forced promotion there may be no other region any more.
+  [[nodiscard]] bool is_global(std::uint64_t index) const {
+    return index % 8 == 6 && !content_with_less_.contains(index);
+  }
+  std::set<std::uint64_t> content_with_less_;
   std::uint64_t messages_;
   std::uint64_t next_ = 0;
   std::deque<std::uint64_t> in_flight_;  ///< sent on this or an earlier connection, unanswered; ascending

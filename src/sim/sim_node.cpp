@@ -398,7 +398,9 @@ bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t cli
   const std::string payload =
       message.id + "/" + std::to_string(message.index) + std::string(message.index * 37 % 16 * 400, ' ');
   publish.payload = as_bytes(payload);
-  publishes_[publish.tag] = {port, client_tag, message.id, false};
+  if (world_.options.canary != Canary::confirm_without_standby) publish.durability = message.durability;
+  publishes_[publish.tag] = {port, client_tag, message.id, false,
+                             message.durability == broker::Durability::global};
   replica_->leader().publish(publish, wall(), replica_->leader_outputs());
   step();
   return true;
@@ -467,6 +469,7 @@ void SimNode::show(broker::Output& output) {
     const auto asked = publishes_.find(done->tag);
     if (asked == publishes_.end()) return;
     if (!done->error) world_.logs.shown(region_, done->after);
+    if (!done->error && asked->second.global) world_.logs.shown_globally(region_, done->after);
     world_.trace(region_ + " stored " + asked->second.id + " at LSN " + std::to_string(done->after.value));
     if (done->duplicate) ++world_.report.reached["publish was a duplicate"];
     asked->second.port->publish_done(asked->second.client_tag, !done->error, done->after, replica_->term(),

@@ -72,6 +72,7 @@ class SimNode {
   struct Message {
     std::string queue, id, session;
     std::uint64_t index{};
+    broker::Durability durability = broker::Durability::journal;
   };
   [[nodiscard]] bool publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                              const Message& message);
@@ -122,7 +123,8 @@ class SimNode {
     std::shared_ptr<ClientPort> port;
     std::uint64_t client_tag{};
     std::string id;
-    bool removes = false;
+    bool removes = false;  ///< a settlement that ends the message's stay
+    bool global = false;   ///< a publish to be confirmed when both regions have it
   };
   std::map<std::uint64_t, Asked> publishes_, settlements_;
   std::map<broker::ConsumerId, std::shared_ptr<ClientPort>> consumers_;

@@ -11,12 +11,13 @@
 namespace mainstay::sim {
 namespace {
 
-constexpr std::array<std::pair<const char*, Canary>, 5> kCanaries{{
+constexpr std::array<std::pair<const char*, Canary>, 6> kCanaries{{
     {"ack-before-sync", Canary::ack_before_sync},
     {"standby-ack-before-sync", Canary::standby_ack_before_sync},
     {"show-before-commit", Canary::show_before_commit},
     {"resume-term", Canary::resume_term},
     {"switch-without-seal", Canary::switch_without_seal},
+    {"confirm-without-standby", Canary::confirm_without_standby},
 }};
 
 class Simulation {
@@ -344,6 +345,7 @@ const std::vector<std::string>& probes() {
                                             "delivered again after a failover",
                                             "publish repeated after an unknown outcome",
                                             "publish was a duplicate",
+                                            "publish confirmed in both regions",
                                             "publish refused: disk full",
                                             "settlement refused",
                                             "lock outlived",

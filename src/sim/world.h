@@ -26,6 +26,7 @@ enum class Canary : std::uint8_t {
   show_before_commit,       ///< answers and deliveries do not wait for their record
   resume_term,              ///< a restarted leader leads on in its old term
   switch_without_seal,      ///< a planned switch does not wait for the standby
+  confirm_without_standby,  ///< confirms of durability global leave when the record is committed here
 };
 
 struct Options {
