@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <sstream>
 
 #include "harness.h"
@@ -78,6 +79,41 @@ Record not_measured(const std::string& name) {
   return {name, "./dev bench " + name, "", {missing}};
 }
 
+/// @return nothing when it could not run.
+std::optional<std::vector<Record>> measure(const Part& part, bool quick, const std::string& directory) {
+  const auto self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string scratch =
+      std::filesystem::temp_directory_path() / ("mainstay-bench-" + std::to_string(getpid()) + ".json");
+  std::string program = self;
+  Arguments with = {part.name};
+  if (std::string(part.name) == "peers") {
+    program = self.parent_path() / "mainstay-bench-peers";
+    with.clear();
+  }
+  if (quick) with.insert(with.end(), part.quick.begin(), part.quick.end());
+  if (!directory.empty()) with.insert(with.end(), {"--directory", directory});
+  with.insert(with.end(), {"--json", scratch});
+  std::filesystem::remove(scratch);
+  const int status = run(program, with);
+  auto found = from_json(read_file(scratch));
+  std::filesystem::remove(scratch);
+  if (status > 1 || !found || found->empty()) return {};
+  return found;
+}
+
+/// Puts `found` where the records of the same benchmarks are, or at the end.
+void replace(std::vector<Record>& records, const std::vector<Record>& found) {
+  for (const Record& record : found) {
+    const auto same = std::find_if(records.begin(), records.end(),
+                                   [&](const Record& other) { return other.benchmark == record.benchmark; });
+    if (same != records.end()) {
+      *same = record;
+    } else {
+      records.push_back(record);
+    }
+  }
+}
+
 }  // namespace
 
 int run_all(const Arguments& arguments) {
@@ -94,7 +130,7 @@ int run_all(const Arguments& arguments) {
   app.add_option("--directory", directory, "an existing directory on the disk to measure")
       ->default_str("the one for temporary files");
   app.add_option("--json", json_file, "writes every record to this file");
-  app.add_option("--from", from, "measures nothing: takes the records from this file")
+  app.add_option("--from", from, "takes the records from this file; measures again only what --only names")
       ->check(CLI::ExistingFile);
   app.add_option("--write-docs", docs,
                  "directory with performance.md: its generated part and performance.svg are written anew")
@@ -105,7 +141,7 @@ int run_all(const Arguments& arguments) {
       "  ./dev bench all --quick\n"
       "  ./dev bench all --json figures.json --write-docs docs     one to two hours, 14 GB of disk\n"
       "  ./dev bench all --from figures.json --write-docs docs     the page again, without measuring\n"
-      "  ./dev bench all --only journal,latency");
+      "  ./dev bench all --from figures.json --only latency --json figures.json     one of them again");
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);
@@ -125,42 +161,23 @@ int run_all(const Arguments& arguments) {
       auto read = from_json(read_file(from));
       if (!read) throw CouldNotRun(from + " is not a file of benchmark records");
       records = std::move(*read);
-    } else {
-      const auto self = std::filesystem::read_symlink("/proc/self/exe");
-      const std::string scratch =
-          std::filesystem::temp_directory_path() / ("mainstay-bench-" + std::to_string(getpid()) + ".json");
-      for (const Part& part : parts()) {
-        const std::string name = part.name;
-        const auto named = [&](const std::vector<std::string>& in) {
-          return std::find(in.begin(), in.end(), name) != in.end();
-        };
-        if (named(skip) || (!only.empty() && !named(only))) continue;
-        std::cout << "\n== " << name << "\n" << std::flush;
-        std::string program = self;
-        Arguments with = {name};
-        if (name == "peers") {
-          program = self.parent_path() / "mainstay-bench-peers";
-          with.clear();
-        }
-        if (quick) with.insert(with.end(), part.quick.begin(), part.quick.end());
-        if (!directory.empty()) with.insert(with.end(), {"--directory", directory});
-        with.insert(with.end(), {"--json", scratch});
-        std::filesystem::remove(scratch);
-        const int status = run(program, with);
-        auto found = from_json(read_file(scratch));
-        if (status > 1 || !found) {
-          trouble = true;
-          records.push_back(not_measured(name));
-        } else {
-          records.insert(records.end(), found->begin(), found->end());
-        }
-      }
-      std::filesystem::remove(scratch);
+    }
+    for (const Part& part : parts()) {
+      const auto named = [&](const std::vector<std::string>& in) {
+        return std::find(in.begin(), in.end(), part.name) != in.end();
+      };
+      if (named(skip) || (only.empty() ? !from.empty() : !named(only))) continue;
+      std::cout << "\n== " << part.name << "\n" << std::flush;
+      auto found = measure(part, quick, directory);
+      trouble = trouble || !found;
+      if (!found) found = {{not_measured(part.name)}};
+      replace(records, *found);
+      // After each: what was measured in an hour must not be lost with what comes next.
+      if (!json_file.empty()) write_file(json_file, to_json(records));
     }
     std::cout << "\n== every figure\n"
               << (records.empty() ? "" : records.front().environment) << "\n"
               << table(records) << std::flush;
-    if (!json_file.empty()) write_file(json_file, to_json(records));
     if (!docs.empty()) {
       const std::string page = docs + "/performance.md";
       const auto written = with_generated(read_file(page), markdown(records));
