@@ -46,6 +46,7 @@ struct Options {
 constexpr Duration kSlower = milliseconds(1);
 constexpr double kEndToEndRate = 200;
 constexpr std::uint64_t kTraced = 40;
+constexpr double kQuiet = 0.1;  // share of the cores that others may take
 
 Duration of_seconds(double seconds) {
   return {static_cast<std::int64_t>(seconds * 1e9)};
@@ -313,6 +314,7 @@ int run(const Options& options, const std::string& command) {
     identity.environment += "peer      " + system.title + " " + system.version + ": " + system.note + "\n";
   std::cout << identity.environment << std::flush;
 
+  std::vector<double> busy;  // with what is not ours
   Progress progress;
   char expected[128];
   std::snprintf(expected, sizeof expected, "%d rounds over %zu systems: about %.0f minutes", options.rounds,
@@ -321,6 +323,7 @@ int run(const Options& options, const std::string& command) {
   for (int round = 0; round < options.rounds; ++round) {
     for (std::size_t i = 0; i < systems.size(); ++i) {
       System& system = systems[(i + static_cast<std::size_t>(round)) % systems.size()];
+      busy.push_back(machine_busy(milliseconds(500)));
       attempt(system, progress,
               "round " + std::to_string(round + 1) + " of " + std::to_string(options.rounds),
               [&] { measure_round(system, round, options, base, progress); });
@@ -337,6 +340,14 @@ int run(const Options& options, const std::string& command) {
   std::filesystem::remove_all(base, ignored);
 
   Record record = to_record(systems, "backlog of " + std::to_string(options.backlog) + " messages of 1 KiB");
+  const Figure beside{"peers.machine_busy",
+                      "the machine's cores busy with other things, before each turn",
+                      "share",
+                      {busy},
+                      {},
+                      {},
+                      "above 0.1 the figures do not count: run it again when it is quiet"};
+  record.figures.push_back(beside);
   record.command = command;
   record.environment = identity.environment;
   std::cout << "\nMedian (low–high) of " << options.rounds << " rounds, messages of 1 KiB\n\n"
@@ -353,6 +364,9 @@ int run(const Options& options, const std::string& command) {
     return figure.id.find(".over_") == std::string::npos && !figure.at_least && !figure.at_most;
   });
   std::cout << "\n" << table({verdicts});
+  if (beside.samples.median() > kQuiet)
+    std::cout << "\nThe machine was busy with other things (" << readable(100 * beside.samples.median())
+              << " % of its cores): these figures do not count.\n";
   if (options.quick) std::cout << "\nA quick run: for trying, not for quoting.\n";
   if (!options.json.empty()) write_file(options.json, to_json({record}));
   for (const System& system : systems) {

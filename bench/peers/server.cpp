@@ -154,6 +154,29 @@ double cpu_seconds(const std::vector<int>& processes) {
   return total / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
+double machine_busy(Duration time) {
+  struct Ticks {
+    double all{}, idle{};
+  };
+  const auto read = [] {
+    std::ifstream file("/proc/stat");
+    std::string name;
+    file >> name;  // "cpu": user nice system idle iowait irq softirq steal
+    Ticks ticks;
+    double value = 0;
+    for (int i = 0; i < 8 && file >> value; ++i) {
+      ticks.all += value;
+      if (i == 3 || i == 4) ticks.idle += value;
+    }
+    return ticks;
+  };
+  const Ticks before = read();
+  std::this_thread::sleep_for(std::chrono::nanoseconds(time.ns));
+  const Ticks after = read();
+  const double all = after.all - before.all;
+  return all > 0 ? 1 - (after.idle - before.idle) / all : 0;
+}
+
 std::uint64_t resident_bytes(const std::vector<int>& processes) {
   std::uint64_t total = 0;
   for (const int process : processes) {

@@ -37,6 +37,8 @@ class Server {
 [[nodiscard]] double cpu_seconds(const std::vector<int>& processes);
 /// Resident bytes of these processes.
 [[nodiscard]] std::uint64_t resident_bytes(const std::vector<int>& processes);
+/// Share of all cores that is busy while this waits for `time`: asked when nothing of ours runs.
+[[nodiscard]] double machine_busy(Duration time);
 /// Process and descendants, oldest first.
 [[nodiscard]] std::vector<int> process_tree(int root);
 
