@@ -4,27 +4,18 @@ namespace mainstay::bench {
 
 BareFile::BareFile(Disk& disk, std::string name, std::uint64_t bytes)
     : disk_(disk), name_(std::move(name)), length_(bytes) {
-  start_over();
+  file_ = need(disk_.open(name_, OpenMode::create));
+  need(file_->preallocate(length_));
+  need(file_->sync());
+  need(disk_.sync_directory(""));
 }
 BareFile::~BareFile() {
   file_.reset();
   static_cast<void>(disk_.remove(name_));
 }
 
-void BareFile::start_over() {
-  if (file_) {
-    file_.reset();
-    need(disk_.remove(name_));
-  }
-  file_ = need(disk_.open(name_, OpenMode::create));
-  need(file_->preallocate(length_));
-  need(file_->sync());
-  need(disk_.sync_directory(""));
-  at_ = 0;
-}
-
 double BareFile::write_and_sync(BytesView bytes) {
-  if (at_ + bytes.size() > length_) start_over();
+  if (at_ + bytes.size() > length_) at_ = 0;
   const double start = seconds_now();
   need(file_->write(at_, bytes));
   need(file_->sync());

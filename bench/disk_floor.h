@@ -19,16 +19,16 @@ T need(Result<T, E> result) {
 
 class BareFile {
  public:
-  /// @param bytes  its length: it starts over when that is reached.
+  /// @param bytes  its length. When it is full it is written again from its beginning: overwriting written
+  /// blocks costs what overwriting zeros costs, and making new files all the time would measure those.
   BareFile(Disk& disk, std::string name, std::uint64_t bytes);
   ~BareFile();
   BareFile(const BareFile&) = delete;
   BareFile& operator=(const BareFile&) = delete;
-  /// One write and one sync of it behind the last. @return seconds. Making the next file is not counted.
+  /// One write and one sync of it behind the last. @return seconds.
   double write_and_sync(BytesView bytes);
 
  private:
-  void start_over();
   Disk& disk_;
   std::string name_;
   std::uint64_t length_, at_ = 0;

@@ -72,7 +72,8 @@ class LogBuilder {
   /// From the next record on; epochs never go back.
   void start_epoch(Epoch epoch);
   [[nodiscard]] const Batch& gathering() const { return batch_; }
-  /// Hands over what has gathered and starts a new batch in `recycled` (cleared, its capacity reused).
+  /// Hands over what has gathered and starts a new batch in `recycled` (cleared, its capacity reused unless
+  /// it is more than 8 MiB and four times what is handed over).
   Batch take(Batch recycled = {});
 
  private:

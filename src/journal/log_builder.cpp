@@ -31,6 +31,11 @@ void LogBuilder::start_epoch(Epoch epoch) {
 }
 
 Batch LogBuilder::take(Batch recycled) {
+  // One burst of large records must not hold its memory for good.
+  constexpr std::size_t kKeptBytes = std::size_t{8} << 20;
+  if (recycled.bytes.capacity() > kKeptBytes && batch_.bytes.size() < recycled.bytes.capacity() / 4) {
+    recycled = Batch();
+  }
   recycled.clear();
   std::swap(recycled, batch_);
   return recycled;

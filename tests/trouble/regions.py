@@ -564,13 +564,13 @@ def newer_journal_format(directory):
 
     def is_refused(files):
         for file in files:
-            set_version(file, 2)
+            set_version(file, 3)
         before = {file.name: file.read_bytes() for file in east.data.iterdir() if file.name != "lock"}
         east.log_file.unlink(missing_ok=True)
         east.start(ready=False)
         status = east.wait_end()
         expect(status == 2, "exit status 2", status)
-        for part in (files[0].name, "newer release", "journal format 1", "Start the newer release"):
+        for part in (files[0].name, "newer release", "journal format 2", "Start the newer release"):
             expect(part in east.log(), f"{part!r} in the message", east.log())
         expect({file.name: file.read_bytes() for file in east.data.iterdir() if file.name != "lock"} == before, "the directory as it was")
         verified = subprocess.run([BINARY, "verify", str(east.data)], capture_output=True, text=True)
@@ -578,7 +578,7 @@ def newer_journal_format(directory):
         expect(verified.returncode != 0 and "newer release" in told, "mainstay verify to tell the same", (verified.returncode, told))
         ok(f"{files[0].name}: {east.log().strip().splitlines()[-1]}")
         for file in files:
-            set_version(file, 1)
+            set_version(file, 2)
 
     superblocks = sorted(east.data.glob("superblock-*"))
     expect(len(superblocks) == 2, "two superblocks", superblocks)
