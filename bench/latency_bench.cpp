@@ -44,6 +44,11 @@ class Single {
   std::vector<client::SendOutcome> outcomes_;
 };
 
+double median_of_last(const std::vector<float>& values, std::uint64_t count) {
+  std::vector<float> last(values.end() - static_cast<std::ptrdiff_t>(count), values.end());
+  return quantile(last, 0.50);
+}
+
 }  // namespace
 
 int run_latency_bench(const Arguments& arguments) {
@@ -86,7 +91,10 @@ int run_latency_bench(const Arguments& arguments) {
           publishes.clear();
           syncs.clear();
           turns.clear();
-          // Blocks of 100 in turns: noise of the machine meets all three.
+          Samples of_blocks;
+          std::uint64_t blocks = 0;
+          // Blocks of 100 in turns, and a ratio for each: noise that lasts longer than a block meets all
+          // three.
           for (std::uint64_t done = 0; done < messages;) {
             const std::uint64_t block = std::min<std::uint64_t>(100, messages - done);
             for (std::uint64_t i = 0; i < block; ++i) publishing.turn(message, publishes);
@@ -94,24 +102,27 @@ int run_latency_bench(const Arguments& arguments) {
               syncs.push_back(static_cast<float>(bare.write_and_sync(bytes) * 1e6));
             for (std::uint64_t i = 0; i < block; ++i) turning.turn(message, turns);
             done += block;
+            ++blocks;
+            const double confirm = median_of_last(publishes, block),
+                         floor = median_of_last(syncs, block) + median_of_last(turns, block);
+            // A confirm cannot come sooner than its own sync and turn take: where it does, the machine was
+            // busy with something else while the floor was measured, and the ratio would flatter.
+            if (confirm > floor) of_blocks.values.push_back(confirm / floor);
             progress.at(static_cast<std::uint64_t>(round) * messages + done,
                         static_cast<std::uint64_t>(common.rounds) * messages);
           }
-          const double confirm = quantile(publishes, 0.50), sync = quantile(syncs, 0.50),
-                       turn = quantile(turns, 0.50);
-          p50.samples.values.push_back(confirm);
+          p50.samples.values.push_back(quantile(publishes, 0.50));
           p99.samples.values.push_back(quantile(publishes, 0.99));
-          disk_p50.samples.values.push_back(sync);
-          turn_p50.samples.values.push_back(turn);
+          disk_p50.samples.values.push_back(quantile(syncs, 0.50));
+          turn_p50.samples.values.push_back(quantile(turns, 0.50));
           floor_p99.samples.values.push_back(quantile(syncs, 0.99) + quantile(turns, 0.99));
-          // A confirm cannot come sooner than its own sync and turn take: where it does, the machine was busy
-          // with something else while the floor was measured, and the ratio would flatter.
-          if (confirm > sync + turn) ratio.samples.values.push_back(confirm / (sync + turn));
+          if (of_blocks.values.size() * 2 > blocks) ratio.samples.values.push_back(of_blocks.median());
         }
         const auto lost = static_cast<std::size_t>(common.rounds) - ratio.samples.values.size();
         if (lost > 0)
-          ratio.note = std::to_string(lost) + " of " + std::to_string(common.rounds) +
-                       " rounds left out: their floor was above the figure itself, the machine was busy";
+          ratio.note =
+              std::to_string(lost) + " of " + std::to_string(common.rounds) +
+              " rounds left out: their floor was mostly above the figure itself, the machine was busy";
         if (lost * 2 > static_cast<std::size_t>(common.rounds)) ratio.samples.values.clear();
         record.figures = {p50, p99, disk_p50, turn_p50, floor_p99, ratio};
       });
