@@ -327,6 +327,14 @@ void Frontend::tick(Instant now, WallTime wall) {
     account(*connection);
   }
   close_unread(now);
+  // Who had nothing to write when others had used up all room for output gets no word from its socket.
+  if (blocked_links_ > 0) {
+    for (auto& [id, connection] : connections_) {
+      if (connection->held_links_ == 0 || connection->buffered_.output > 0) continue;
+      connection->flush_held();
+      mark_dirty(*connection);
+    }
+  }
   credit_due_ = true;
   review_credit(now);
   if (now - stalls_noted_at_ >= seconds(1)) {

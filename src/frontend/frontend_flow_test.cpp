@@ -148,6 +148,51 @@ TEST(FrontendFlow, AConsumerThatDoesNotReadStopsItsOwnDeliveriesOnly) {
   EXPECT_EQ(stall_seconds(node, "journal"), 0);
 }
 
+TEST(FrontendFlow, WhoHadNoRoomForOutputGetsItsMessagesWhenThereIsSomeAgain) {
+  FrontendOptions options;
+  options.output_bytes_max = 10'000;
+  TestNode node(options);
+  node.declare("other");
+  Client producer(node), good(node);
+  auto deaf = std::make_unique<Client>(node);
+  deaf->from("q", 10);
+  deaf->reads = false;
+  pn_link_t* good_link = good.from("other", 10);
+  producer.publish(producer.to("q"), amqp::pattern(30'000));
+  producer.run();
+  good.reads = false;
+  producer.publish(producer.to("other"), "waits");
+  producer.run();
+  good.reads = true;
+  good.run();
+  EXPECT_TRUE(good.take_ids(good_link).empty()) << "all room is taken, twice over";
+  deaf->lose();
+  node.clock.advance(milliseconds(100));
+  node.tick();
+  good.run();
+  EXPECT_EQ(good.take_ids(good_link), (std::vector<std::string>{"waits"}));
+}
+
+TEST(FrontendFlow, ClientsThatDoNotReadAreEndedWhenTheirOutputTakesAllRoom) {
+  FrontendOptions options;
+  options.output_bytes_max = 10'000;
+  TestNode node(options);
+  Client producer(node), deaf(node);
+  deaf.from("q", 10);
+  deaf.reads = false;
+  producer.publish(producer.to("q"), amqp::pattern(30'000));
+  producer.run();
+  node.clock.advance(seconds(9));
+  node.tick();
+  EXPECT_EQ(node.frontend.counters().links_cut, 0U);
+  node.clock.advance(seconds(2));
+  node.tick();
+  EXPECT_EQ(node.frontend.counters().links_cut, 1U);
+  node.clock.advance(seconds(2));
+  node.tick();
+  EXPECT_EQ(node.frontend.counters().links_cut, 1U) << "once";
+}
+
 TEST(FrontendFlow, HalfMessagesOfOneProducerDoNotEndAnothersLink) {
   FrontendOptions options;
   options.unfinished_bytes_max = 300'000;

@@ -19,9 +19,9 @@ here = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(here.parent / "process"))
 from broker import PASSWORD, USER, Broker  # noqa: E402
 from checks import expect, ok, skip  # noqa: E402
-from clients import BINARY, RawClient, connect, run_case, send, take_all  # noqa: E402
+from clients import BINARY, RawClient, connect, pair, run_case, send, start_standby, take_all  # noqa: E402
 
-from proton import Delivery, Endpoint, Message  # noqa: E402
+from proton import Delivery, Endpoint, Message, symbol  # noqa: E402
 
 
 class Syncs:
@@ -197,6 +197,49 @@ def sync_saturated(directory):
         ok(f"{messages} messages, all credit used: {len(returned)} syncs, {len(returned) / messages:.4f} per message")
 
 
+def durability_global(directory):
+    """A producer asks for a confirm that waits for the other region; without a standby it is refused or waits, never given."""
+    asking = Message(body=b"x", annotations={symbol("x-opt-mainstay-durability"): "global"}).encode()
+    alone = Broker(BINARY, directory / "alone")
+    del alone.config["replication"]
+    alone.write_config()
+    with alone.start():
+        publisher = Publisher(alone, ["plain"])
+        publisher.put(publisher.links[0], asking)
+        publisher.put(publisher.links[0], encoded(1))
+        publisher.write()
+        while publisher.unconfirmed:
+            publisher.read(10)
+        expect((publisher.confirmed, publisher.refused) == (1, 1), "the one that asks for global refused", publisher.refused)
+        expect(alone.status()["queues"][0]["active"] == 1, "nothing stored of it", alone.status()["queues"])
+        ok("a node without a standby region refuses durability global and stores nothing")
+    live, standby = pair(directory)
+    with live.start(), standby:
+        publisher = Publisher(live, ["plain"])
+        publisher.put(publisher.links[0], asking)
+        publisher.put(publisher.links[0], encoded(1))
+        publisher.write()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            publisher.read(0.5)
+        expect(publisher.confirmed == 1 and len(publisher.unconfirmed) == 1, "only the other one confirmed", publisher.confirmed)
+        expect(live.metric("mainstay_flow_confirms_waiting") == 1, "the waiting confirm in the metrics")
+        ok("while the standby is away the confirm waits, others go on")
+        start_standby(standby)
+        until = time.monotonic() + 60
+        while publisher.unconfirmed and time.monotonic() < until:
+            publisher.read(0.5)
+        expect(publisher.confirmed == 2, "the confirm once the standby has it", publisher.confirmed)
+        live.kill()
+        promoted = standby.command("region", "promote", "--force", "--reason", "the other region is gone")
+        expect(promoted.returncode == 0, "the promotion", promoted.stdout + promoted.stderr)
+        standby.wait(lambda: standby.get("/readyz")[0] == 200, 60, "/readyz to answer 200")
+        connection = connect(standby)
+        expect(len(take_all(connection, "plain")) == 2, "the message in the other region")
+        connection.close()
+        ok("it was confirmed when the standby had it, and is there after the loss of the region")
+
+
 def busy_producer(port):
     """The other process of `fairness`: 20 links on 4 connections that use all their credit with large messages."""
     class There:
@@ -348,4 +391,4 @@ if __name__ == "__main__":
     if sys.argv[2] == "--busy":
         busy_producer(sys.argv[3])
     else:
-        run_case((sync_before_confirm, sync_saturated, fairness, throttled_is_seen, alert_rules))
+        run_case((sync_before_confirm, sync_saturated, durability_global, fairness, throttled_is_seen, alert_rules))
