@@ -335,9 +335,10 @@ void Frontend::tick(Instant now, WallTime wall) {
       mark_dirty(*connection);
     }
   }
-  credit_due_ = true;
+  const bool whole = now - stalls_noted_at_ >= seconds(1);  // every link is looked at
+  credit_due_ = credit_due_ || whole;
   review_credit(now);
-  if (now - stalls_noted_at_ >= seconds(1)) {
+  if (whole) {
     stalls_noted_at_ = now;
     note_stalls(now, true);
   }

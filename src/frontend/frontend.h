@@ -168,9 +168,11 @@ class Frontend {
   CreditFigures figures_;            ///< that budget_ was made of
   std::uint64_t shared_bytes_ = 0;   ///< given out last
   std::uint64_t shared_budget_ = 0;  ///< what there was to give
-  bool shared_short_ = false;        ///< it was not enough for all
-  bool share_due_ = false;           ///< links came, went, woke up or send larger messages
-  bool credit_due_ = false;          ///< links must be looked at although the shares stay
+  [[nodiscard]] bool nearly_used_up() const { return budget_.bytes < budget_.capacity / 16; }
+  bool shared_nearly_used_up_ = false;
+  bool shared_short_ = false;  ///< it was not enough for all
+  bool share_due_ = false;     ///< links came, went, woke up or send larger messages
+  bool credit_due_ = false;    ///< links must be looked at although the shares stay
   std::size_t sending_links_ = 0;
   Instant shared_at_{}, stalls_noted_at_{};
   std::vector<ConnectionId> dirty_;

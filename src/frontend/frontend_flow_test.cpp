@@ -87,6 +87,29 @@ TEST(FrontendFlow, ManyLinksOfOneProducerLeaveHalfOfTheRoomToAnother) {
   EXPECT_LE(greedy_credit * 30'000.0, 4.1 * kMiB);
 }
 
+TEST(FrontendFlow, WithManyLinksTheEndOfTheBudgetIsToldAtOnceAndTheRestInTurn) {
+  TestNode node;
+  Client client(node);
+  std::vector<pn_link_t*> links;
+  for (int i = 0; i < 100; ++i) links.push_back(client.to("q"));
+  for (pn_link_t* link : links) client.publish(link, amqp::pattern(10'000));
+  client.run();
+  node.clock.advance(milliseconds(10));
+  round(node, {&client});
+  EXPECT_GT(pn_link_credit(links[7]), 20);
+  node.flow_figures.journal_bytes = 32 * kMiB;
+  round(node, {&client});
+  for (pn_link_t* link : links) EXPECT_EQ(pn_link_credit(link), 0) << "without any wait";
+  node.flow_figures.journal_bytes = 0;
+  round(node, {&client});
+  EXPECT_EQ(pn_link_credit(links[7]), 0) << "a hundred links are shared anew every millisecond only";
+  EXPECT_LE(node.frontend.next_deadline(), node.clock.now() + milliseconds(1));
+  node.clock.advance(milliseconds(1));
+  node.tick();
+  client.run();
+  for (pn_link_t* link : links) EXPECT_GT(pn_link_credit(link), 20);
+}
+
 TEST(FrontendFlow, SettlementsGoOnWhenNoPublishIsTaken) {
   for (const bool disk_full : {false, true}) {
     TestNode node;
