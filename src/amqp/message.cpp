@@ -63,9 +63,9 @@ std::optional<std::string> id_text(const Value& id) {
   }
 }
 
-std::optional<std::string> text_of(const Value& v) {
-  if (!is_text(v)) return std::nullopt;
-  return std::string(v.text());
+bool is_id(const Value& id) {
+  return id.kind == Kind::string || id.kind == Kind::ulong || id.kind == Kind::uuid ||
+         id.kind == Kind::binary;
 }
 
 bool read_header(const Value& list, MessageView& out) {
@@ -82,9 +82,9 @@ bool read_properties(const Value& list, MessageView& out) {
   Fields f(list);
   const Value message_id = f.any();
   f.binary();  // user-id
-  const Value to = f.any();
+  f.any();     // to
   const auto subject = f.string();
-  const Value reply_to = f.any();
+  f.any();  // reply-to
   const Value correlation_id = f.any();
   f.symbol();             // content-type
   f.symbol();             // content-encoding
@@ -94,14 +94,11 @@ bool read_properties(const Value& list, MessageView& out) {
   f.uint();    // group-sequence
   f.string();  // reply-to-group-id
   if (!f.ok()) return false;
+  if (!message_id.is_null() && !is_id(message_id)) return false;
+  if (!correlation_id.is_null() && !is_id(correlation_id)) return false;
   out.message_id = id_text(message_id);
-  out.correlation_id = id_text(correlation_id);
-  if (!message_id.is_null() && !out.message_id) return false;
-  if (!correlation_id.is_null() && !out.correlation_id) return false;
-  out.to = text_of(to);
-  out.reply_to = text_of(reply_to);
-  if (subject) out.subject = std::string(*subject);
-  if (group_id) out.group_id = std::string(*group_id);
+  out.subject = subject;
+  out.group_id = group_id;
   return true;
 }
 
@@ -125,6 +122,32 @@ bool take_section(std::uint64_t section, const Value& value, MessageView& view) 
       return true;
     default:
       return value.kind == Kind::map;
+  }
+}
+
+bool is_body(std::uint64_t section) {
+  return section >= descriptor::data && section <= descriptor::amqp_value;
+}
+
+void place_section(std::uint64_t section, BytesView bytes, MessageView& view) {
+  switch (section) {
+    case descriptor::header:
+      view.header = bytes;
+      break;
+    case descriptor::delivery_annotations:
+      view.delivery_annotations = bytes;
+      break;
+    case descriptor::message_annotations:
+      view.message_annotations = bytes;
+      break;
+    case descriptor::footer:
+      view.footer = bytes;
+      break;
+    default:
+      if (section == descriptor::properties) view.properties = bytes;
+      if (section == descriptor::application_properties) view.application_properties = bytes;
+      if (is_body(section)) view.body = view.body.empty() ? bytes : span_over(view.body, bytes);
+      view.bare = view.bare.empty() ? bytes : span_over(view.bare, bytes);
   }
 }
 
@@ -259,49 +282,41 @@ Result<MessageView, MessageError> view_message(BytesView message) {
   const auto error = [](std::size_t at, const std::string& what) {
     return MessageError{"message, byte " + std::to_string(at) + ": " + what};
   };
+  Described section;
+  BytesView bytes;
   while (!reader.at_end()) {
     const std::size_t at = reader.position();
-    const Value whole = reader.next();
-    const auto section = described(whole);
-    if (!reader.ok() || !section) return error(at, "no well-formed section starts here");
-    const std::uint64_t code = section->code;
-    const std::string name = section_name(code);
+    if (!reader.next(section, bytes)) return error(at, "no well-formed section starts here");
+    const std::uint64_t code = section.code;
     if (code < descriptor::header || code > descriptor::footer) {
       return error(at, "this is no section of an AMQP message");
     }
-    const bool body = code >= descriptor::data && code <= descriptor::amqp_value;
     const bool repeats = code == last && (code == descriptor::data || code == descriptor::amqp_sequence);
-    const bool other_body = body && !view.body.empty();
+    const bool other_body = is_body(code) && !view.body.empty();
     if (!repeats && (code <= last || other_body)) {
-      return error(at, name + " cannot follow " + section_name(last));
+      return error(at, std::string(section_name(code)) + " cannot follow " + section_name(last));
     }
-    if (!well_formed(whole.encoded) || !take_section(code, section->value, view)) {
-      return error(at, name + " is malformed or has a field of the wrong type");
+    if (!well_formed_inside(section.value) || !take_section(code, section.value, view)) {
+      return error(at, std::string(section_name(code)) + " is malformed or has a field of the wrong type");
     }
     last = code;
-    const BytesView bytes = whole.encoded;
-    switch (code) {
-      case descriptor::header:
-        view.header = bytes;
-        break;
-      case descriptor::delivery_annotations:
-        view.delivery_annotations = bytes;
-        break;
-      case descriptor::message_annotations:
-        view.message_annotations = bytes;
-        break;
-      case descriptor::footer:
-        view.footer = bytes;
-        break;
-      default:
-        if (code == descriptor::properties) view.properties = bytes;
-        if (code == descriptor::application_properties) view.application_properties = bytes;
-        if (body) view.body = view.body.empty() ? bytes : span_over(view.body, bytes);
-        view.bare = view.bare.empty() ? bytes : span_over(view.bare, bytes);
-    }
+    place_section(code, bytes, view);
   }
-  if (!reader.ok()) return error(reader.position(), "no well-formed section starts here");
   if (view.body.empty()) return error(message.size(), "there is no body section");
+  return view;
+}
+
+MessageView view_sections(BytesView message) {
+  MessageView view;
+  ValueReader reader(message);
+  Described section;
+  BytesView bytes;
+  while (!reader.at_end()) {
+    const bool read = reader.next(section, bytes) &&
+                      (section.code != descriptor::header || read_header(section.value, view));
+    MS_ASSERT(read, "the message was taken by view_message() before");
+    place_section(section.code, bytes, view);
+  }
   return view;
 }
 

@@ -35,13 +35,17 @@ struct MessageView {
   /// each with a prefix that keeps the types apart ("" for string, "ulong:", "uuid:", "binary:"). Empty
   /// optional = absent.
   std::optional<std::string> message_id;
-  std::optional<std::string> group_id;        ///< properties.group-id: the session
-  std::optional<std::string> correlation_id;  ///< as message_id
-  std::optional<std::string> to, reply_to, subject;
+  std::optional<std::string_view> group_id;  ///< properties.group-id: the session
+  std::optional<std::string_view> subject;
 };
 
 /// Reads the sections and checks that they are well-formed, in order, and that there is a body.
 Result<MessageView, MessageError> view_message(BytesView message);
+
+/// Where the sections of a message are that view_message() took before, and its header: what delivering it
+/// needs. Nothing is checked again and the fields of its properties are not read. Asserted: it was such a
+/// message.
+MessageView view_sections(BytesView message);
 
 /// What the broker adds on delivery (service-bus-dialect.md §9.3).
 struct DeliveryHead {

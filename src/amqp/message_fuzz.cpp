@@ -29,6 +29,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   MS_ASSERT(!view->body.empty() && well_formed(bytes, std::nullopt),
             "a message is well-formed all the way down");
+  const MessageView sections = view_sections(bytes);
+  MS_ASSERT(same(sections.bare, view->bare) && same(sections.footer, view->footer) &&
+                same(sections.message_annotations, view->message_annotations) &&
+                same(sections.application_properties, view->application_properties) &&
+                sections.ttl_ms == view->ttl_ms && sections.durable == view->durable &&
+                sections.priority == view->priority,
+            "looking again without checking finds the same");
   Buffer head;
   DeliveryHead with;
   with.delivery_count = 3;

@@ -229,13 +229,50 @@ bool check_inside(const Value& value, int depth) {
   }
 }
 
+/// How values that hold no other values are stepped over, by constructor.
+enum Step : std::uint8_t { fixed_max = 16, sized8, sized32, look_inside };
+constexpr std::array<std::uint8_t, 256> kSteps = [] {
+  std::array<std::uint8_t, 256> steps{};
+  steps.fill(look_inside);
+  for (const auto c :
+       {code::null, code::boolean_true, code::boolean_false, code::uint0, code::ulong0, code::list0}) {
+    steps[c] = 0;
+  }
+  for (const auto c :
+       {code::ubyte, code::byte, code::smalluint, code::smallulong, code::smallint, code::smalllong}) {
+    steps[c] = 1;
+  }
+  for (const auto c : {code::ushort, code::short_}) steps[c] = 2;
+  for (const auto c : {code::uint, code::int_, code::float_, code::character, code::decimal32}) steps[c] = 4;
+  for (const auto c : {code::ulong, code::long_, code::double_, code::timestamp, code::decimal64}) {
+    steps[c] = 8;
+  }
+  for (const auto c : {code::decimal128, code::uuid}) steps[c] = 16;
+  for (const auto c : {code::vbin8, code::str8, code::sym8}) steps[c] = sized8;
+  for (const auto c : {code::vbin32, code::str32, code::sym32}) steps[c] = sized32;
+  return steps;
+}();
+
 bool check_values(BytesView bytes, std::optional<std::uint32_t> values, int depth) {
   Cursor from{bytes.data(), bytes.data() + bytes.size()};
   std::uint32_t seen = 0;
-  while (from.left() > 0) {
-    Value v;
-    if (!read_one(from, v, depth) || !check_inside(v, depth)) return false;
-    ++seen;
+  for (; from.left() > 0; ++seen) {
+    const std::uint8_t step = kSteps[std::to_integer<std::uint8_t>(*from.at)];
+    std::size_t size = std::size_t{1} + step;
+    if (step == look_inside) {
+      Value v;
+      if (!read_one(from, v, depth) || !check_inside(v, depth)) return false;
+      continue;
+    }
+    if (step == sized8) {
+      if (from.left() < 2) return false;
+      size = 2 + std::size_t{load_be<std::uint8_t>(from.at + 1)};
+    } else if (step == sized32) {
+      if (from.left() < 5) return false;
+      size = 5 + std::size_t{load_be<std::uint32_t>(from.at + 1)};
+    }
+    if (from.left() < size) return false;
+    from.at += size;
   }
   return !values || seen == *values;
 }
@@ -298,6 +335,21 @@ Value ValueReader::next() {
   return out;
 }
 
+bool ValueReader::next(Described& out, BytesView& encoded) {
+  if (!ok_) return false;
+  Cursor from{bytes_.data() + at_, bytes_.data() + bytes_.size()};
+  const std::byte* start = from.at;
+  Value name;
+  out.value = Value{};
+  ok_ = from.left() > 0 && std::to_integer<std::uint8_t>(*from.at++) == code::described &&
+        read_one(from, name, 1) && read_one(from, out.value, 1);
+  if (!ok_) return false;
+  out.code = descriptor_code(name);
+  encoded = BytesView(start, from.at);
+  at_ = static_cast<std::size_t>(from.at - bytes_.data());
+  return true;
+}
+
 ArrayReader::ArrayReader(const Value& array) : bytes_(array.content), left_(array.count) {
   if (array.kind != Kind::array || bytes_.empty()) {
     ok_ = array.kind == Kind::array && left_ == 0;
@@ -331,6 +383,10 @@ bool ArrayReader::next(Value& element) {
 
 bool well_formed(BytesView bytes, std::optional<std::uint32_t> values) {
   return check_values(bytes, values, 0);
+}
+
+bool well_formed_inside(const Value& value) {
+  return check_inside(value, 1);
 }
 
 std::uint64_t descriptor_code(const Value& name) {

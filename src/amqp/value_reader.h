@@ -54,6 +54,12 @@ struct Value {
   [[nodiscard]] std::string_view text() const { return as_text(content); }
 };
 
+/// A described value taken apart.
+struct Described {
+  std::uint64_t code = descriptor::unknown;
+  Value value;
+};
+
 /// A cursor over values standing one after another. After a malformed value it fails for good and gives
 /// nulls: read, then ask ok().
 class ValueReader {
@@ -70,6 +76,9 @@ class ValueReader {
   /// The next value. Compounds are delimited by their size; what is inside them is checked when it is read,
   /// or by well_formed().
   Value next();
+  /// The next value, which must be described, taken apart; `encoded` is all of it. What is inside a compound
+  /// descriptor or value is not checked: well_formed_inside() does that for the value.
+  bool next(Described& out, BytesView& encoded);
 
  private:
   BytesView bytes_;
@@ -96,14 +105,12 @@ class ArrayReader {
 /// True when `bytes` is exactly `values` well-formed values (any number when nullopt), all the way down.
 bool well_formed(BytesView bytes, std::optional<std::uint32_t> values = 1);
 
+/// The same for what a described value holds, one level down: true of anything but a compound.
+bool well_formed_inside(const Value& value);
+
 /// The number of a descriptor: numeric as it is, symbolic ones of the standard translated, else unknown.
 std::uint64_t descriptor_code(const Value& descriptor);
 
-/// A described value taken apart.
-struct Described {
-  std::uint64_t code = descriptor::unknown;
-  Value value;
-};
 /// nullopt when `value` is not described or malformed inside.
 std::optional<Described> described(const Value& value);
 

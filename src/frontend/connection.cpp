@@ -388,8 +388,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
                                          " cannot be read from the journal: " + why});
     return true;
   }
-  const auto view = amqp::view_message(*payload);
-  MS_ASSERT(view.has_value(), "a message was checked before it was stored");
+  const amqp::MessageView view = amqp::view_sections(*payload);
   amqp::DeliveryHead with;
   with.delivery_count = delivery.delivery_count;
   with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
@@ -405,7 +404,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   }
   with.modified_properties = delivery.modified_properties;
   head_.clear();
-  const auto parts = amqp::encode_for_delivery(*payload, *view, with, head_);
+  const auto parts = amqp::encode_for_delivery(*payload, view, with, head_);
   const bool settled = link.mode == broker::ReceiveMode::receive_and_delete;
   Uuid tag = delivery.token;
   if (settled) tag = frontend_.random_.uuid();
