@@ -10,6 +10,7 @@ using journal::RecordType;
 
 constexpr std::size_t kStoredHeaderBytes = 40;
 constexpr std::size_t kSettledHeaderBytes = 16;
+constexpr std::size_t kMovedHeaderBytes = 24;
 constexpr std::uint8_t kReplacesProperties = 1;
 
 bool time_in_range(std::int64_t ms) {
@@ -20,6 +21,20 @@ WallTime read_time(ByteReader& reader) {
   const std::int64_t ms = reader.i64_le();
   if (!time_in_range(ms)) reader.fail();
   return {ms};
+}
+
+std::array<std::byte, kStoredHeaderBytes> stored_header(const StoredMessage& effect) {
+  std::array<std::byte, kStoredHeaderBytes> header;
+  std::byte* at = header.data();
+  store_le(at, effect.enqueued.ms);
+  store_le(at + 8, effect.sequence.value);
+  store_le(at + 16, effect.expires_ms);
+  store_le(at + 24, effect.queue.value);
+  store_le(at + 28, effect.message_format);
+  store_le(at + 32, static_cast<std::uint16_t>(effect.message_id.size()));
+  store_le(at + 34, static_cast<std::uint16_t>(effect.session_id.size()));
+  store_le(at + 36, std::uint32_t{effect.has_session ? 1U : 0U});
+  return header;
 }
 
 bool properties_agree(bool replaces, BytesView properties) {
@@ -130,6 +145,18 @@ bool decode(BytesView body, TimeAdvanced& out) {
   return reader.finished();
 }
 
+bool decode(BytesView body, MessageMoved& out) {
+  if (body.size() < kMovedHeaderBytes) return false;
+  const std::byte* at = body.data();
+  out.time = {load_le<std::int64_t>(at)};
+  const auto queue = load_le<std::uint32_t>(at + 8);
+  const auto reserved = load_le<std::uint32_t>(at + 12);
+  const auto sequence = load_le<std::uint64_t>(at + 16);
+  return time_in_range(out.time.ms) && reserved == 0 &&
+         decode(body.subspan(kMovedHeaderBytes), out.message) && out.message.queue.value == queue &&
+         out.message.sequence.value == sequence;
+}
+
 Lsn append(journal::LogBuilder& log, const QueueDeclared& effect) {
   Buffer body;
   ByteWriter writer(body);
@@ -145,19 +172,22 @@ Lsn append(journal::LogBuilder& log, const QueueDeclared& effect) {
 }
 
 Lsn append(journal::LogBuilder& log, const StoredMessage& effect) {
-  std::array<std::byte, kStoredHeaderBytes> header;
-  std::byte* at = header.data();
-  store_le(at, effect.enqueued.ms);
-  store_le(at + 8, effect.sequence.value);
-  store_le(at + 16, effect.expires_ms);
-  store_le(at + 24, effect.queue.value);
-  store_le(at + 28, effect.message_format);
-  store_le(at + 32, static_cast<std::uint16_t>(effect.message_id.size()));
-  store_le(at + 34, static_cast<std::uint16_t>(effect.session_id.size()));
-  store_le(at + 36, std::uint32_t{effect.has_session ? 1U : 0U});
+  const auto header = stored_header(effect);
   const std::array<BytesView, 4> parts{header, as_bytes(effect.message_id), as_bytes(effect.session_id),
                                        effect.payload};
   return log.append(RecordType::message_stored, parts);
+}
+
+Lsn append(journal::LogBuilder& log, const MessageMoved& effect) {
+  std::array<std::byte, kMovedHeaderBytes> front;
+  store_le(front.data(), effect.time.ms);
+  store_le(front.data() + 8, effect.message.queue.value);
+  store_le(front.data() + 12, std::uint32_t{0});
+  store_le(front.data() + 16, effect.message.sequence.value);
+  const auto header = stored_header(effect.message);
+  const std::array<BytesView, 5> parts{front, header, as_bytes(effect.message.message_id),
+                                       as_bytes(effect.message.session_id), effect.message.payload};
+  return log.append(RecordType::message_moved, parts);
 }
 
 Lsn append(journal::LogBuilder& log, const MessagesSettled& effect) {
@@ -204,7 +234,11 @@ Lsn append(journal::LogBuilder& log, const TimeAdvanced& effect) {
 }
 
 bool read_stored_message(const journal::Record& record, StoredMessage& out) {
-  return record.header.type == RecordType::message_stored && decode(record.body, out);
+  if (record.header.type == RecordType::message_stored) return decode(record.body, out);
+  MessageMoved moved;
+  if (record.header.type != RecordType::message_moved || !decode(record.body, moved)) return false;
+  out = moved.message;
+  return true;
 }
 
 }  // namespace mainstay::broker

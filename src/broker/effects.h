@@ -80,6 +80,13 @@ struct TimeAdvanced {
   WallTime time{};
 };
 
+/// The same message again, in a record of its own: its old record is needed no more, so that the log's front
+/// can go. The message is as it was stored, whatever has happened to it since.
+struct MessageMoved {
+  WallTime time{};
+  StoredMessage message;
+};
+
 /// Log times and expiry times are in [0, kTimeMax_ms]: arithmetic on them cannot overflow.
 inline constexpr std::int64_t kTimeMax_ms = std::int64_t{1} << 52;
 inline constexpr std::size_t kReasonCharactersMax = 4096;
@@ -104,6 +111,7 @@ inline constexpr std::uint8_t kQueueFlagsMax = 63;
 [[nodiscard]] bool decode(BytesView body, DeliveryFailed& out);
 [[nodiscard]] bool decode(BytesView body, MessageDeadLettered& out);
 [[nodiscard]] bool decode(BytesView body, TimeAdvanced& out);
+[[nodiscard]] bool decode(BytesView body, MessageMoved& out);
 
 /// Encoders: append the effect's record to the log. @return its LSN.
 Lsn append(journal::LogBuilder& log, const QueueDeclared& effect);
@@ -112,9 +120,10 @@ Lsn append(journal::LogBuilder& log, const MessagesSettled& effect);
 Lsn append(journal::LogBuilder& log, const DeliveryFailed& effect);
 Lsn append(journal::LogBuilder& log, const MessageDeadLettered& effect);
 Lsn append(journal::LogBuilder& log, const TimeAdvanced& effect);
+Lsn append(journal::LogBuilder& log, const MessageMoved& effect);
 
-/// Reads a message_stored record. Views point into the record. False when it is of another type or its body
-/// is not well-formed.
+/// Reads the message in a message_stored or message_moved record. Views point into the record. False when it
+/// is of another type or its body is not well-formed.
 [[nodiscard]] bool read_stored_message(const journal::Record& record, StoredMessage& out);
 
 }  // namespace mainstay::broker

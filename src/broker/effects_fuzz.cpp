@@ -11,7 +11,9 @@ using namespace mainstay;
 using broker::QueueId;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  broker::State state;
+  const auto pages = paging::memory_page_store();
+  const broker::StateLimits limits{size % 2 == 0 ? std::size_t{8} << 10 : std::size_t{32} << 20};
+  broker::State state(pages.get(), limits);
   const auto apply = [&](journal::RecordType type, BytesView body) {
     journal::Record record;
     record.header.lsn = state.applied().next();
@@ -41,8 +43,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // A refused record may have been applied in part: the replica stops there. Until then all must hold.
   if (all_applied) {
     state.check_invariants();
-    const auto restored = broker::State::restore(state.snapshot());
-    MS_ASSERT(restored.has_value() && restored->hash() == state.hash(), "a snapshot restores an equal state");
+    const auto checkpoint = state.checkpoint();
+    MS_ASSERT(checkpoint.has_value(), "pages in memory have room");
+    auto restored = broker::State::restore(checkpoint->root, *pages, limits);
+    MS_ASSERT(restored.has_value() && restored->hash() == state.hash(),
+              "a checkpoint restores an equal state");
+    restored->check_invariants();
   }
   return 0;
 }

@@ -24,6 +24,7 @@ Leader::Leader(State& state, journal::LogBuilder& log, Random& random)
     : impl_(std::make_unique<Impl>(state, log, random)) {
   MS_ASSERT(log.end().lsn == state.applied(), "a leader takes over a state that is the log's end");
   impl_->take_over();
+  state.impl_->trim();
 }
 Leader::~Leader() = default;
 
@@ -38,19 +39,16 @@ void Leader::Impl::add_runtime(Queue& queue) {
   q.queue = &queue;
   const std::uint64_t first = queue.first_active();
   q.active.cursor = first != 0 ? first : queue.next_sequence;
-  for (std::uint64_t s = queue.ring.first(); s != 0; s = queue.ring.next(s + 1)) {
-    const Message& message = *queue.ring.find(s);
-    if (message.place == SubQueue::dead_letter) {
-      q.dead.returned.emplace(s, Lsn{});
-    } else if (message.expires_ms != 0) {
-      q.expiring.push_back({message.expires_ms, s});
-    }
+  for (std::uint64_t s = queue.next_dead(1); s != 0; s = queue.next_dead(s + 1)) {
+    q.dead.returned.emplace(s, Lsn{});
+    state.trim();
   }
-  std::make_heap(q.expiring.begin(), q.expiring.end(), std::greater<>());
+  q.expiry.start(queue.ring);
   q.holders.resize(queue.sessions.end());
   if (q.has_sessions()) {
     for (std::uint32_t s = 0; s < queue.sessions.end(); ++s) {
       if (queue.sessions[s].count > 0) offer_session(q, s);
+      state.trim();
     }
   }
 }
@@ -89,6 +87,7 @@ Result<QueueId, BrokerError> Leader::declare_queue(std::string_view name, const 
 
 void Leader::publish(const Publish& publish, WallTime now, std::vector<Output>& out) {
   impl_->publish(publish, now, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Output>& out) {
@@ -123,17 +122,14 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
   effect.queue = publish.queue;
   effect.enqueued = log_now(wall);
   if (queue.options.duplicate_detection && !publish.message_id.empty()) {
-    const std::uint32_t known = queue.find_duplicate(publish.message_id, state.texts);
-    if (known != kNone) {
-      const DuplicateEntry& entry = queue.duplicates[known];
-      if (entry.in_window && entry.time_ms + queue.options.duplicate_window_ms > effect.enqueued.ms) {
-        ++q->duplicates_dropped;
-        done.after = Lsn{entry.lsn};
-        done.duplicate = true;
-        done.sequence = SequenceNumber{entry.sequence};
-        out.emplace_back(std::move(done));
-        return;
-      }
+    const WindowEntry* entry = queue.find_duplicate(publish.message_id);
+    if (entry != nullptr && entry->time_ms + queue.options.duplicate_window_ms > effect.enqueued.ms) {
+      ++q->duplicates_dropped;
+      done.after = Lsn{entry->lsn};
+      done.duplicate = true;
+      done.sequence = SequenceNumber{entry->sequence};
+      out.emplace_back(std::move(done));
+      return;
     }
   }
   std::int64_t ttl_ms = queue.options.default_ttl_ms > 0 ? queue.options.default_ttl_ms : kTimeMax_ms;
@@ -152,7 +148,7 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
   const std::uint64_t sequence = effect.sequence.value;
   if (effect.expires_ms != 0 || effect.has_session) {
     const Message& message = *queue.ring.find(sequence);
-    if (effect.expires_ms != 0) watch_expiry(*q, sequence, message);
+    if (effect.expires_ms != 0) q->expiry.watch(sequence, effect.expires_ms, queue.ring);
     if (effect.has_session) {
       if (message.session >= q->holders.size()) q->holders.resize(queue.sessions.end());
       Consumer*& holder = q->holders[message.session];
@@ -172,6 +168,7 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
 void Leader::committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out) {
   impl_->committed(lsn, {now, wall}, out);
   impl_->dispatch_dead({now, wall}, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::committed(Lsn lsn, Times t, std::vector<Output>& out) {
@@ -226,14 +223,17 @@ void Leader::Impl::catch_up(Times t, std::vector<Output>& out) {
 void Leader::tick(Instant now, WallTime wall, std::vector<Output>& out) {
   impl_->tick({now, wall}, out);
   impl_->dispatch_dead({now, wall}, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::tick(Times t, std::vector<Output>& out) {
   shown.clear();
   if (log_now(t.wall).ms >= state.next_window_end_ms) record(TimeAdvanced{log_now(t.wall)});
+  more_has_expired = false;
   for (const auto& q : queues) {
     expire_locks(*q, t);
     expire_messages(*q, t);
+    state.trim();
   }
   run_timers(t, out);
   for (const auto& q : queues) dispatch_all(*q, t, out);
@@ -248,6 +248,7 @@ std::optional<Instant> Leader::next_deadline() const {
     if (q->locks.first != kNone) consider(impl_->locks[q->locks.first].expires);
   }
   if (!impl_->timers.empty()) consider(impl_->timers.begin()->first);
+  if (impl_->more_has_expired) consider(Instant{});
   return next;
 }
 

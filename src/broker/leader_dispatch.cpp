@@ -29,6 +29,7 @@ void Leader::set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, I
   }
   if (c.credit == 0) leader.leave_line(q, c);
   leader.dispatch_dead(t, out);
+  leader.state.trim();
 }
 
 void Leader::Impl::join_line(QueueRuntime& q, Consumer& c) {
@@ -129,7 +130,7 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
   d.sequence = SequenceNumber{sequence};
   d.lsn = Lsn{message.lsn};
   d.delivery_count = message.delivery_count;
-  d.maybe_delivered = d.lsn <= takeover;
+  d.maybe_delivered = message.moved || d.lsn <= takeover;
   d.enqueued = {message.enqueued_ms};
   if (message.annotated) {
     const Annotation& annotation = shown.emplace_back(q.queue->annotations.at(sequence));

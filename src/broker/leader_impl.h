@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "broker/containers.h"
+#include "broker/expiry_watch.h"
 #include "broker/leader.h"
 #include "broker/state_impl.h"
 
@@ -71,12 +72,6 @@ struct Lane {
   Fifo<Consumer*> line;      ///< consumers with credit, whose turn is next first
 };
 
-struct Expiring {
-  std::int64_t expires_ms{};
-  std::uint64_t sequence{};
-  friend auto operator<=>(const Expiring&, const Expiring&) = default;
-};
-
 struct Available {
   std::uint64_t head{};  ///< oldest message of the session
   std::uint32_t session{};
@@ -90,7 +85,7 @@ struct QueueRuntime {
   std::uint64_t locked = 0;
   std::uint64_t duplicates_dropped = 0;
   bool dirty = false;
-  std::vector<Expiring> expiring;  ///< heap, earliest first; entries of messages that are gone stay in it
+  ExpiryWatch expiry;
   // Sessions.
   std::vector<Consumer*> holders;                   ///< by index of the session in the state
   std::unordered_map<std::string, Consumer*> held;  ///< by id, also of sessions without messages
@@ -104,6 +99,8 @@ struct QueueRuntime {
 };
 
 struct Leader::Impl {
+  static constexpr std::size_t kExpiredPerCall = 16384;  ///< of a queue
+
   Impl(State& s, journal::LogBuilder& l, Random& r) : state(*s.impl_), whole(s), log(l), random(r) {}
 
   struct Times {
@@ -130,6 +127,7 @@ struct Leader::Impl {
   std::deque<Annotation> shown;                     ///< what the last call's deliveries point to
   std::vector<std::uint32_t> dirty_queues;
   std::vector<ConsumerId> dirty_holders;
+  bool more_has_expired = false;          ///< than the last tick has removed
   std::vector<std::uint32_t> dirty_dead;  ///< queues whose dead-letter lane has got something in this call
 
   // leader.cpp
@@ -183,7 +181,6 @@ struct Leader::Impl {
   Failed fail_delivery(QueueRuntime& q, std::uint64_t sequence, FailureCause cause, const Buffer* properties,
                        Times t);
   void give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times t);
-  void watch_expiry(QueueRuntime& q, std::uint64_t sequence, const Message& message);
   [[nodiscard]] bool is_expired(const Message& message, WallTime wall) const;
   [[nodiscard]] bool is_locked(const QueueRuntime& q, std::uint64_t sequence, const Message& message) const;
   Lsn expire(QueueRuntime& q, std::uint64_t sequence, Times t);

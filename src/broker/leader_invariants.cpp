@@ -51,7 +51,7 @@ void Leader::Impl::check_invariants() const {
         }
       } else {
         const Consumer* holder = q.holders[message.session];
-        const auto held = q.held.find(std::string(state.texts.get(queue.sessions[message.session].id)));
+        const auto held = q.held.find(queue.sessions[message.session].id);
         MS_ASSERT((held == q.held.end() ? nullptr : held->second) == holder, "a session's holder is known");
       }
     }
@@ -73,7 +73,7 @@ void Leader::Impl::check_invariants() const {
     }
     for (const auto& [id, holder] : q.held) {
       MS_ASSERT(holder->holds && holder->session_id == id && holder->queue == i + 1, "a holder holds");
-      const std::uint32_t session = queue.find_session(id, state.texts);
+      const std::uint32_t session = queue.find_session(id);
       for (std::uint32_t at = holder->outstanding.first; at != kNone; at = locks[at].next) {
         MS_ASSERT(locks[at].live && locks[at].in_session && locks[at].consumer == holder->id,
                   "a holder lists its locks");

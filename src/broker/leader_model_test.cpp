@@ -71,6 +71,7 @@ class Duel {
   void declare(int n, const QueueOptions& o) {
     sync_time();
     const bool same = twin_.queues.contains(n) && twin_.queues[n].options == o;
+    if (!same) twin_.record();  // windows pass under the options there were
     twin_.queues[n].options = o;
     if (!same) twin_.record();
     const auto id = leader_->declare_queue(n == 1 ? "plain" : "sessions", o, clock_.wall());
@@ -189,13 +190,12 @@ class Duel {
     leader_.reset();
     const auto& records = log_.records();
     const std::uint64_t cut = random_.between(0, records.size());
-    State before;
+    State before(&pages_, limits_);
     testing::apply_all(before, {records.begin(), records.begin() + static_cast<std::ptrdiff_t>(cut)});
-    auto restored = State::restore(before.snapshot());
-    ASSERT_TRUE(restored.has_value()) << restored.error().what;
-    testing::apply_all(*restored, records, before.applied());
-    ASSERT_EQ(restored->hash(), state_->hash());
-    *state_ = std::move(*restored);
+    State restored = testing::through_checkpoint(before, pages_, limits_);
+    testing::apply_all(restored, records, before.applied());
+    ASSERT_EQ(restored.hash(), state_->hash());
+    *state_ = std::move(restored);
     make();
     twin_.restart(end());
     consumers_.clear();
@@ -263,14 +263,19 @@ class Duel {
     for (const auto& [n, q] : twin_.queues) {
       const QueueStats stats = leader_->stats(QueueId{static_cast<std::uint32_t>(n)});
       std::uint64_t active = 0, buried = 0, locked = 0;
-      std::set<std::string> with_messages;
+      std::set<std::string> with_messages, ids;
       for (const auto& [s, m] : q.messages) {
         ++(m.dead ? buried : active);
         locked += m.lock != 0 ? 1 : 0;
         if (n == 2 && !m.dead) with_messages.insert(m.session);
         if (!m.id.empty()) {
-          EXPECT_TRUE(state_->knows_message_id(QueueId{static_cast<std::uint32_t>(n)}, m.id));
+          ids.insert(m.id);
         }
+      }
+      const std::vector<std::string> asked(ids.begin(), ids.end());
+      const auto answers = state_->look_up_ids(QueueId{static_cast<std::uint32_t>(n)}, asked);
+      for (std::size_t i = 0; i < asked.size(); ++i) {
+        EXPECT_TRUE(answers[i].in_window || !answers[i].candidates.empty()) << asked[i];
       }
       ASSERT_EQ(stats.active, active);
       ASSERT_EQ(stats.dead_letter, buried);
@@ -284,13 +289,14 @@ class Duel {
   void check_log() {
     const auto& records = log_.records();
     const std::uint64_t cut = random_.between(0, records.size());
-    State straight;
+    State straight(&pages_);
     std::optional<State> resumed;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<std::uint32_t, bool>> counts;  // count, dead
     std::sort(shown_.begin(), shown_.end(), [](const Shown& a, const Shown& b) { return a.after < b.after; });
     std::size_t next = 0;
     for (const journal::Record& record : records) {
-      if (straight.applied().value == cut) resumed.emplace(State::restore(straight.snapshot()).value());
+      if (straight.applied().value == cut)
+        resumed.emplace(testing::through_checkpoint(straight, pages_, limits_));
       ASSERT_TRUE(straight.apply(record));
       if (resumed) {
         ASSERT_TRUE(resumed->apply(record));
@@ -331,7 +337,10 @@ class Duel {
   SeededRandom random_, tokens_;
   ManualClock clock_;
   MemoryLog log_;
-  std::unique_ptr<State> state_ = std::make_unique<State>();
+  testing::TestPageStore pages_;
+  // Half of the runs have room for two or three pages only, so that everything is on disk between commands.
+  StateLimits limits_{random_.chance(1, 2) ? std::size_t{12} << 10 : std::size_t{32} << 20};
+  std::unique_ptr<State> state_ = std::make_unique<State>(&pages_, limits_);
   std::unique_ptr<Leader> leader_;
   Twin twin_;
   std::vector<Output> out_;

@@ -9,6 +9,7 @@ void Leader::subscribe(const Subscribe& subscribe, Instant now, WallTime wall, s
   impl_->shown.clear();
   impl_->subscribe(subscribe, {now, wall}, out);
   impl_->dispatch_dead({now, wall}, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Output>& out) {
@@ -72,6 +73,7 @@ void Leader::unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::v
   impl_->shown.clear();
   impl_->unsubscribe(consumer, {now, wall}, out);
   impl_->dispatch_dead({now, wall}, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::unsubscribe(ConsumerId id, Times t, std::vector<Output>& out) {
@@ -102,7 +104,7 @@ void Leader::Impl::grant(QueueRuntime& q, Consumer& c, std::string session_id, T
   set_timer(c, t.now + milliseconds(q.queue->options.lock_duration_ms));
   c.locked_until = {t.wall.ms + q.queue->options.lock_duration_ms};
   q.held.emplace(c.session_id, &c);
-  if (const std::uint32_t session = q.queue->find_session(c.session_id, state.texts); session != kNone) {
+  if (const std::uint32_t session = q.queue->find_session(c.session_id); session != kNone) {
     q.holders[session] = &c;
     c.next = q.queue->sessions[session].head;
   }
@@ -111,7 +113,7 @@ void Leader::Impl::grant(QueueRuntime& q, Consumer& c, std::string session_id, T
 
 /// Frees the session and forgets the consumer. `failed`: its unsettled messages count as failed deliveries.
 void Leader::Impl::end_session(QueueRuntime& q, Consumer& c, bool failed, Times t) {
-  std::uint32_t session = q.queue->find_session(c.session_id, state.texts);
+  std::uint32_t session = q.queue->find_session(c.session_id);
   if (session != kNone) q.holders[session] = nullptr;
   std::vector<Lock> unsettled;
   while (c.outstanding.first != kNone) {
@@ -129,7 +131,7 @@ void Leader::Impl::end_session(QueueRuntime& q, Consumer& c, bool failed, Times 
     if (failed) outcome = fail_delivery(q, lock.sequence, FailureCause::session_lock_lost, nullptr, t);
     if (!outcome.dead_lettered) give_back(q, lock, outcome.lsn, t);
   }
-  session = q.queue->find_session(session_id, state.texts);
+  session = q.queue->find_session(session_id);
   if (session != kNone) offer_session(q, session);
 }
 
@@ -182,7 +184,7 @@ void Leader::Impl::assign_sessions(QueueRuntime& q, Times t, std::vector<Output>
     if (session == kNone) return;
     Consumer& c = *consumers.at(q.waiting.front());
     q.waiting.pop();
-    grant(q, c, std::string(state.texts.get(q.queue->sessions[session].id)), t, out);
+    grant(q, c, q.queue->sessions[session].id, t, out);
     dispatch_holder(q, c, t, out);
   }
 }

@@ -31,6 +31,7 @@ void Leader::settle(const Settle& settle, Instant now, WallTime wall, std::vecto
   impl_->shown.clear();
   impl_->settle(settle, {now, wall}, out);
   impl_->dispatch_dead({now, wall}, out);
+  impl_->state.trim();
 }
 
 void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& out) {
@@ -203,19 +204,7 @@ void Leader::Impl::give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times
   if (is_expired(message, t.wall))
     expire(q, lock.sequence, t);
   else if (message.expires_ms != 0)
-    watch_expiry(q, lock.sequence, message);
-}
-
-void Leader::Impl::watch_expiry(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
-  q.expiring.push_back({message.expires_ms, sequence});
-  std::push_heap(q.expiring.begin(), q.expiring.end(), std::greater<>());
-  if (q.expiring.size() <= 2 * q.queue->active + 1024) return;
-  std::erase_if(q.expiring, [&](const Expiring& e) {
-    const Message* m = q.queue->ring.find(e.sequence);
-    return m == nullptr || m->expires_ms != e.expires_ms;
-  });
-  std::sort(q.expiring.begin(), q.expiring.end());  // a sorted range is a heap
-  q.expiring.erase(std::unique(q.expiring.begin(), q.expiring.end()), q.expiring.end());
+    q.expiry.watch(lock.sequence, message.expires_ms, q.queue->ring);
 }
 
 bool Leader::Impl::is_expired(const Message& message, WallTime wall) const {
@@ -237,19 +226,15 @@ Lsn Leader::Impl::expire(QueueRuntime& q, std::uint64_t sequence, Times t) {
 }
 
 void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
+  if (q.expiry.earliest_ms() > log_now(t.wall).ms) return;
   std::vector<std::uint64_t> due;
-  while (!q.expiring.empty() && q.expiring.front().expires_ms <= log_now(t.wall).ms) {
-    const Expiring e = q.expiring.front();
-    std::pop_heap(q.expiring.begin(), q.expiring.end(), std::greater<>());
-    q.expiring.pop_back();
-    const Message* message = q.queue->ring.find(e.sequence);
-    // A locked message is its holder's until the lock ends; give_back() looks at its time again.
-    if (message == nullptr || message->expires_ms != e.expires_ms || is_locked(q, e.sequence, *message))
-      continue;
-    due.push_back(e.sequence);
-  }
+  // The rest expires with the next call: nobody waits long for many.
+  more_has_expired =
+      q.expiry.collect(q.queue->ring, log_now(t.wall).ms, kExpiredPerCall, due) || more_has_expired;
+  // A locked message is its holder's until the lock ends; give_back() looks at its time again.
+  std::erase_if(due, [&](std::uint64_t s) { return is_locked(q, s, *q.queue->ring.find(s)); });
   std::sort(due.begin(), due.end());
-  due.erase(std::unique(due.begin(), due.end()), due.end());
+  due.erase(std::unique(due.begin(), due.end()), due.end());  // a page may have been due twice
   if (q.queue->options.dead_letter_on_expiry) {
     for (const std::uint64_t sequence : due) expire(q, sequence, t);
     return;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_map>
 
 #include "base/assert.h"
+#include "base/checksum.h"
 #include "broker/state_impl.h"
 
 namespace mainstay::broker {
@@ -27,64 +29,47 @@ std::uint64_t id_hash(std::string_view id) {
   return checksum64(as_bytes(id), 0x6d657373616765);
 }
 
-std::uint32_t Queue::find_duplicate(std::string_view message_id, const TextArena& texts) const {
-  return duplicate_index.find(id_hash(message_id), [&](std::uint32_t index) {
-    return texts.get(duplicates[index].id) == message_id;
-  });
-}
-
-std::uint32_t Queue::find_session(std::string_view session_id, const TextArena& texts) const {
-  return session_index.find(id_hash(session_id),
-                            [&](std::uint32_t index) { return texts.get(sessions[index].id) == session_id; });
-}
-
-std::uint64_t Queue::next_active(std::uint64_t from) const {
-  for (std::uint64_t s = ring.next(from); s != 0; s = ring.next(s + 1)) {
-    if (ring.find(s)->place == SubQueue::active) return s;
-  }
-  return 0;
-}
-
 std::uint64_t Queue::first_active() const {
   const std::uint64_t found = next_active(active_from);
   active_from = found != 0 ? found : next_sequence;
   return found;
 }
 
-std::string_view State::Impl::message_id(const Queue& queue, const Message& message) const {
-  return texts.get(message.indexed ? queue.duplicates[message.id].id : message.id);
-}
-
-std::uint64_t State::Impl::hash_of(const Queue& queue, std::uint64_t sequence, const Message& message) const {
+std::uint64_t State::Impl::hash_of(QueueId queue, std::uint64_t sequence, const Message& message,
+                                   std::uint64_t session_hash, const Annotation* annotation) {
   std::uint64_t annotation_hash = 0;
-  if (message.annotated) {
-    const Annotation& a = queue.annotations.at(sequence);
-    annotation_hash = mix64(mix64(checksum64(as_bytes(a.reason), 1), checksum64(as_bytes(a.description), 2)),
-                            checksum64(a.properties, 3));
+  if (annotation != nullptr) {
+    annotation_hash = mix64(
+        mix64(checksum64(as_bytes(annotation->reason), 1), checksum64(as_bytes(annotation->description), 2)),
+        checksum64(annotation->properties, 3));
   }
-  const std::uint64_t message_id_hash = message.indexed   ? queue.duplicates[message.id].id_hash
-                                        : message.id == 0 ? 0
-                                                          : id_hash(texts.get(message.id));
-  const std::array<std::uint64_t, 9> parts{
-      std::uint64_t{queue.id.value} << 32 | message.payload_bytes,
-      sequence,
-      message.lsn,
-      static_cast<std::uint64_t>(message.enqueued_ms),
-      static_cast<std::uint64_t>(message.expires_ms),
-      std::uint64_t{message.delivery_count} << 8 | static_cast<std::uint64_t>(message.place),
-      message_id_hash,
-      message.session == kNone ? 0 : queue.sessions[message.session].id_hash,
-      annotation_hash};
+  const std::array<std::uint64_t, 9> parts{std::uint64_t{queue.value} << 32 | message.payload_bytes,
+                                           sequence,
+                                           message.lsn,
+                                           static_cast<std::uint64_t>(message.enqueued_ms),
+                                           static_cast<std::uint64_t>(message.expires_ms),
+                                           std::uint64_t{message.delivery_count} << 8 |
+                                               (message.moved ? 2U : 0U) |
+                                               static_cast<std::uint64_t>(message.place),
+                                           message.id_hash,
+                                           session_hash,
+                                           annotation_hash};
   return checksum64(std::as_bytes(std::span(parts)), 10);
 }
 
-std::uint64_t State::Impl::hash_of(const Queue& queue, const DuplicateEntry& entry) const {
-  const std::array<std::uint64_t, 5> parts{queue.id.value, entry.id_hash, entry.lsn, entry.sequence,
+std::uint64_t State::Impl::hash_of(const Queue& queue, std::uint64_t sequence, const Message& message) const {
+  return hash_of(queue.id, sequence, message,
+                 message.session == kNone ? 0 : queue.sessions[message.session].id_hash,
+                 message.annotated ? &queue.annotations.at(sequence) : nullptr);
+}
+
+std::uint64_t State::Impl::hash_of(QueueId queue, const WindowEntry& entry) {
+  const std::array<std::uint64_t, 5> parts{queue.value, entry.id_hash, entry.lsn, entry.sequence,
                                            static_cast<std::uint64_t>(entry.time_ms)};
   return checksum64(std::as_bytes(std::span(parts)), 11);
 }
 
-std::uint64_t State::Impl::hash_of(const Queue& queue) const {
+std::uint64_t State::Impl::hash_of(const Queue& queue) {
   const QueueOptions& o = queue.options;
   const std::array<std::uint64_t, 7> parts{queue.id.value,
                                            queue_flags(o),
@@ -96,22 +81,27 @@ std::uint64_t State::Impl::hash_of(const Queue& queue) const {
   return checksum64(std::as_bytes(std::span(parts)), 12);
 }
 
-std::uint64_t State::Impl::recompute_sum() const {
+std::uint64_t State::Impl::hash_of_sequence(const Queue& queue) {
+  return mix64(mix64(queue.id.value, queue.next_sequence), 2) - mix64(mix64(queue.id.value, 1), 2);
+}
+
+std::uint64_t State::Impl::recompute_sum() {
   std::uint64_t total = 0;
   for (const auto& queue : queues) {
-    total += hash_of(*queue);
-    total += mix64(mix64(queue->id.value, queue->next_sequence), 2) - mix64(mix64(queue->id.value, 1), 2);
+    total += hash_of(*queue) + hash_of_sequence(*queue);
     for (std::uint64_t s = queue->ring.first(); s != 0; s = queue->ring.next(s + 1)) {
       total += hash_of(*queue, s, *queue->ring.find(s));
+      trim();
     }
-    for (std::uint32_t at = queue->window_first; at != kNone; at = queue->duplicates[at].next) {
-      total += hash_of(*queue, queue->duplicates[at]);
+    for (std::uint64_t n = queue->window.begin(); n < queue->window.end(); ++n) {
+      total += hash_of(queue->id, queue->window.at(n));
+      trim();
     }
   }
   return total;
 }
 
-State::State() : impl_(std::make_unique<Impl>()) {}
+State::State(paging::PageStore* pages, StateLimits limits) : impl_(std::make_unique<Impl>(pages, limits)) {}
 State::~State() = default;
 State::State(State&&) noexcept = default;
 State& State::operator=(State&&) noexcept = default;
@@ -130,6 +120,7 @@ Result<void, ApplyError> State::apply(const journal::Record& record) {
   const auto effect = [&]<class Effect>(const char* name, Effect decoded) -> Result<void, ApplyError> {
     if (!decode(record.body, decoded)) return refuse(name, "is not well-formed");
     if (const char* why = impl_->apply(lsn, decoded)) return refuse(name, why);
+    impl_->trim();
     return {};
   };
   switch (record.header.type) {
@@ -162,6 +153,8 @@ Result<void, ApplyError> State::apply(const journal::Record& record) {
       return effect("message_dead_lettered", MessageDeadLettered{});
     case RecordType::time_advanced:
       return effect("time_advanced", TimeAdvanced{});
+    case RecordType::message_moved:
+      return effect("message_moved", MessageMoved{});
   }
   return refuse("of unknown type", "is from a newer version or not a record of ours");
 }
@@ -182,11 +175,24 @@ std::uint64_t State::recompute_hash() const {
 Lsn State::oldest_needed() const {
   Lsn oldest = impl_->applied_lsn.next();
   for (const auto& queue : impl_->queues) {
-    if (const std::uint64_t first = queue->ring.first(); first != 0) {
-      oldest = std::min(oldest, Lsn{queue->ring.find(first)->lsn});
-    }
+    if (queue->ring.size() != 0) oldest = std::min(oldest, Lsn{queue->ring.min_lsn()});
   }
   return oldest;
+}
+
+std::vector<State::Place> State::collect_older_than(Lsn lsn, std::size_t max) const {
+  std::vector<Place> out;
+  std::vector<MessageRing::Old> old;
+  for (const auto& queue : impl_->queues) {
+    if (out.size() == max) break;
+    old.clear();
+    queue->ring.collect_older_than(lsn.value, max - out.size(), old);
+    for (const MessageRing::Old& one : old) {
+      out.push_back({queue->id, SequenceNumber{one.sequence}, Lsn{one.lsn}});
+    }
+    impl_->trim();
+  }
+  return out;
 }
 
 std::optional<QueueId> State::find_queue(std::string_view name) const {
@@ -213,10 +219,14 @@ QueueStats State::stats(QueueId id) const {
   out.name = queue.name;
   out.active = queue.active;
   out.dead_letter = queue.dead;
-  out.sessions = queue.session_index.size();
+  out.sessions = queue.sessions.live();
   out.bytes = queue.bytes;
   if (const std::uint64_t first = queue.first_active(); first != 0) {
-    out.oldest = {queue.ring.find(first)->enqueued_ms};
+    if (queue.oldest_sequence != first) {
+      queue.oldest_sequence = first;
+      queue.oldest_enqueued_ms = queue.ring.find(first)->enqueued_ms;
+    }
+    out.oldest = {queue.oldest_enqueued_ms};
   }
   return out;
 }
@@ -225,15 +235,43 @@ std::uint64_t State::messages_total() const {
   return impl_->messages_total;
 }
 
-bool State::knows_message_id(QueueId id, std::string_view message_id) const {
+std::vector<State::IdKnowledge> State::look_up_ids(QueueId id,
+                                                   std::span<const std::string> message_ids) const {
   const Queue& queue = impl_->at(id);
-  if (message_id.empty()) return false;
-  if (queue.find_duplicate(message_id, impl_->texts) != kNone) return true;
-  if (queue.unindexed_ids == 0) return false;
-  for (std::uint64_t s = queue.ring.first(); s != 0; s = queue.ring.next(s + 1)) {
-    if (impl_->message_id(queue, *queue.ring.find(s)) == message_id) return true;
+  std::vector<IdKnowledge> out(message_ids.size());
+  std::unordered_multimap<std::uint64_t, std::size_t> asked;  // by hash; never iterated for results
+  for (std::size_t i = 0; i < message_ids.size(); ++i) {
+    if (message_ids[i].empty()) continue;
+    out[i].in_window = queue.find_duplicate(message_ids[i]) != nullptr;
+    if (!out[i].in_window) asked.emplace(id_hash(message_ids[i]), i);
+    impl_->trim();
   }
-  return false;
+  if (asked.empty()) return out;
+  for (std::uint64_t s = queue.ring.first(); s != 0; s = queue.ring.next(s + 1)) {
+    const Message& message = *queue.ring.find(s);
+    const auto [from, to] = asked.equal_range(message.id_hash);
+    for (auto at = from; at != to; ++at) out[at->second].candidates.push_back(Lsn{message.lsn});
+    impl_->trim();
+  }
+  return out;
+}
+
+State::MemoryUse State::memory_use() const {
+  MemoryUse use;
+  const Pager& pager = impl_->pager;
+  use.page_bytes = pager.resident_bytes();
+  use.pages_resident = pager.resident_pages();
+  use.pages = pager.entries();
+  use.page_loads = pager.counters().loads;
+  use.page_stores = pager.counters().stores;
+  use.directory_bytes = pager.directory_bytes();
+  use.disk_bytes = pager.disk_bytes();
+  for (const auto& queue : impl_->queues) {
+    use.directory_bytes +=
+        queue->ring.directory_bytes() + queue->window.directory_bytes() + queue->sessions.directory_bytes();
+    use.index_bytes += queue->window.index_bytes() + queue->sessions.index_bytes();
+  }
+  return use;
 }
 
 void State::check_invariants() const {

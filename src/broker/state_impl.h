@@ -1,101 +1,87 @@
-// Inside of State, shared with Leader (which reads it and never changes it but through apply()) and with the
-// snapshot. Not a public header.
+// Inside of State, shared with Leader (which reads it and never changes it but through apply()) and with
+// checkpoints. Not a public header.
 //
-// A message is one slot of 56 bytes in its queue's ring, found by sequence number; the body is in the log.
+// A message is one slot of 64 bytes in its queue's ring, found by sequence number; the body is in the log.
 // Invariants (broker_invariants.cpp checks them):
 //   - place is active or dead_letter: one enum, so "in both" cannot be written down;
 //   - active messages of a session form one list in sequence order; a session exists while its list is not
 //     empty; dead-lettered messages have no session;
-//   - LSNs rise with sequence numbers;
-//   - a duplicate-detection entry lives while it is in the window or its message is resident; no two entries
-//     have the same id; entries in the window form one list in log-time order;
-//   - sum is the wrapping sum of the hashes of all parts, whatever the order they came in.
+//   - a duplicate-detection entry lives while it is in the window; no two have the same id;
+//   - sum is the wrapping sum of the hashes of all parts, whatever the order they came in; each page has the
+//     sum of its own.
 #pragma once
 
 #include <limits>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "broker/containers.h"
+#include "broker/duplicate_window.h"
 #include "broker/effects.h"
+#include "broker/message_ring.h"
+#include "broker/pager.h"
+#include "broker/session_pool.h"
 #include "broker/state.h"
 
 namespace mainstay::broker {
 
-/// What few messages have: reasons and modified properties.
-struct Annotation {
-  std::string reason, description;
-  Buffer properties;
-};
-
-struct Message {
-  std::uint64_t lsn{};
-  std::int64_t enqueued_ms{};
-  std::int64_t expires_ms{};
-  std::uint64_t session_previous{}, session_next{};  ///< sequence numbers, 0 = none
-  std::uint32_t payload_bytes{};
-  std::uint32_t session = kNone;  ///< in Queue::sessions
-  std::uint32_t id{};             ///< in Queue::duplicates when indexed, else a text
-  std::uint16_t delivery_count{};
-  SubQueue place{};
-  bool indexed : 1 = false;
-  bool annotated : 1 = false;  ///< has an entry in Queue::annotations
-};
-static_assert(sizeof(Message) == 56, "memory per resident message is a promise");
-
-struct DuplicateEntry {
-  std::uint64_t id_hash{};
-  std::uint64_t lsn{};
-  std::uint64_t sequence{};
-  std::int64_t time_ms{};
-  std::uint32_t id{};          ///< text, owned
-  std::uint32_t next = kNone;  ///< in window order
-  bool in_window = false;
-  bool resident = false;  ///< a message refers to this entry
-};
-
-struct Session {
-  std::uint64_t id_hash{};
-  std::uint64_t head{}, tail{};  ///< sequence numbers
-  std::uint32_t id{};            ///< text, owned
-  std::uint32_t count = 0;
+/// The ring's annotations by sequence number.
+struct Annotations {
+  const MessageRing& ring;
+  [[nodiscard]] const Annotation& at(std::uint64_t sequence) const {
+    const Annotation* annotation = ring.annotation(sequence);
+    MS_ASSERT(annotation != nullptr, "an annotated message has an annotation");
+    return *annotation;
+  }
 };
 
 struct Queue {
+  explicit Queue(Pager& pager) : ring(pager), window(pager), sessions(pager) {}
+
   QueueId id{};
   std::string name;
   QueueOptions options;
   std::uint64_t next_sequence = 1;
-  SequenceRing<Message> ring;
-  std::unordered_map<std::uint64_t, Annotation> annotations;  ///< by sequence; never iterated for results
-  Pool<DuplicateEntry> duplicates;
-  HashIndex duplicate_index;
-  std::uint32_t window_first = kNone, window_last = kNone;
-  std::uint64_t window_size = 0;
-  Pool<Session> sessions;
-  HashIndex session_index;
+  MessageRing ring;
+  Annotations annotations{ring};
+  DuplicateWindow window;
+  bool window_watched = false;  ///< in State::Impl::window_ends
+  SessionPool sessions;
   std::uint64_t active = 0, dead = 0, bytes = 0;
-  std::uint64_t unindexed_ids = 0;        ///< resident messages with an id that duplicate_index does not know
   mutable std::uint64_t active_from = 1;  ///< no active message is below
+  /// Of the message that first_active() found last, so that asking again loads nothing.
+  mutable std::uint64_t oldest_sequence = 0;
+  mutable std::int64_t oldest_enqueued_ms = 0;
 
-  [[nodiscard]] std::uint32_t find_duplicate(std::string_view message_id, const TextArena& texts) const;
-  [[nodiscard]] std::uint32_t find_session(std::string_view session_id, const TextArena& texts) const;
+  /// The window's entry of this id; nullptr when there is none.
+  [[nodiscard]] const WindowEntry* find_duplicate(std::string_view message_id) const {
+    return window.empty() ? nullptr : window.find(message_id, id_hash(message_id));
+  }
+  [[nodiscard]] std::uint32_t find_session(std::string_view session_id) const {
+    return sessions.live() == 0 ? kNone : sessions.find(session_id, id_hash(session_id));
+  }
   /// First active message at or above `from`; 0 when none.
-  [[nodiscard]] std::uint64_t next_active(std::uint64_t from) const;
+  [[nodiscard]] std::uint64_t next_active(std::uint64_t from) const { return ring.next_active(from); }
+  [[nodiscard]] std::uint64_t next_dead(std::uint64_t from) const { return ring.next_dead(from); }
   [[nodiscard]] std::uint64_t first_active() const;
 };
 
 struct State::Impl {
+  Impl(paging::PageStore* store, StateLimits limits) : pager(store, limits.index_bytes) {}
+
   Lsn applied_lsn{};
   WallTime log_time{};
   std::uint64_t sum = 0;
   std::int64_t next_window_end_ms = std::numeric_limits<std::int64_t>::max();
-  TextArena texts;
+  Pager pager;                                 ///< before the queues, whose pages it owns
   std::vector<std::unique_ptr<Queue>> queues;  ///< QueueId − 1
   std::unordered_map<std::string, QueueId> by_name;
   std::uint64_t messages_total = 0;
+  /// Heap, earliest first: one for each queue whose window is not empty, no later than its first entry's end.
+  std::vector<std::pair<std::int64_t, std::uint32_t>> window_ends;
 
   [[nodiscard]] Queue* find(QueueId id) const {
     return id.value >= 1 && id.value <= queues.size() ? queues[id.value - 1].get() : nullptr;
@@ -105,6 +91,8 @@ struct State::Impl {
     MS_ASSERT(queue != nullptr, "a queue id comes from this state");
     return *queue;
   }
+  /// Between commands: nothing refers into pages.
+  void trim() { pager.trim(); }
 
   /// The one way in: leader and replicas call these, with the effect as it is in the log.
   /// @return nullptr, or why this effect cannot follow this state (which is then unchanged but for its time).
@@ -114,29 +102,34 @@ struct State::Impl {
   [[nodiscard]] const char* apply(Lsn lsn, const DeliveryFailed& effect);
   [[nodiscard]] const char* apply(Lsn lsn, const MessageDeadLettered& effect);
   [[nodiscard]] const char* apply(Lsn lsn, const TimeAdvanced& effect);
+  [[nodiscard]] const char* apply(Lsn lsn, const MessageMoved& effect);
 
   [[nodiscard]] const char* advance_time(WallTime time);
   void pass_windows();
   void drop_from_window(Queue& queue);
-  void forget_duplicates(Queue& queue);
-  void detach_entry(Queue& queue, std::uint32_t entry);
-  void release_entry(Queue& queue, std::uint32_t entry);
-  std::uint32_t add_entry(Queue& queue, std::string_view id, std::uint64_t id_hash);
-  void add_to_window(Queue& queue, std::uint32_t entry);
-  void remove_message(Queue& queue, std::uint64_t sequence, Message& message);
+  void watch_window(Queue& queue);
+  void watch_windows_anew();
+  void remove_message(Queue& queue, std::uint64_t sequence, const Message& message);
   void link_session(Queue& queue, std::string_view session_id, std::uint64_t sequence, Message& message);
-  void unlink_session(Queue& queue, Message& message);
-  [[nodiscard]] std::string_view message_id(const Queue& queue, const Message& message) const;
+  void unlink_session(Queue& queue, const Message& message);
+  void replace_properties(Queue& queue, std::uint64_t sequence, bool replaces, BytesView properties);
 
   [[nodiscard]] std::uint64_t hash_of(const Queue& queue, std::uint64_t sequence,
                                       const Message& message) const;
-  [[nodiscard]] std::uint64_t hash_of(const Queue& queue, const DuplicateEntry& entry) const;
-  [[nodiscard]] std::uint64_t hash_of(const Queue& queue) const;
-  [[nodiscard]] std::uint64_t recompute_sum() const;
-  void check_invariants() const;
+  [[nodiscard]] static std::uint64_t hash_of(QueueId queue, std::uint64_t sequence, const Message& message,
+                                             std::uint64_t session_hash, const Annotation* annotation);
+  [[nodiscard]] static std::uint64_t hash_of(QueueId queue, const WindowEntry& entry);
+  [[nodiscard]] static std::uint64_t hash_of(const Queue& queue);
+  [[nodiscard]] static std::uint64_t hash_of_sequence(const Queue& queue);
+  [[nodiscard]] std::uint64_t recompute_sum();
+  void check_invariants();
 };
 
+/// For tests.
+inline State::Impl& inside(State& state) {
+  return *state.impl_;
+}
+
 std::string lower_case(std::string_view text);
-std::uint64_t id_hash(std::string_view id);
 
 }  // namespace mainstay::broker

@@ -23,6 +23,7 @@ enum class RecordType : std::uint16_t {
   delivery_failed = 19,   ///< delivery count raised; message available again
   message_dead_lettered = 20,
   time_advanced = 21,  ///< only the log's clock moved (duplicate-detection windows pass)
+  message_moved = 22,  ///< a stored message once more, so that its first record can go
 };
 
 /// Fixed part in front of every record's body, 48 bytes, little-endian, then the body, then zeros up to a

@@ -51,25 +51,49 @@ Result<RegionTerm, Failure> load_term(Disk& disk, const std::string& directory) 
   return term;
 }
 
+namespace {
+
+/// The newest checkpoint that can be restored, with its pages; without any the empty state.
+Result<void, Failure> restore_checkpoint(Disk& disk, const std::string& directory, broker::StateLimits limits,
+                                         paging::PageStoreOptions page_options, Recovered& recovered) {
+  for (std::size_t skip = 0;; ++skip) {
+    const auto checkpoint = journal::Journal::load_checkpoint(disk, directory, skip);
+    if (!checkpoint) return Failure{checkpoint.error().what};
+    // Anew for each: what a checkpoint that was refused made of it is unknown.
+    auto pages =
+        paging::open_page_store(disk, directory.empty() ? "pages" : directory + "/pages", page_options);
+    if (!pages) return Failure{"the page store cannot be opened: " + pages.error().what};
+    recovered.pages = std::move(*pages);
+    if (checkpoint->lsn == Lsn{}) {
+      recovered.state = broker::State(recovered.pages.get(), limits);
+      return {};
+    }
+    auto state = broker::State::restore(checkpoint->state, *recovered.pages, limits);
+    if (state && state->applied() == checkpoint->lsn) {
+      recovered.state = std::move(*state);
+      recovered.checkpoint = checkpoint->lsn;
+      return {};
+    }
+    recovered.not_used += (recovered.not_used.empty() ? "" : "; ") + std::string("checkpoint ") +
+                          std::to_string(checkpoint->lsn.value) + ": " +
+                          (state ? "holds the state of another LSN" : state.error().what);
+  }
+}
+
+}  // namespace
+
 Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
                                    const journal::JournalOptions& options, Random& random,
-                                   const std::function<void(const journal::Record&)>& each) {
+                                   const std::function<void(const journal::Record&)>& each,
+                                   broker::StateLimits limits, paging::PageStoreOptions pages) {
   if (const auto made = disk.make_directory(directory); !made) return Failure{made.error().what};
   const auto stored_term = load_term(disk, directory);
   if (!stored_term) return stored_term.error();
 
   Recovered recovered;
   recovered.last_term = *stored_term;
-  if (auto checkpoint = journal::Journal::load_checkpoint(disk, directory); checkpoint) {
-    if (checkpoint->lsn > Lsn{}) {
-      if (auto state = broker::State::restore(checkpoint->state);
-          state && state->applied() == checkpoint->lsn) {
-        recovered.state = std::move(*state);
-        recovered.checkpoint = checkpoint->lsn;
-      }
-    }
-  } else {
-    return Failure{checkpoint.error().what};
+  if (const auto restored = restore_checkpoint(disk, directory, limits, pages, recovered); !restored) {
+    return restored.error();
   }
 
   std::optional<broker::ApplyError> failed;
@@ -79,9 +103,15 @@ Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
         if (each) each(record);
         recovered.last_term = std::max(recovered.last_term, term_of(record));
         recovered.ends_sealed = record.header.type == journal::RecordType::sealed;
-        if (auto applied = recovered.state.apply(record); !applied) failed = applied.error();
+        try {
+          if (auto applied = recovered.state.apply(record); !applied) failed = applied.error();
+        } catch (const paging::PageLost& lost) {
+          failed = broker::ApplyError{record.header.lsn, lost.what()};
+        }
       });
-  if (!opened) return Failure{opened.error().what};
+  if (!opened) {
+    return Failure{opened.error().what + (recovered.not_used.empty() ? "" : " (" + recovered.not_used + ")")};
+  }
   if (failed) {
     return Failure{"the log in " + disk.describe(directory) + " cannot be applied at LSN " +
                    std::to_string(failed->lsn.value) + ": " + failed->what +
@@ -91,8 +121,9 @@ Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
   if (recovered.state.applied() != recovered.journal->durable().lsn) {
     return Failure{"the log in " + disk.describe(directory) + " begins at LSN " +
                    std::to_string(recovered.journal->recovery().first.value) +
-                   " and no usable checkpoint reaches it; " +
-                   "restore the checkpoint files, or copy the other region's journal"};
+                   " and no usable checkpoint reaches it" +
+                   (recovered.not_used.empty() ? "" : " (" + recovered.not_used + ")") +
+                   "; restore the checkpoint files, or copy the other region's journal"};
   }
   if (recovered.checkpoint == recovered.journal->durable().lsn && recovered.checkpoint > Lsn{}) {
     Buffer last;

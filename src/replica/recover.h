@@ -1,5 +1,5 @@
-// From files to a replica's parts: checkpoint, tail of the log, highest term seen. Used by the node, the
-// simulator and the offline tools.
+// From files to a replica's parts: checkpoint with its pages, tail of the log, highest term seen. Used by the
+// node, the simulator and the offline tools.
 #pragma once
 
 #include <functional>
@@ -11,23 +11,28 @@
 #include "base/result.h"
 #include "broker/state.h"
 #include "journal/journal.h"
+#include "paging/page_store.h"
 
 namespace mainstay::replica {
 
 struct Recovered {
   std::unique_ptr<journal::Journal> journal;
-  broker::State state;       ///< all of the log applied
-  RegionTerm last_term{};    ///< highest of the stored term and of the log
-  bool ends_sealed = false;  ///< the last record is a seal
-  Lsn checkpoint{};          ///< that was used; 0 = none
+  std::unique_ptr<paging::PageStore> pages;  ///< outlives the state
+  broker::State state;                       ///< all of the log applied
+  RegionTerm last_term{};                    ///< highest of the stored term and of the log
+  bool ends_sealed = false;                  ///< the last record is a seal
+  Lsn checkpoint{};                          ///< that was used; 0 = none
+  std::string not_used;                      ///< why newer ones were not, in words; empty when the newest was
 };
 
-/// Opens the journal in `directory`, restores the newest whole checkpoint and applies the log after it. A
-/// checkpoint that cannot be restored is skipped if the whole log is there.
+/// Opens the journal in `directory` and the page store in `directory`/pages, restores the newest checkpoint
+/// that can be and applies the log after it. When none can be, the log must be there from its beginning.
 /// @param each  sees every record after the checkpoint, before it is applied; may be empty
-[[nodiscard]] Result<Recovered, Failure> recover(
-    Disk& disk, const std::string& directory, const journal::JournalOptions& options, Random& random,
-    const std::function<void(const journal::Record&)>& each = {});
+[[nodiscard]] Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
+                                                 const journal::JournalOptions& options, Random& random,
+                                                 const std::function<void(const journal::Record&)>& each = {},
+                                                 broker::StateLimits limits = {},
+                                                 paging::PageStoreOptions pages = {});
 
 /// The highest term this node has seen, kept in `directory`/term: a small file with a checksum, replaced
 /// atomically. A node that forgot a higher term could lead in it a second time.

@@ -1,5 +1,7 @@
 #include "replica/recover.h"
 
+#include <algorithm>
+
 #include "replica/replica_test_support.h"
 
 namespace mainstay::replica {
@@ -14,17 +16,65 @@ TEST(Recover, CheckpointAndTailGiveTheSameStateAsTheWholeLog) {
   const auto queue = pair.east.declare();
   for (int i = 0; i < 20; ++i) pair.east.publish(queue, std::to_string(i));
   pair.settle();
-  const auto snapshot = pair.east.replica->snapshot();
-  ASSERT_EQ(snapshot.lsn, pair.east.journal->durable().lsn);
-  ASSERT_TRUE(pair.east.journal->store_checkpoint(snapshot.lsn, snapshot.state));
+  const Lsn at = pair.east.store_checkpoint();
+  ASSERT_EQ(at, pair.east.journal->durable().lsn);
   for (int i = 20; i < 30; ++i) pair.east.publish(queue, std::to_string(i));
   pair.settle();
   const std::uint64_t hash = pair.east.replica->state().hash();
   pair.east.crash();
-  EXPECT_EQ(pair.east.checkpoint_used, snapshot.lsn);
+  EXPECT_EQ(pair.east.checkpoint_used, at);
+  EXPECT_EQ(pair.east.not_used, "");
   EXPECT_EQ(pair.east.replica->state().hash(), hash);
   EXPECT_EQ(pair.east.replica->state().recompute_hash(), hash);
   EXPECT_EQ(pair.east.replica->term(), RegionTerm{1}) << "also when its record is before the checkpoint";
+}
+
+TEST(Recover, CheckpointWithADamagedPageIsPassedOverForTheOneBefore) {
+  Pair pair;
+  pair.east.promote(1);
+  pair.settle();
+  const auto queue = pair.east.declare();
+  for (int i = 0; i < 500; ++i) pair.east.publish(queue, std::to_string(i));
+  pair.settle();
+  const Lsn first = pair.east.store_checkpoint();
+  const auto paths = pair.east.disk.paths();
+  for (int i = 500; i < 1000; ++i) pair.east.publish(queue, std::to_string(i));
+  pair.settle();
+  const Lsn second = pair.east.store_checkpoint();
+  ASSERT_GT(second, first);
+  const std::uint64_t hash = pair.east.replica->state().hash();
+  std::size_t damaged = 0;
+  for (const std::string& path : pair.east.disk.paths()) {
+    if (path.find("pages/") == std::string::npos) continue;
+    if (std::find(paths.begin(), paths.end(), path) != paths.end()) continue;
+    const std::uint64_t bytes = pair.east.disk.contents(path).size();
+    for (std::uint64_t at = 64; at < bytes; at += 64) pair.east.disk.flip(path, at);
+    ++damaged;
+  }
+  ASSERT_GT(damaged, 0U) << "the second checkpoint has pages of its own";
+  pair.east.crash();
+  EXPECT_EQ(pair.east.checkpoint_used, first);
+  EXPECT_NE(pair.east.not_used.find("checkpoint " + std::to_string(second.value)), std::string::npos)
+      << pair.east.not_used;
+  EXPECT_EQ(pair.east.replica->state().hash(), hash);
+  pair.east.replica->state().check_invariants();
+}
+
+TEST(Recover, WithoutAnyPageTheWholeLogIsApplied) {
+  Pair pair;
+  pair.east.promote(1);
+  pair.settle();
+  const auto queue = pair.east.declare();
+  for (int i = 0; i < 300; ++i) pair.east.publish(queue, std::to_string(i));
+  pair.settle();
+  pair.east.store_checkpoint();
+  const std::uint64_t hash = pair.east.replica->state().hash();
+  for (const std::string& path : pair.east.disk.paths()) {
+    if (path.find("pages/") != std::string::npos) pair.east.disk.erase(path);
+  }
+  pair.east.crash();
+  EXPECT_EQ(pair.east.checkpoint_used, Lsn{});
+  EXPECT_EQ(pair.east.replica->state().hash(), hash);
 }
 
 TEST(Recover, TermIsKeptBesideTheLog) {

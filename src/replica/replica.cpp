@@ -322,8 +322,14 @@ std::size_t Replica::bytes_under_way() const {
   return bytes;
 }
 
-Replica::Snapshot Replica::snapshot() const {
-  return {impl_->state.applied(), impl_->state.snapshot()};
+std::optional<Replica::Checkpoint> Replica::checkpoint() {
+  auto made = impl_->state.checkpoint();
+  if (!made) return std::nullopt;
+  return Checkpoint{impl_->state.applied(), std::move(made->root), std::move(made->sealed)};
+}
+
+std::size_t Replica::write_ahead(std::size_t bytes_max) {
+  return impl_->state.write_ahead(bytes_max);
 }
 
 Lsn Replica::removable_before(Lsn checkpoint) const {

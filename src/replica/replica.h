@@ -2,6 +2,8 @@
 // thread, a socket or a file of its own. `node` drives it with real journal threads and connections, `sim`
 // with virtual ones: the same code decides in both.
 //
+// Any call may throw paging::PageLost (broker/state.h): the driver stops the node.
+//
 // The driver's loop, on one strand:
 //   1. feed commands: publish(), settle(), … (live), packet(), connected(), tick(), promote(), …
 //   2. take_batch(): if a batch came out, let the journal write and sync it, then call written(). At most one
@@ -110,9 +112,9 @@ struct ReplicationStatus {
 
 class Replica {
  public:
-  /// `journal` is used for reading only (shipping, position checks); the driver writes. `state` is recovered
-  /// up to `journal.durable()` (recover.h gives both). Starts as standby, or sealed if the log ends with a
-  /// seal.
+  /// The page store of `state` outlives the replica. `journal` is used for reading only (shipping, position
+  /// checks); the driver writes. `state` is recovered up to `journal.durable()` (recover.h gives both).
+  /// Starts as standby, or sealed if the log ends with a seal.
   /// @param last_term  highest ever seen by this node: of its log and of its stored term
   Replica(ReplicaOptions options, journal::Journal& journal, broker::State state, RegionTerm last_term,
           bool ends_sealed, Random& random, Instant now, WallTime wall);
@@ -166,12 +168,17 @@ class Replica {
   /// Bytes ordered or being written: for admission against Journal::room().
   [[nodiscard]] std::size_t bytes_under_way() const;
 
-  /// What a checkpoint holds. Store it (Journal::store_checkpoint) once `lsn` is durable.
-  struct Snapshot {
+  /// What a checkpoint holds. Once `lsn` is durable: sealed->sync(), Journal::store_checkpoint() with the
+  /// root, then PageStore::checkpoint_stored().
+  struct Checkpoint {
     Lsn lsn{};
-    Buffer state;
+    Buffer root;
+    std::shared_ptr<paging::PageStore::Sealed> sealed;
   };
-  [[nodiscard]] Snapshot snapshot() const;
+  /// Stores what has changed in pages. Nothing when there is no space for them: try again later.
+  [[nodiscard]] std::optional<Checkpoint> checkpoint();
+  /// Now and then before a checkpoint: does some of its work. @return bytes stored
+  std::size_t write_ahead(std::size_t bytes_max);
   /// With a checkpoint stored at `checkpoint`: nothing here or at the standby needs records before this LSN.
   [[nodiscard]] Lsn removable_before(Lsn checkpoint) const;
 

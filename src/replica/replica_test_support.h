@@ -33,19 +33,33 @@ class TestNode {
   }
 
   void start() {
-    auto recovered = recover(
-        disk, "", {.cluster = test_cluster(), .node = options_.node, .segment_bytes = 256 << 10}, random_);
+    auto recovered =
+        recover(disk, "", {.cluster = test_cluster(), .node = options_.node, .segment_bytes = 256 << 10},
+                random_, {}, limits);
     ASSERT_TRUE(recovered) << recovered.error().what;
     checkpoint_used = recovered->checkpoint;
     journal = std::move(recovered->journal);
+    pages = std::move(recovered->pages);
+    not_used = recovered->not_used;
     replica = std::make_unique<Replica>(options_, *journal, std::move(recovered->state), recovered->last_term,
                                         recovered->ends_sealed, random_, clock_.now(), clock_.wall());
   }
   void crash() {
     replica.reset();
+    pages.reset();
     journal.reset();
     disk.crash_losing_unsynced();
     start();
+  }
+
+  /// Stores a checkpoint, of which everything is durable already. @return its LSN
+  Lsn store_checkpoint() {
+    auto checkpoint = replica->checkpoint();
+    EXPECT_TRUE(checkpoint);
+    EXPECT_TRUE(checkpoint->sealed->sync());
+    EXPECT_TRUE(journal->store_checkpoint(checkpoint->lsn, checkpoint->root));
+    pages->checkpoint_stored(checkpoint->sealed);
+    return checkpoint->lsn;
   }
 
   /// Writes what there is to write. @return whether there was anything.
@@ -91,6 +105,9 @@ class TestNode {
 
   MemoryDisk disk;
   std::unique_ptr<journal::Journal> journal;
+  std::unique_ptr<paging::PageStore> pages;
+  broker::StateLimits limits{std::size_t{12} << 10};  ///< a few pages: most are on disk
+  std::string not_used;
   std::unique_ptr<Replica> replica;
   Lsn checkpoint_used{};
   // What came out.

@@ -10,6 +10,8 @@ namespace {
 constexpr std::uint64_t kSegmentBytes = 64 << 10;
 constexpr std::uint64_t kRecordBytesMax = 8 << 10;
 constexpr std::uint64_t kSettlementReserve = 8 << 10;
+constexpr std::size_t kTinyIndexBytes = 12 << 10;  // two or three pages
+constexpr std::uint64_t kPageFileBytes = 8 << 10;
 
 Uuid cluster() {
   Uuid id;
@@ -36,12 +38,13 @@ SimNode::SimNode(World& world, std::string region, std::string other_region)
       disk_(region_),
       lying_(disk_),
       clock_(world.queue, static_cast<std::int64_t>(world.random.below(401)) - 200),
-      random_(world.random.next()) {}
+      random_(world.random.next()),
+      limits_{random_.chance(1, 2) ? kTinyIndexBytes : std::size_t{32} << 20} {}
 SimNode::~SimNode() = default;
 
 void SimNode::later(Duration delay, std::function<void()> event) {
   world_.queue.after(delay, [this, life = life_, event = std::move(event)] {
-    if (life == life_ && up()) event();
+    if (life == life_ && up()) guarded(event);
   });
 }
 
@@ -55,6 +58,10 @@ bool SimNode::serving() const {
 void SimNode::start() {
   MS_ASSERT(!up(), "a node is started once per life");
   if (held_down) return;
+  guarded([&] { try_start(); });
+}
+
+void SimNode::try_start() {
   replica::ReplicaOptions options;
   options.cluster = cluster();
   options.region = region_;
@@ -62,12 +69,13 @@ void SimNode::start() {
   options.state_hash_every = 50;
   options.ship_bytes_max = 4 << 10;
   options.ship_ahead_bytes_max = 16 << 10;
-  auto recovered = replica::recover(lying_, "journal",
-                                    {.cluster = cluster(),
-                                     .node = options.node,
-                                     .segment_bytes = kSegmentBytes,
-                                     .record_bytes_max = kRecordBytesMax},
-                                    random_);
+  auto recovered =
+      replica::recover(lying_, "journal",
+                       {.cluster = cluster(),
+                        .node = options.node,
+                        .segment_bytes = kSegmentBytes,
+                        .record_bytes_max = kRecordBytesMax},
+                       random_, {}, limits_, {.file_bytes = kPageFileBytes, .gather_bytes = 2 << 10});
   if (!recovered) {
     if (disk_full) {
       ++world_.report.reached["start waits for disk space"];
@@ -81,9 +89,14 @@ void SimNode::start() {
     return;
   }
   journal_ = std::move(recovered->journal);
+  pages_ = std::move(recovered->pages);
   auto& reached = world_.report.reached;
   if (journal_->recovery().torn_bytes > 0) ++reached["torn tail cut"];
   if (recovered->checkpoint > Lsn{}) ++reached["checkpoint used"];
+  if (recovered->checkpoint > Lsn{} && pages_->pages_in_use() > 0)
+    ++reached["restored from a checkpoint with pages"];
+  if (!recovered->not_used.empty()) ++reached["checkpoint passed over"];
+  loads_seen_ = recovered->state.memory_use().page_loads;
   if (recovered->ends_sealed) ++reached["restarted sealed"];
   world_.trace(region_ + " starts at LSN " + std::to_string(journal_->durable().lsn.value) + ", term " +
                std::to_string(recovered->last_term.value));
@@ -127,9 +140,10 @@ void SimNode::stop(End how) {
     disk_.kill();
   }
   replica_.reset();
+  checkpoint_.reset();
+  pages_.reset();
   journal_.reset();
   writing_ = false;
-  snapshot_.reset();
   break_clients();
 }
 
@@ -294,17 +308,40 @@ void SimNode::maintain() {
     if (made.error().code != journal::JournalErrorCode::disk_full) return fail("no spare segment");
     ++world_.report.reached["spare segment waits for disk space"];
   }
-  if (!snapshot_ && random_.chance(1, 4)) snapshot_ = replica_->snapshot();
-  if (snapshot_ && snapshot_->lsn <= journal_->durable().lsn) {
-    const auto stored = journal_->store_checkpoint(snapshot_->lsn, snapshot_->state);
+  const std::uint64_t loads = replica_->state().memory_use().page_loads;
+  if (loads > loads_seen_ && limits_.index_bytes == kTinyIndexBytes) {
+    ++world_.report.reached["a page was loaded back"];
+  }
+  loads_seen_ = loads;
+  if (random_.chance(1, 4)) replica_->write_ahead(4 << 10);
+  if (!checkpoint_ && random_.chance(1, 4)) checkpoint_ = replica_->checkpoint();
+  if (checkpoint_ && checkpoint_->lsn <= journal_->durable().lsn) {
+    const auto made = std::move(*checkpoint_);
+    checkpoint_.reset();
+    if (const auto synced = made.sealed->sync(); !synced) {
+      if (synced.error().code != DiskErrorCode::no_space) return fail("pages not durable");
+      ++world_.report.reached["checkpoint waits for disk space"];
+      return;
+    }
+    const auto stored = journal_->store_checkpoint(made.lsn, made.root);
     if (!stored && stored.error().code != journal::JournalErrorCode::disk_full)
       return fail("checkpoint failed");
     if (stored) {
-      const auto removed = journal_->remove_before(replica_->removable_before(snapshot_->lsn));
+      pages_->checkpoint_stored(made.sealed);
+      const auto removed = journal_->remove_before(replica_->removable_before(made.lsn));
       if (!removed) return fail("removal failed");
     }
-    snapshot_.reset();
   }
+}
+
+void SimNode::page_lost(const std::string& why) {
+  world_.trace(region_ + " has lost a page: " + why);
+  stepping_ = false;
+  if (up()) return fail("page lost");
+  journal_.reset();
+  world_.queue.after(milliseconds(100), [this, life = life_] {
+    if (life == life_ && !up()) start();
+  });
 }
 
 // --- leadership
@@ -349,30 +386,42 @@ void SimNode::lead(const coordination::RegionRecord& record) {
 
 void SimNode::seal(RegionTerm term) {
   if (!up()) return;
-  replica_->seal(term, "the register says that region " + other_region_ + " leads");
-  step();
+  guarded([&] {
+    replica_->seal(term, "the register says that region " + other_region_ + " leads");
+    step();
+  });
 }
 void SimNode::begin_switch() {
-  replica_->begin_switch(now(), wall());
-  break_clients();
-  step();
+  guarded([&] {
+    replica_->begin_switch(now(), wall());
+    break_clients();
+    step();
+  });
 }
 void SimNode::abort_switch() {
-  replica_->abort_switch(now(), wall());
-  step();
+  guarded([&] {
+    replica_->abort_switch(now(), wall());
+    step();
+  });
 }
 
 void SimNode::connected(replica::PeerId peer, bool outgoing) {
-  replica_->connected(peer, outgoing, now(), wall());
-  step();
+  guarded([&] {
+    replica_->connected(peer, outgoing, now(), wall());
+    step();
+  });
 }
 void SimNode::packet(replica::PeerId from, BytesView bytes) {
-  replica_->packet(from, bytes, now(), wall());
-  step();
+  guarded([&] {
+    replica_->packet(from, bytes, now(), wall());
+    step();
+  });
 }
 void SimNode::disconnected(replica::PeerId peer) {
-  replica_->disconnected(peer, now(), wall());
-  step();
+  guarded([&] {
+    replica_->disconnected(peer, now(), wall());
+    step();
+  });
 }
 
 // --- clients
@@ -380,6 +429,13 @@ void SimNode::disconnected(replica::PeerId peer) {
 
 bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                       const Message& message) {
+  bool taken = false;
+  guarded([&] { taken = try_publish(port, client_tag, message); });
+  return taken;
+}
+
+bool SimNode::try_publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                          const Message& message) {
   if (!serving()) return false;
   if (journal_->room() < replica_->bytes_under_way() + kRecordBytesMax + kSettlementReserve) {
     ++world_.report.reached["publish refused: disk full"];
@@ -408,6 +464,13 @@ bool SimNode::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t cli
 
 bool SimNode::subscribe(const std::shared_ptr<ClientPort>& port, broker::ConsumerId consumer,
                         const std::string& queue, bool session) {
+  bool taken = false;
+  guarded([&] { taken = try_subscribe(port, consumer, queue, session); });
+  return taken;
+}
+
+bool SimNode::try_subscribe(const std::shared_ptr<ClientPort>& port, broker::ConsumerId consumer,
+                            const std::string& queue, bool session) {
   if (!serving()) return false;
   const auto found = replica_->state().find_queue(queue);
   if (!found) return false;
@@ -425,19 +488,30 @@ bool SimNode::subscribe(const std::shared_ptr<ClientPort>& port, broker::Consume
 }
 
 void SimNode::add_credit(broker::ConsumerId consumer, std::uint32_t credit) {
-  if (!serving() || !consumers_.contains(consumer)) return;
-  replica_->leader().set_credit(consumer, credit, false, now(), wall(), replica_->leader_outputs());
-  step();
+  guarded([&] {
+    if (!serving() || !consumers_.contains(consumer)) return;
+    replica_->leader().set_credit(consumer, credit, false, now(), wall(), replica_->leader_outputs());
+    step();
+  });
 }
 
 void SimNode::unsubscribe(broker::ConsumerId consumer) {
-  if (!serving() || consumers_.erase(consumer) == 0) return;
-  replica_->leader().unsubscribe(consumer, now(), wall(), replica_->leader_outputs());
-  step();
+  guarded([&] {
+    if (!serving() || consumers_.erase(consumer) == 0) return;
+    replica_->leader().unsubscribe(consumer, now(), wall(), replica_->leader_outputs());
+    step();
+  });
 }
 
 bool SimNode::settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                      broker::LockToken token, broker::Settlement how, const std::string& id) {
+  bool taken = false;
+  guarded([&] { taken = try_settle(port, client_tag, token, how, id); });
+  return taken;
+}
+
+bool SimNode::try_settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                         broker::LockToken token, broker::Settlement how, const std::string& id) {
   if (!serving()) return false;
   broker::Leader::Settle settle;
   settle.tag = ++world_.next_id;
@@ -453,7 +527,9 @@ bool SimNode::settle(const std::shared_ptr<ClientPort>& port, std::uint64_t clie
 
 std::uint64_t SimNode::active_messages() {
   std::uint64_t active = 0;
-  for (const auto queue : replica_->state().queues()) active += replica_->state().stats(queue).active;
+  guarded([&] {
+    for (const auto queue : replica_->state().queues()) active += replica_->state().stats(queue).active;
+  });
   return active;
 }
 

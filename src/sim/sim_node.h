@@ -85,6 +85,13 @@ class SimNode {
   [[nodiscard]] std::uint64_t active_messages();
 
  private:
+  [[nodiscard]] bool try_publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                                 const Message& message);
+  [[nodiscard]] bool try_subscribe(const std::shared_ptr<ClientPort>& port, broker::ConsumerId consumer,
+                                   const std::string& queue, bool session);
+  [[nodiscard]] bool try_settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
+                                broker::LockToken token, broker::Settlement how, const std::string& id);
+  void try_start();
   void step();
   void act(replica::Output& output);
   void show(broker::Output& output);
@@ -93,6 +100,18 @@ class SimNode {
   void write();
   void sync();
   void fail(const std::string& why);
+  /// Runs what may touch the state. A page that cannot be had ends this life, as it ends a node's process.
+  template <class F>
+  bool guarded(const F& work) {
+    try {
+      work();
+      return true;
+    } catch (const paging::PageLost& lost) {
+      page_lost(lost.what());
+      return false;
+    }
+  }
+  void page_lost(const std::string& why);
   void tick();
   void poll_register();
   void lead(const coordination::RegionRecord& record);
@@ -109,15 +128,18 @@ class SimNode {
   LyingDisk lying_;
   DriftingClock clock_;
   SeededRandom random_;
+  broker::StateLimits limits_;  ///< of every life; for half of the nodes a few pages
   std::uint64_t life_ = 0;
   std::unique_ptr<journal::Journal> journal_;
+  std::unique_ptr<paging::PageStore> pages_;
   std::unique_ptr<replica::Replica> replica_;
   bool stepping_ = false;
   bool writing_ = false;
   replica::Replica::PendingWrite pending_;
-  bool forced_ = false;      ///< the promotion under way is by force
-  RegionTerm led_before_{};  ///< canary resume_term
-  std::optional<replica::Replica::Snapshot> snapshot_;
+  bool forced_ = false;                                     ///< the promotion under way is by force
+  RegionTerm led_before_{};                                 ///< canary resume_term
+  std::optional<replica::Replica::Checkpoint> checkpoint_;  ///< sealed, not stored yet
+  std::uint64_t loads_seen_ = 0;
 
   struct Asked {
     std::shared_ptr<ClientPort> port;

@@ -342,6 +342,8 @@ const std::vector<std::string>& probes() {
                                             "torn tail cut",
                                             "unacknowledged tail survived",
                                             "checkpoint used",
+                                            "a page was loaded back",
+                                            "restored from a checkpoint with pages",
                                             "delivered again after a failover",
                                             "publish repeated after an unknown outcome",
                                             "publish was a duplicate",

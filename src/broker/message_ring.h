@@ -1,0 +1,169 @@
+// The messages of one queue by sequence number, 64 to a page; pages that are not in use may be on disk.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/pager.h"
+#include "broker/types.h"
+
+namespace mainstay::broker {
+
+/// What few messages have: reasons and modified properties.
+struct Annotation {
+  std::string reason, description;
+  Buffer properties;
+  [[nodiscard]] std::size_t bytes() const {
+    return sizeof(Annotation) + 16 + reason.capacity() + description.capacity() + properties.capacity();
+  }
+};
+
+struct Message {
+  std::uint64_t lsn{};
+  std::int64_t enqueued_ms{};
+  std::int64_t expires_ms{};
+  std::uint64_t id_hash{};                           ///< 0 = no id
+  std::uint64_t session_previous{}, session_next{};  ///< sequence numbers, 0 = none
+  std::uint32_t payload_bytes{};
+  std::uint32_t session = kNone;  ///< in Queue::sessions
+  std::uint16_t delivery_count{};
+  SubQueue place{};
+  bool annotated : 1 = false;  ///< has an entry in Queue::annotations
+  bool moved : 1 = false;      ///< `lsn` is of a later record than the one it came with
+};
+static_assert(sizeof(Message) == 64, "memory per message of a page in memory is a promise");
+
+struct MessagePage final : Page {
+  static constexpr std::uint64_t kSlots = 64;
+
+  void encode(Buffer& to) override;
+  /// False when the bytes are not a message page of this number: `this` is then useless. Checks form, not
+  /// whether the messages fit the state.
+  [[nodiscard]] bool decode(BytesView from, std::uint64_t number);
+  [[nodiscard]] const Annotation* annotation(std::size_t slot) const;
+  [[nodiscard]] std::size_t annotation_bytes() const;
+
+  std::uint64_t live = 0;     ///< one bit per slot
+  std::uint64_t in_dead = 0;  ///< of these, the ones in the dead-letter queue
+  std::vector<std::pair<std::uint8_t, Annotation>> annotations;  ///< by slot, unordered
+  std::array<Message, kSlots> slots;
+};
+
+class MessageRing final : private PageOwner {
+ public:
+  static constexpr std::uint64_t kPage = MessagePage::kSlots;
+
+  explicit MessageRing(Pager& pager) : pager_(pager) {}
+
+  [[nodiscard]] const Message* find(std::uint64_t sequence) const {
+    const MessagePage* page = page_of(sequence / kPage);
+    return page != nullptr && has(*page, sequence) ? &page->slots[sequence % kPage] : nullptr;
+  }
+  /// For changing it; not its place, which is bury()'s.
+  [[nodiscard]] Message* edit(std::uint64_t sequence) {
+    MessagePage* page = page_of(sequence / kPage);
+    if (page == nullptr || !has(*page, sequence)) return nullptr;
+    pager_.change(*page);
+    return &page->slots[sequence % kPage];
+  }
+  /// @param sequence  above all that were ever added.
+  Message& add(std::uint64_t sequence, std::uint64_t lsn, std::int64_t expires_ms);
+  /// @param hash  that it has added to its page's sum
+  void remove(std::uint64_t sequence, std::uint64_t hash);
+  /// Moves it to the dead-letter queue, where nothing expires.
+  void bury(std::uint64_t sequence);
+  void set_lsn(std::uint64_t sequence, std::uint64_t lsn);
+  void add_to_sum(std::uint64_t sequence, std::uint64_t change) {
+    page_of(sequence / kPage)->entry->sum += change;
+  }
+
+  [[nodiscard]] const Annotation* annotation(std::uint64_t sequence) const;
+  [[nodiscard]] Annotation& annotate(std::uint64_t sequence);
+  /// After a change through annotate().
+  void annotation_grew(std::uint64_t sequence, std::size_t bytes_before);
+
+  /// Smallest sequence number ≥ `from` that is there (active, dead-lettered); 0 when none. Pages without any
+  /// are passed over unloaded.
+  [[nodiscard]] std::uint64_t next(std::uint64_t from) const;
+  [[nodiscard]] std::uint64_t next_active(std::uint64_t from) const {
+    if (const MessagePage* page = hot_page(from / kPage)) {
+      const std::uint64_t rest = (page->live & ~page->in_dead) >> (from % kPage);
+      if (rest != 0) return from + static_cast<unsigned>(std::countr_zero(rest));
+    }
+    return next_active_slowly(from);
+  }
+  [[nodiscard]] std::uint64_t next_dead(std::uint64_t from) const;
+  [[nodiscard]] std::uint64_t first() const { return next(0); }
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] std::size_t pages() const { return table_.size(); }
+  [[nodiscard]] std::size_t directory_bytes() const { return table_.bytes(); }
+
+  /// PageEntry::kNoLsn when empty.
+  [[nodiscard]] std::uint64_t min_lsn() const;
+  struct Old {
+    std::uint64_t sequence{}, lsn{};
+  };
+  /// Messages with an LSN below `lsn`, at most `max` more in `out`, in order.
+  void collect_older_than(std::uint64_t lsn, std::size_t max, std::vector<Old>& out) const;
+
+  /// f(page number, no message of it expires before) for each page whose messages expire.
+  template <class F>
+  void for_each_expiring_page(const F& f) const {
+    for (std::size_t at = table_.begin(); at < table_.end(); ++at) {
+      const PageEntry* entry = table_[at].entry;
+      if (entry != nullptr && entry->min_expiry != PageEntry::kNever_ms) f(entry->number, entry->min_expiry);
+    }
+  }
+  /// Appends what has expired at `now_ms` of one page. @return when the next of that page expires after now;
+  /// PageEntry::kNever_ms when none does.
+  [[nodiscard]] std::int64_t collect_expired(std::uint64_t page_number, std::int64_t now_ms,
+                                             std::vector<std::uint64_t>& out) const;
+
+  /// For checkpoints: entries in order, and back. `live` is counted by the caller.
+  [[nodiscard]] const PageTable& table() const { return table_; }
+  void adopt(PageEntry& entry) {
+    table_.append(entry);
+    size_ += entry.live;
+  }
+  /// Exact again where it was not.
+  void refresh_min_lsn(PageEntry& entry) const;
+
+ private:
+  static bool has(const MessagePage& page, std::uint64_t sequence) {
+    return ((page.live >> (sequence % kPage)) & 1) != 0;
+  }
+  [[nodiscard]] MessagePage* hot_page(std::uint64_t number) const {
+    const Hot& hot = hot_[number % kHot];
+    if (hot.number != number) return nullptr;
+    hot.page->used = true;
+    return hot.page;
+  }
+  [[nodiscard]] MessagePage* page_of(std::uint64_t number) const {
+    MessagePage* page = hot_page(number);
+    return page != nullptr ? page : find_page(number);
+  }
+  [[nodiscard]] MessagePage* find_page(std::uint64_t number) const;
+  [[nodiscard]] MessagePage& load(PageEntry& entry) const;
+  [[nodiscard]] std::uint64_t next_active_slowly(std::uint64_t from) const;
+  template <class Has, class Bits>
+  [[nodiscard]] std::uint64_t next_of(std::uint64_t from, const Has& has, const Bits& bits) const;
+  void forget(const Page& page) override;
+
+  // Pages found lately: head, tail and what is between are nearly always here.
+  static constexpr std::uint64_t kHot = 4;
+  static constexpr std::uint64_t kNoPage = ~std::uint64_t{0};
+  struct Hot {
+    std::uint64_t number = kNoPage;
+    MessagePage* page = nullptr;
+  };
+  Pager& pager_;
+  PageTable table_;
+  mutable std::array<Hot, kHot> hot_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace mainstay::broker
