@@ -237,9 +237,9 @@ TEST(BrokerPaging, AMillionMessagesTakeTheLimitAndADirectory) {
   for (std::uint64_t s = 1; s <= 1'000'000; ++s) {
     std::array<char, 24> id{};
     const int n = std::snprintf(id.data(), id.size(), "id-%llu", static_cast<unsigned long long>(s));
-    ASSERT_EQ(impl.apply(impl.applied_lsn.next(),
-                           message(s, {id.data(), static_cast<std::size_t>(n)}, payload)),
-              nullptr);
+    ASSERT_EQ(
+        impl.apply(impl.applied_lsn.next(), message(s, {id.data(), static_cast<std::size_t>(n)}, payload)),
+        nullptr);
     impl.trim();
   }
   const State::MemoryUse use = state.memory_use();

@@ -62,6 +62,7 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
   to.body_cache_bytes = from.journal.body_cache_bytes;
   to.limits = {from.limits.memory_bytes, from.limits.connection_bytes, from.limits.queue_bytes,
                from.limits.journal_bytes, from.limits.link_credit};
+  to.index_bytes = from.memory.index_bytes;
   return to;
 }
 
@@ -90,7 +91,11 @@ int serve(const std::string& file) {
     log(node::LogLevel::info, "shutting down");
     (*node)->shut_down([&] { loop.stop(); });
   });
-  loop.run();
+  try {
+    loop.run();
+  } catch (const paging::PageLost& lost) {
+    (*node)->page_lost(lost.what());
+  }
   return status;
 }
 

@@ -133,6 +133,10 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
     l.journal_bytes = part("journal_bytes", l.journal_bytes, l.memory_bytes / 8);
     l.link_credit = static_cast<std::uint32_t>(t.integer("link_credit", 1, 100'000, l.link_credit));
   }
+  {
+    TableReader t = top.table("memory");
+    c.memory.index_bytes = t.size("index_bytes", 1ULL << 20, 1ULL << 40, c.memory.index_bytes);
+  }
   Names users;
   top.each_table("user", [&](TableReader& t) {
     BrokerConfig::User user;

@@ -58,6 +58,9 @@ struct BrokerConfig {
     std::uint64_t journal_bytes = 32ULL << 20;
     std::uint32_t link_credit = 1000;
   } limits;
+  struct Memory {
+    std::uint64_t index_bytes = 32ULL << 20;  ///< of what is known of messages; ≥ 1 MiB
+  } memory;
   struct User {
     std::string name;
     std::string password;  ///< never log it

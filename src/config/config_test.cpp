@@ -125,6 +125,8 @@ segment_bytes = "1 GiB"
 reserve_bytes = 65536
 checkpoint_every_records = 1000
 body_cache_bytes = 0
+[memory]
+index_bytes = "3MiB"
 [[queue]]
 name = "pay/in"
 requires_session = true
@@ -165,6 +167,7 @@ level = "debug"
   EXPECT_EQ(config->journal.reserve_bytes, 65536U);
   EXPECT_EQ(config->journal.checkpoint_every_records, 1000U);
   EXPECT_EQ(config->journal.body_cache_bytes, 0U);
+  EXPECT_EQ(config->memory.index_bytes, 3U << 20);
   ASSERT_EQ(config->queues.size(), 2U);
   const auto& queue = config->queues[0];
   EXPECT_EQ(queue.name, "pay/in");
@@ -226,7 +229,8 @@ TEST(BrokerConfig, UnknownTableNamesTheTables) {
       broker_problems(minimal("[journl]\nsegment_bytes = 1\n")),
       fmt::format(
           "b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
-          "Allowed here: amqp, control, journal, limits, log, node, queue, register, replication, user.",
+          "Allowed here: amqp, control, journal, limits, log, memory, node, queue, register, replication, "
+          "user.",
           kMinimalLines + 1));
 }
 

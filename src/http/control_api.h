@@ -56,6 +56,10 @@ struct NodeStatus {
     std::uint64_t record_bytes{}, disk_bytes{}, room_bytes{}, syncs{}, batches{}, records{};
     bool disk_full = false;
   } journal;
+  struct Memory {
+    std::uint64_t page_bytes{}, directory_bytes{}, index_bytes{}, pages{}, pages_resident{};
+    std::uint64_t page_loads{}, page_stores{}, page_disk_bytes{};
+  } memory;
   struct Region {
     std::string active;  ///< as the register says
     std::uint64_t term{};

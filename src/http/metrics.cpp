@@ -80,6 +80,18 @@ std::string metrics_text(const NodeStatus& s) {
           static_cast<double>(s.journal.room_bytes));
   f.gauge("mainstay_journal_disk_full", "1 while publishes are refused because the disk is full.",
           s.journal.disk_full ? 1 : 0);
+  f.gauge("mainstay_index_page_bytes", "Bytes of the state's pages in memory.",
+          static_cast<double>(s.memory.page_bytes));
+  f.gauge("mainstay_index_directory_bytes", "Bytes of what is known of pages, and of indexes.",
+          static_cast<double>(s.memory.directory_bytes + s.memory.index_bytes));
+  f.gauge("mainstay_index_pages", "Pages of the state, in memory or on disk.",
+          static_cast<double>(s.memory.pages));
+  f.gauge("mainstay_index_pages_resident", "Pages of the state in memory.",
+          static_cast<double>(s.memory.pages_resident));
+  f.gauge("mainstay_index_disk_bytes", "Bytes of the page files.",
+          static_cast<double>(s.memory.page_disk_bytes));
+  f.counter("mainstay_index_page_loads_total", "Pages read back into memory.", s.memory.page_loads);
+  f.counter("mainstay_index_page_stores_total", "Pages stored.", s.memory.page_stores);
   f.counter("mainstay_journal_syncs_total", "Syncs of the journal.", s.journal.syncs);
   f.counter("mainstay_journal_records_total", "Records made durable.", s.journal.records);
 

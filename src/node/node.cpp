@@ -17,6 +17,8 @@ namespace {
 
 constexpr Duration kReconnectAfter = milliseconds(250);
 constexpr Duration kSpareRetry = milliseconds(500);
+constexpr Duration kCheckpointRetry = milliseconds(500);
+constexpr std::size_t kWriteAheadBytes = 256U << 10;
 constexpr Duration kTickMax = milliseconds(100);
 constexpr std::size_t kPacketBytesMax = 80U << 20;
 constexpr std::uint64_t kControlBodyBytesMax = 64U << 20;
@@ -53,6 +55,7 @@ Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop
   if (auto listening = node->listen(); !listening) return listening.error();
   node->journal_worker_ = std::make_unique<io::Worker>();
   node->spare_worker_ = std::make_unique<io::Worker>();
+  node->pages_worker_ = std::make_unique<io::Worker>();
   node->register_worker_ = std::make_unique<io::Worker>();
   node->maintain();
   node->poll_register();
@@ -82,9 +85,12 @@ Result<void, Failure> Node::recover() {
   // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
   // another.
   journal_options.spare_segments = 2;
-  auto recovered = replica::recover(*disk_, "", journal_options, *random_);
+  auto recovered =
+      replica::recover(*disk_, "", journal_options, *random_, {}, broker::StateLimits{options_.index_bytes});
   if (!recovered) return Failure{recovered.error().what};
   journal_ = std::move(recovered->journal);
+  pages_ = std::move(recovered->pages);
+  if (!recovered->not_used.empty()) log(LogLevel::warning, "not used: " + recovered->not_used);
   const journal::RecoveryReport& report = journal_->recovery();
   log(LogLevel::info, "recovered " + disk_->describe("") + ": log ends at LSN " +
                           std::to_string(report.end.lsn.value) + " (hash " + hex(report.end.hash) + "), " +
@@ -100,7 +106,7 @@ Result<void, Failure> Node::recover() {
   replica_options.node = options_.name;
   replica_options.rpo_records_soft = options_.lag_records_soft;
   replica_options.rpo_records_hard = options_.lag_records_hard;
-  checkpoint_at_ = recovered->checkpoint;
+  checkpoint_at_ = written_ahead_at_ = recovered->checkpoint;
   replica_ = std::make_unique<replica::Replica>(replica_options, *journal_, std::move(recovered->state),
                                                 recovered->last_term, recovered->ends_sealed, *random_,
                                                 clock_.now(), clock_.wall());
@@ -277,28 +283,64 @@ void Node::maintain() {
   // A checkpoint shortens the next start and frees segments; when the disk is full it is the way out.
   const Lsn applied = replica_->state().applied();
   const std::uint64_t every = disk_full_ ? 1000 : options_.checkpoint_every_records;
-  if (!checkpoint_running_ && !rejoining_ && replica_->committed() == applied &&
-      applied.value >= checkpoint_at_.value + every) {
-    checkpoint_running_ = true;
-    checkpoint_at_ = applied;
-    // What the other region does not have yet must stay: it catches up from here.
-    Lsn keep_from = replica_->removable_before(applied);
-    if (!options_.has_replication) keep_from = std::min(replica_->state().oldest_needed(), applied.next());
-    // Not on the thread that writes: no batch waits for a checkpoint's sync.
-    spare_worker_->post([this, keep_from, snapshot = replica_->snapshot()] {
-      auto result = journal_->store_checkpoint(snapshot.lsn, snapshot.state);
-      if (result) result = journal_->remove_before(keep_from);
-      loop_.post([this, result = std::move(result)] {
-        if (ended_) return;
-        checkpoint_running_ = false;
-        if (!result) log(LogLevel::warning, "checkpoint not stored: " + result.error().what);
-        // Removed segments may have become spares.
-        if (!journal_->wants_spare()) space_again();
-        frontend_->admission_changed(clock_.now(), clock_.wall());
-        schedule_pump();
+  if (checkpoint_running_ || rejoining_ || now < checkpoint_retry_at_) return;
+  if (applied.value >= checkpoint_at_.value + every) {
+    if (replica_->committed() == applied) start_checkpoint();
+  } else if (applied.value >= checkpoint_at_.value + every - every / 4 &&
+             applied.value >= written_ahead_at_.value + every / 256) {
+    // Most of its pages are stored before it, a few at a time.
+    written_ahead_at_ = applied;
+    replica_->write_ahead(kWriteAheadBytes);
+  }
+}
+
+void Node::start_checkpoint() {
+  auto made = replica_->checkpoint();
+  if (!made) {  // no space for pages: the state goes on in memory
+    checkpoint_retry_at_ = clock_.now() + kCheckpointRetry;
+    return;
+  }
+  checkpoint_running_ = true;
+  checkpoint_at_ = written_ahead_at_ = made->lsn;
+  // What the other region does not have yet must stay: it catches up from here.
+  Lsn keep_from = replica_->removable_before(made->lsn);
+  if (!options_.has_replication) keep_from = std::min(replica_->state().oldest_needed(), made->lsn.next());
+  // Neither on the journal's worker, where commits wait, nor, until it is short, on the one for spare
+  // segments.
+  const auto shared = std::make_shared<replica::Replica::Checkpoint>(std::move(*made));
+  pages_worker_->post([this, keep_from, shared] {
+    if (const auto synced = shared->sealed->sync(); !synced) {
+      const bool fatal = synced.error().code != DiskErrorCode::no_space;
+      loop_.post([this, fatal, why = synced.error().what] { checkpoint_finished(nullptr, fatal, why); });
+      return;
+    }
+    spare_worker_->post([this, keep_from, shared] {
+      const auto stored = journal_->store_checkpoint(shared->lsn, shared->root);
+      std::string problem = stored ? "" : stored.error().what;
+      if (stored) {
+        if (const auto removed = journal_->remove_before(keep_from); !removed) problem = removed.error().what;
+      }
+      loop_.post([this, shared, stored = stored.has_value(), problem] {
+        checkpoint_finished(stored ? shared->sealed : nullptr, false, problem);
       });
     });
+  });
+}
+
+void Node::checkpoint_finished(const std::shared_ptr<paging::PageStore::Sealed>& stored, bool fatal,
+                               const std::string& problem) {
+  if (ended_) return;
+  checkpoint_running_ = false;
+  if (stored != nullptr) pages_->checkpoint_stored(stored);
+  if (fatal) return end_fatally("the state's pages are not durable: " + problem);
+  if (!problem.empty()) {
+    log(LogLevel::warning, "checkpoint not stored: " + problem);
+    checkpoint_retry_at_ = clock_.now() + kCheckpointRetry;
   }
+  // Removed segments may have become spares.
+  if (!journal_->wants_spare()) space_again();
+  frontend_->admission_changed(clock_.now(), clock_.wall());
+  schedule_pump();
 }
 
 void Node::space_again() {
@@ -345,6 +387,11 @@ void Node::end_fatally(const std::string& why) {
   ended_ = true;
   log(LogLevel::error, "stopping: " + why);
   fatal_(why, 70);
+}
+
+void Node::page_lost(const std::string& why) {
+  end_fatally("a part of the state cannot be read back: " + why +
+              " - this node stops and recovers from an older checkpoint or its log when it is started again");
 }
 
 void Node::shut_down(std::function<void()> done) {

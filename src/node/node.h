@@ -2,8 +2,8 @@
 //
 // Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
 // (write and sync of one batch at a time), a spare worker (zero-writes segments ahead of use, stores
-// checkpoints, removes segments), a register worker (the register's file may block). Shut-down order is the
-// reverse of the members' order below.
+// checkpoints, removes segments), a pages worker (syncs the state's pages), a register worker (the register's
+// file may block). Shut-down order is the reverse of the members' order below.
 #pragma once
 
 #include <chrono>
@@ -31,6 +31,7 @@
 #include "node/latency_histogram.h"
 #include "node/options.h"
 #include "node/packet_streams.h"
+#include "paging/page_store.h"
 #include "replica/replica.h"
 
 namespace mainstay::node {
@@ -45,6 +46,10 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
       NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
       std::function<void(const std::string&, int)> fatal);
   ~Node() override;
+
+  /// A page of the state cannot be had (paging::PageLost came out of the loop): ends the node. The loop's
+  /// owner calls it, because any call on the loop may touch the state.
+  void page_lost(const std::string& why);
 
   /// Tells clients to go elsewhere, lets the batch under way finish, then calls `done`.
   void shut_down(std::function<void()> done);
@@ -65,6 +70,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
   Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
                                                     const std::vector<std::string>& ids) override;
+
+  /// Whether the record at `lsn` holds a message with this id.
+  [[nodiscard]] Result<bool, Failure> has_message_id(Lsn lsn, const std::string& id);
 
   // PacketEvents
   void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) override;
@@ -87,6 +95,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
                       Instant started);
   void maintain();
   void space_again();
+  void start_checkpoint();
+  void checkpoint_finished(const std::shared_ptr<paging::PageStore::Sealed>& stored, bool fatal,
+                           const std::string& problem);
   void tick();
   void arm_timer();
   void role_changed(const replica::RoleChanged& change);
@@ -126,6 +137,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<Random> random_ = std::make_unique<io::SystemRandom>();
   std::unique_ptr<Disk> disk_;
   std::unique_ptr<journal::Journal> journal_;
+  std::unique_ptr<paging::PageStore> pages_;
   std::unique_ptr<replica::Replica> replica_;
   std::unique_ptr<frontend::Frontend> frontend_;
   std::unique_ptr<AmqpStreams> amqp_streams_;
@@ -151,7 +163,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   bool disk_full_ = false;
   Instant spare_retry_at_{};
   Lsn checkpoint_at_{};
+  Lsn written_ahead_at_{};
   bool checkpoint_running_ = false;
+  Instant checkpoint_retry_at_{};
 
   // replication connections
   bool connecting_ = false;
@@ -187,6 +201,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<io::Worker> register_worker_;
   std::unique_ptr<io::Worker> journal_worker_;
   std::unique_ptr<io::Worker> spare_worker_;
+  std::unique_ptr<io::Worker> pages_worker_;  // gives jobs to spare_worker_
 };
 
 }  // namespace mainstay::node

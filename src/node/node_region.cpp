@@ -194,6 +194,7 @@ void Node::rejoin_when_quiet() {
   // The frontend stays: its connections are closing, and their ids are the hub's names of them.
   frontend_->leader_gone();
   replica_.reset();
+  pages_.reset();
   journal_.reset();
   disk_.reset();
   bodies_ = BodyCache(options_.body_cache_bytes);

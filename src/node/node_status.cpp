@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "broker/effects.h"
 #include "node/node.h"
 
 namespace mainstay::node {
@@ -116,6 +117,9 @@ http::NodeStatus Node::status() {
                batches_,
                records_,
                disk_full_};
+  const broker::State::MemoryUse use = replica_->state().memory_use();
+  s.memory = {use.page_bytes,     use.directory_bytes, use.index_bytes, use.pages,
+              use.pages_resident, use.page_loads,      use.page_stores, use.disk_bytes};
   const frontend::FrontendCounters& c = frontend_->counters();
   s.amqp = {frontend_->connections(),
             c.connections_opened,
@@ -156,10 +160,34 @@ Result<std::vector<bool>, Failure> Node::known_messages(const std::string& name,
   }
   const auto queue = replica_->state().find_queue(name);
   if (!queue) return Failure{"there is no queue '" + name + "'"};
+  const auto answers = replica_->state().look_up_ids(*queue, ids);
   std::vector<bool> known;
   known.reserve(ids.size());
-  for (const std::string& id : ids) known.push_back(replica_->state().knows_message_id(*queue, id));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    bool found = answers[i].in_window;
+    // Equal hashes are not equal ids: the log has the text.
+    for (std::size_t c = 0; !found && c < answers[i].candidates.size(); ++c) {
+      const auto has = has_message_id(answers[i].candidates[c], ids[i]);
+      if (!has) return has.error();
+      found = *has;
+    }
+    known.push_back(found);
+  }
   return known;
+}
+
+Result<bool, Failure> Node::has_message_id(Lsn lsn, const std::string& id) {
+  if (lsn > journal_->durable().lsn) return Failure{"message '" + id + "' is being stored: ask again"};
+  body_scratch_.clear();
+  const auto read = journal_->read(lsn, lsn, 0, body_scratch_);
+  if (!read) return Failure{"message '" + id + "' cannot be looked up: " + read.error().what};
+  journal::Record record;
+  broker::StoredMessage message;
+  if (journal::decode_record(body_scratch_, record) != journal::DecodeStatus::ok ||
+      !broker::read_stored_message(record, message)) {
+    return Failure{"LSN " + std::to_string(lsn.value) + " does not hold a whole message"};
+  }
+  return message.message_id == id;
 }
 
 }  // namespace mainstay::node
