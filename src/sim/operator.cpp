@@ -139,7 +139,8 @@ void Operator::forced_promotion() {
   }
   if (record->phase != Phase::active) return;
   SimNode& to = other(*live());
-  if (!to.up() || to.replica().role() != replica::Role::standby) return;
+  // As the node's command decides: sealed, for want of a live region to follow, is no reason against it.
+  if (!to.up() || to.replica().unfit_to_lead()) return;
   RegionRecord next = *record;
   next.region = to.region();
   next.term = record->term.next();
