@@ -20,9 +20,10 @@ bool too_long(std::string_view id) {
 
 }  // namespace
 
-Leader::Leader(State& state, journal::LogBuilder& log, Random& random)
-    : impl_(std::make_unique<Impl>(state, log, random)) {
+Leader::Leader(State& state, journal::LogBuilder& log, Random& random, LeaderLimits limits)
+    : impl_(std::make_unique<Impl>(state, log, random, limits)) {
   MS_ASSERT(log.end().lsn == state.applied(), "a leader takes over a state that is the log's end");
+  MS_ASSERT(limits.search_steps_max > 0, "a search goes on");
   impl_->take_over();
   state.impl_->trim();
 }
@@ -30,6 +31,7 @@ Leader::~Leader() = default;
 
 void Leader::Impl::take_over() {
   takeover = state.applied_lsn;
+  queues.reserve(state.queues.size());
   for (const auto& queue : state.queues) add_runtime(*queue);
 }
 
@@ -37,19 +39,9 @@ void Leader::Impl::add_runtime(Queue& queue) {
   queues.push_back(std::make_unique<QueueRuntime>());
   QueueRuntime& q = *queues.back();
   q.queue = &queue;
-  const std::uint64_t first = queue.first_active();
-  q.active.cursor = first != 0 ? first : queue.next_sequence;
-  for (std::uint64_t s = queue.next_dead(1); s != 0; s = queue.next_dead(s + 1)) {
-    q.dead.returned.emplace(s, Lsn{});
-    state.trim();
-  }
   q.expiry.start(queue.ring);
-  q.holders.resize(queue.sessions.end());
-  if (q.has_sessions()) {
-    for (std::uint32_t s = 0; s < queue.sessions.end(); ++s) {
-      if (queue.sessions[s].count > 0) offer_session(q, s);
-      state.trim();
-    }
+  if (q.expiry.earliest_ms() != PageEntry::kNever_ms) {
+    expiry_timers.arm(queue.id.value - 1, q.expiry.earliest_ms());
   }
 }
 
@@ -147,14 +139,15 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
 
   const std::uint64_t sequence = effect.sequence.value;
   if (effect.expires_ms != 0 || effect.has_session) {
-    const Message& message = *queue.ring.find(sequence);
-    if (effect.expires_ms != 0) q->expiry.watch(sequence, effect.expires_ms, queue.ring);
+    if (effect.expires_ms != 0) watch_expiry(*q, sequence, effect.expires_ms);
     if (effect.has_session) {
-      if (message.session >= q->holders.size()) q->holders.resize(queue.sessions.end());
-      Consumer*& holder = q->holders[message.session];
-      if (queue.sessions[message.session].count == 1 && !q->held.empty()) {
-        const auto held = q->held.find(std::string(publish.session_id));
-        if (held != q->held.end()) holder = held->second;
+      const std::uint32_t session = queue.ring.find(sequence)->session;
+      Consumer* holder = holder_of(queue.id.value, session);
+      if (holder == nullptr && !q->held.empty() && queue.sessions[session].count == 1) {
+        if (const auto held = q->held.find(publish.session_id); held != q->held.end()) {
+          holder = held->second;
+          hold(*q, session, *holder);
+        }
       }
       if (holder != nullptr && holder->next == 0) holder->next = sequence;
     }
@@ -166,90 +159,104 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
 }
 
 void Leader::committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out) {
-  impl_->committed(lsn, {now, wall}, out);
-  impl_->dispatch_dead({now, wall}, out);
-  impl_->state.trim();
+  impl_->begin();
+  impl_->committed(lsn);
+  impl_->end({now, wall}, out);
 }
 
-void Leader::Impl::committed(Lsn lsn, Times t, std::vector<Output>& out) {
-  shown.clear();
+void Leader::Impl::committed(Lsn lsn) {
   MS_ASSERT(lsn <= state.applied_lsn, "what was never decided cannot be committed");
+  resume_searches();
   if (lsn <= committed_lsn) return;
-  const bool was_ready = ready();
   committed_lsn = lsn;
   while (!uncommitted.empty() && uncommitted.front().lsn <= lsn) {
     const Uncommitted one = uncommitted.front();
     uncommitted.pop();
     QueueRuntime& q = *queues[one.queue - 1];
-    if (!q.dirty) {
-      q.dirty = true;
-      dirty_queues.push_back(one.queue);
+    if (!q.has_sessions()) {
+      mark(q);
+      continue;
     }
-    if (!q.has_sessions()) continue;
     const Message* message = q.queue->ring.find(one.sequence);
-    if (message == nullptr || message->session == kNone) continue;
-    if (Consumer* holder = q.holders[message->session]; holder == nullptr) {
-      if (q.queue->sessions[message->session].head == one.sequence) offer_session(q, message->session);
-    } else if (!holder->dirty) {
-      holder->dirty = true;
-      dirty_holders.push_back(holder->id);
+    if (message == nullptr) continue;
+    if (message->session == kNone) {
+      mark(q);  // dead-lettered since
+    } else if (Consumer* holder = holder_of(one.queue, message->session); holder != nullptr) {
+      mark(*holder);
+    } else if (q.queue->sessions[message->session].head == one.sequence) {
+      offer_session(q, message->session);
     }
   }
-  if (!ready()) return;
-  if (!was_ready) catch_up(t, out);
-  for (const std::uint32_t id : dirty_queues) {
-    QueueRuntime& q = *queues[id - 1];
-    q.dirty = false;
-    if (q.has_sessions())
-      assign_sessions(q, t, out);
-    else
-      dispatch_lane(q, SubQueue::active, t, out);
-    dispatch_lane(q, SubQueue::dead_letter, t, out);
-  }
-  dirty_queues.clear();
-  for (const ConsumerId id : dirty_holders) {
-    if (const auto found = consumers.find(id); found != consumers.end()) {
-      found->second->dirty = false;
-      dispatch_holder(*queues[found->second->queue - 1], *found->second, t, out);
-    }
-  }
-  dirty_holders.clear();
 }
 
-void Leader::Impl::catch_up(Times t, std::vector<Output>& out) {
-  for (const auto& q : queues) dispatch_all(*q, t, out);
+void Leader::Impl::mark(QueueRuntime& q) {
+  if (q.dirty) return;
+  q.dirty = true;
+  dirty_queues.push_back(q.queue->id.value);
+}
+
+void Leader::Impl::mark(Consumer& holder) {
+  if (holder.dirty) return;
+  holder.dirty = true;
+  dirty_holders.push_back(holder.id);
+}
+
+void Leader::Impl::end(Times t, std::vector<Output>& out) {
+  dispatch_dirty(t, out);
+  if (!draining.empty()) finish_drains(out);
+  state.trim();
 }
 
 void Leader::tick(Instant now, WallTime wall, std::vector<Output>& out) {
+  impl_->begin();
   impl_->tick({now, wall}, out);
-  impl_->dispatch_dead({now, wall}, out);
-  impl_->state.trim();
+  impl_->end({now, wall}, out);
 }
 
 void Leader::Impl::tick(Times t, std::vector<Output>& out) {
-  shown.clear();
   if (log_now(t.wall).ms >= state.next_window_end_ms) record(TimeAdvanced{log_now(t.wall)});
+  while (!lock_timers.empty() && lock_timers.first().at <= t.now) {
+    const std::uint32_t index = lock_timers.first().id;
+    lock_timers.pop();
+    QueueRuntime& q = *queues[index];
+    expire_locks(q, t);
+    if (q.locks.first != kNone) lock_timers.arm(index, locks[q.locks.first].expires);
+    state.trim();
+  }
   more_has_expired = false;
-  for (const auto& q : queues) {
-    expire_locks(*q, t);
-    expire_messages(*q, t);
+  std::vector<std::uint32_t> due;
+  while (!expiry_timers.empty() && expiry_timers.first().at <= log_now(t.wall).ms) {
+    due.push_back(expiry_timers.first().id);
+    expiry_timers.pop();
+  }
+  for (const std::uint32_t index : due) {
+    QueueRuntime& q = *queues[index];
+    expire_messages(q, t);
+    if (q.expiry.earliest_ms() != PageEntry::kNever_ms) expiry_timers.arm(index, q.expiry.earliest_ms());
     state.trim();
   }
   run_timers(t, out);
-  for (const auto& q : queues) dispatch_all(*q, t, out);
+  resume_searches();
+  dispatch_dirty(t, out);
 }
 
 std::optional<Instant> Leader::next_deadline() const {
+  const Impl& leader = *impl_;
+  if (leader.more_has_expired || searching()) return Instant{};
   std::optional<Instant> next;
-  const auto consider = [&](Instant at) {
-    if (!next || at < *next) next = at;
-  };
-  for (const auto& q : impl_->queues) {
-    if (q->locks.first != kNone) consider(impl_->locks[q->locks.first].expires);
+  if (!leader.lock_timers.empty()) next = leader.lock_timers.first().at;
+  if (!leader.timers.empty() && (!next || leader.timers.begin()->first < *next)) {
+    next = leader.timers.begin()->first;
   }
-  if (!impl_->timers.empty()) consider(impl_->timers.begin()->first);
-  if (impl_->more_has_expired) consider(Instant{});
   return next;
+}
+
+bool Leader::searching() const {
+  return !impl_->unfinished.empty();
+}
+
+std::uint64_t Leader::searched() const {
+  return impl_->searched;
 }
 
 Lsn Leader::record_state_hash() {
@@ -270,7 +277,7 @@ Lsn Leader::record_other(journal::RecordType type, BytesView body) {
 QueueStats Leader::stats(QueueId id) const {
   QueueStats out = impl_->whole.stats(id);
   const QueueRuntime& q = *impl_->find(id);
-  out.locked = q.locked;
+  out.locked = q.locked();
   out.duplicates_dropped = q.duplicates_dropped;
   return out;
 }

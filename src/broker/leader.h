@@ -67,11 +67,24 @@ struct Drained {
 };
 using Output = std::variant<PublishDone, Deliver, SettleDone, Subscribed, Unsubscribed, Drained>;
 
+/// Bounds on what is volatile. They change how long a search takes, never what is handed out or in which
+/// order.
+struct LeaderLimits {
+  /// Messages that came back and are remembered one by one, of each lane and each session's holder. When more
+  /// do, they are found again by looking.
+  std::size_t returned_max = 4096;
+  std::size_t available_max = 1024;  ///< sessions of a queue that are known to be free, oldest first
+  /// Messages looked at in one call in search of one that is available. A search that takes longer goes on in
+  /// the next committed() or tick(), for which next_deadline() asks at once.
+  std::uint64_t search_steps_max = 20'000;
+};
+
 class Leader {
  public:
   /// Takes over `state` (the log's end, all of it committed or about to be) and writes through `log`; both
   /// outlive it. Nothing is handed out before committed() has reached that end.
-  Leader(State& state, journal::LogBuilder& log, Random& random);
+  /// O(queues), whatever the backlog.
+  Leader(State& state, journal::LogBuilder& log, Random& random, LeaderLimits limits = {});
   ~Leader();
 
   /// Declares a queue, or changes its options, by record. Same options: no record. @return its id, or
@@ -83,12 +96,15 @@ class Leader {
   void publish(const Publish& publish, WallTime now, std::vector<Output>& out);
   void subscribe(const Subscribe& subscribe, Instant now, WallTime wall, std::vector<Output>& out);
   /// Sets what the consumer may still receive. With drain: dispatches what it can, puts out Drained, credit
-  /// becomes 0.
+  /// becomes 0; when the consumer's window is full, taken() goes on with that.
   void set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, Instant now, WallTime wall,
                   std::vector<Output>& out);
   /// Deliveries put out to the consumer since it subscribed, shown yet or not. 0 when there is none of that
   /// name.
   [[nodiscard]] std::uint64_t dispatched(ConsumerId consumer) const;
+  /// The consumer's link has taken over `total` of the deliveries put out to it since it subscribed: they are
+  /// no longer the leader's caller's to keep. Gives a consumer whose window was full what it has credit for.
+  void taken(ConsumerId consumer, std::uint64_t total, Instant now, WallTime wall, std::vector<Output>& out);
   /// The link is gone. Locks of a queue without sessions stay until they expire (they belong to the entity);
   /// a held session is freed and its unsettled messages return without a raised count.
   void unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::vector<Output>& out);
@@ -113,7 +129,12 @@ class Leader {
   /// Lock expiry, message expiry, waiting session receivers, duplicate-detection windows. Call at
   /// next_deadline() or every second, whichever is earlier; a late call only delays.
   void tick(Instant now, WallTime wall, std::vector<Output>& out);
+  /// May be early, never late; message expiry does not count.
   [[nodiscard]] std::optional<Instant> next_deadline() const;
+  /// A search goes on in the next committed(), which may repeat the LSN, or tick().
+  [[nodiscard]] bool searching() const;
+  /// Messages looked at in search of available ones, since this leadership began. For metrics and tests.
+  [[nodiscard]] std::uint64_t searched() const;
 
   /// Appends a state_hash record: replicas compare theirs when they apply it.
   Lsn record_state_hash();

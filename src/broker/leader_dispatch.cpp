@@ -8,28 +8,63 @@ namespace mainstay::broker {
 void Leader::set_credit(ConsumerId consumer, std::uint32_t credit, bool drain, Instant now, WallTime wall,
                         std::vector<Output>& out) {
   Impl& leader = *impl_;
-  leader.shown.clear();
   const auto found = leader.consumers.find(consumer);
   if (found == leader.consumers.end()) return;  // ended by the broker while the caller's flow was under way
   Consumer& c = *found->second;
-  QueueRuntime& q = *leader.queues[c.queue - 1];
-  const Impl::Times t{now, wall};
+  leader.begin();
   c.credit = credit;
-  if (!c.waiting && credit > 0) {
-    if (c.holds) {
-      leader.dispatch_holder(q, c, t, out);
-    } else {
-      leader.join_line(q, c);
-      leader.dispatch_lane(q, c.sub, t, out);
-    }
+  if (!drain) {
+    leader.stop_draining(c);
+  } else if (!c.draining) {
+    c.draining = true;
+    leader.draining.push_back(consumer);
   }
-  if (drain) {
+  leader.offer(*leader.queues[c.queue - 1], c);
+  leader.end({now, wall}, out);
+}
+
+void Leader::taken(ConsumerId consumer, std::uint64_t total, Instant now, WallTime wall,
+                   std::vector<Output>& out) {
+  Impl& leader = *impl_;
+  const auto found = leader.consumers.find(consumer);
+  if (found == leader.consumers.end()) return;
+  Consumer& c = *found->second;
+  const bool had_room = c.has_room();
+  c.taken = std::max(c.taken, std::min(total, c.dispatched));
+  if (had_room || !c.has_room()) return;
+  leader.begin();
+  leader.offer(*leader.queues[c.queue - 1], c);
+  leader.end({now, wall}, out);
+}
+
+/// What the consumer can take has changed.
+void Leader::Impl::offer(QueueRuntime& q, Consumer& c) {
+  if (!c.can_take()) return leave_line(q, c);
+  if (c.waiting) return;
+  if (c.holds) return mark(c);
+  join_line(q, c);
+  mark(q);
+}
+
+/// Drained is owed until everything was put out that can be: not while the window is full or a search goes
+/// on.
+void Leader::Impl::finish_drains(std::vector<Output>& out) {
+  std::erase_if(draining, [&](ConsumerId id) {
+    Consumer& c = *consumers.at(id);
+    QueueRuntime& q = *queues[c.queue - 1];
+    if (c.credit > 0 && (!c.has_room() || q.searching)) return false;
     c.credit = 0;
-    out.emplace_back(Drained{consumer});
-  }
-  if (c.credit == 0) leader.leave_line(q, c);
-  leader.dispatch_dead(t, out);
-  leader.state.trim();
+    c.draining = false;
+    leave_line(q, c);
+    out.emplace_back(Drained{id});
+    return true;
+  });
+}
+
+void Leader::Impl::stop_draining(Consumer& c) {
+  if (!c.draining) return;
+  c.draining = false;
+  std::erase(draining, c.id);
 }
 
 void Leader::Impl::join_line(QueueRuntime& q, Consumer& c) {
@@ -44,34 +79,39 @@ void Leader::Impl::leave_line(QueueRuntime& q, Consumer& c) {
   q.lane(c.sub).line.erase(&c);
 }
 
-void Leader::Impl::dispatch_all(QueueRuntime& q, Times t, std::vector<Output>& out) {
-  if (q.has_sessions()) {
-    assign_sessions(q, t, out);
-    std::vector<ConsumerId> holders;
-    for (const auto& [id, holder] : q.held) holders.push_back(holder->id);
-    std::sort(holders.begin(), holders.end());
-    for (const ConsumerId id : holders) dispatch_holder(q, *consumers.at(id), t, out);
-  } else {
-    dispatch_lane(q, SubQueue::active, t, out);
+/// Hands out what can be handed out of all that has changed. What is handed out may change more: an expired
+/// message that is found on the way goes to the dead-letter queue.
+void Leader::Impl::dispatch_dirty(Times t, std::vector<Output>& out) {
+  if (!ready()) return;
+  while (!dirty_queues.empty() || !dirty_holders.empty()) {
+    for (std::size_t i = 0; i < dirty_queues.size(); ++i) {
+      QueueRuntime& q = *queues[dirty_queues[i] - 1];
+      q.dirty = false;
+      if (q.has_sessions())
+        assign_sessions(q, t, out);
+      else
+        dispatch_lane(q, SubQueue::active, t, out);
+      dispatch_lane(q, SubQueue::dead_letter, t, out);
+    }
+    dirty_queues.clear();
+    for (std::size_t i = 0; i < dirty_holders.size(); ++i) {
+      const auto found = consumers.find(dirty_holders[i]);
+      if (found == consumers.end()) continue;
+      found->second->dirty = false;
+      dispatch_holder(*queues[found->second->queue - 1], *found->second, t, out);
+    }
+    dirty_holders.clear();
   }
-  dispatch_lane(q, SubQueue::dead_letter, t, out);
-}
-
-void Leader::Impl::dispatch_dead(Times t, std::vector<Output>& out) {
-  for (const std::uint32_t id : dirty_dead) dispatch_lane(*queues[id - 1], SubQueue::dead_letter, t, out);
-  dirty_dead.clear();
 }
 
 void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::vector<Output>& out) {
-  if (!ready()) return;
   Lane& lane = q.lane(sub);
-  Queue& queue = *q.queue;
   while (!lane.line.empty()) {
     Consumer& c = *lane.line.front();
     const bool again = !lane.returned.empty();
-    const std::uint64_t sequence = again ? lane.returned.begin()->first : lane.cursor;
-    if (!again && (sub == SubQueue::dead_letter || sequence == queue.next_sequence)) return;
-    const Message& message = *queue.ring.find(sequence);
+    const std::uint64_t sequence = again ? lane.returned.begin()->first : find_fresh(q, sub);
+    if (sequence == 0) return;
+    const Message& message = *q.queue->ring.find(sequence);
     if (message.lsn > committed_lsn.value) return;  // also one that expired before it was committed
     if (sub == SubQueue::active && is_expired(message, t.wall)) {
       expire(q, sequence, t);
@@ -82,12 +122,13 @@ void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::ve
       after = lane.returned.begin()->second;
       lane.returned.erase(lane.returned.begin());
     } else {
-      const std::uint64_t next = queue.next_active(sequence + 1);
-      lane.cursor = next != 0 ? next : queue.next_sequence;
+      if (sub == SubQueue::dead_letter || sequence < lane.fresh) after = lane.after;
+      lane.cursor = sequence + 1;
+      lane.fresh = std::max(lane.fresh, lane.cursor);
     }
     lane.line.pop();
     deliver(q, c, sub, sequence, after, t, out);
-    if (c.credit > 0)
+    if (c.can_take())
       lane.line.push(&c);
     else
       c.in_line = false;
@@ -95,13 +136,13 @@ void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::ve
 }
 
 void Leader::Impl::dispatch_holder(QueueRuntime& q, Consumer& c, Times t, std::vector<Output>& out) {
-  if (!ready()) return;
-  while (c.credit > 0) {
+  if (!c.holds) return;
+  while (c.can_take()) {
     const bool again = !c.returned.empty();
-    const std::uint64_t sequence = again ? c.returned.begin()->first : c.next;
+    const std::uint64_t sequence = again ? c.returned.begin()->first : find_fresh(q, c);
     if (sequence == 0) return;
     const Message& message = *q.queue->ring.find(sequence);
-    if (!again && message.lsn > committed_lsn.value) return;
+    if (message.lsn > committed_lsn.value) return;
     if (is_expired(message, t.wall)) {
       expire(q, sequence, t);
       continue;
@@ -111,7 +152,9 @@ void Leader::Impl::dispatch_holder(QueueRuntime& q, Consumer& c, Times t, std::v
       after = c.returned.begin()->second;
       c.returned.erase(c.returned.begin());
     } else {
+      if (sequence < c.fresh) after = c.after;
       c.next = message.session_next;
+      c.fresh = std::max(c.fresh, sequence + 1);
     }
     deliver(q, c, SubQueue::active, sequence, after, t, out);
   }
@@ -133,7 +176,7 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
   d.maybe_delivered = message.moved || d.lsn <= takeover;
   d.enqueued = {message.enqueued_ms};
   if (message.annotated) {
-    const Annotation& annotation = shown.emplace_back(q.queue->annotations.at(sequence));
+    const Annotation& annotation = q.queue->annotations.at(sequence);
     d.dead_letter_reason = annotation.reason;
     d.dead_letter_description = annotation.description;
     d.modified_properties = annotation.properties;
@@ -142,12 +185,10 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
   if (c.mode == ReceiveMode::receive_and_delete) {
     after = remove(q, sequence, RemovalCause::received_and_deleted, t);
   } else {
-    const std::uint32_t index = new_lock();
+    const std::uint32_t index = new_lock(q.queue->id.value, sequence);
     Lock& lock = locks[index];
-    lock.sequence = sequence;
     lock.after = after;
     lock.consumer = c.id;
-    lock.queue = q.queue->id.value;
     lock.sub = sub;
     lock.in_session = c.holds;
     if (c.holds) {
@@ -158,9 +199,10 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
     } else {
       lock.expires = t.now + milliseconds(q.queue->options.lock_duration_ms);
       link_by_expiry(q.locks, index);
+      lock_timers.arm(q.queue->id.value - 1, lock.expires);
       d.locked_until = {t.wall.ms + q.queue->options.lock_duration_ms};
     }
-    ++q.locked;
+    ++q.lane(sub).locked;
     d.token = lock.token;
   }
   c.last_after = std::max(c.last_after, after);
@@ -169,7 +211,7 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
 
 /// The first four bytes of a token are its lock's place, the others are random: found without a table, and no
 /// two are ever the same.
-std::uint32_t Leader::Impl::new_lock() {
+std::uint32_t Leader::Impl::new_lock(std::uint32_t queue, std::uint64_t sequence) {
   const std::uint32_t index = locks.allocate();
   Lock& lock = locks[index];
   const std::uint64_t a = random.next(), b = random.next();
@@ -179,6 +221,9 @@ std::uint32_t Leader::Impl::new_lock() {
   lock.token.bytes[6] = static_cast<std::uint8_t>((lock.token.bytes[6] & 0x0fU) | 0x40U);
   lock.token.bytes[8] = static_cast<std::uint8_t>((lock.token.bytes[8] & 0x3fU) | 0x80U);
   lock.live = true;
+  lock.queue = queue;
+  lock.sequence = sequence;
+  lock_index.insert(mix64(queue, sequence), index);
   return index;
 }
 
@@ -208,10 +253,11 @@ void Leader::Impl::unlink(LockList& list, std::uint32_t index) {
 void Leader::Impl::free_lock(QueueRuntime& q, std::uint32_t index) {
   Lock& lock = locks[index];
   unlink(lock.in_session ? consumers.at(lock.consumer)->outstanding : q.locks, index);
+  lock_index.erase(mix64(lock.queue, lock.sequence), index);
   lock.live = false;
   lock.token = {};
+  --q.lane(lock.sub).locked;
   locks.release(index);
-  --q.locked;
 }
 
 }  // namespace mainstay::broker

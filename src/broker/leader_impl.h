@@ -1,32 +1,44 @@
 // Inside of Leader: what is volatile. Not a public header.
 //
+// Nothing here grows with the backlog. What is available is found by looking at messages in order of
+// sequence, from a cursor on; only what comes back below a cursor is remembered one by one, up to a limit.
+// When there is more, the highest is forgotten and the cursor goes back to it: what is passed again is
+// skipped by asking whether it is locked. So one pass over what lies between is paid for by `returned_max`
+// returns.
+//
 // Invariants (leader_invariants.cpp checks them), for each queue:
-//   - without sessions, active messages from `cursor` on were never handed out; those below it are locked or
-//   in
-//     `returned`, never both. `cursor` names an active message, or is the queue's next sequence number;
-//   - with sessions the same holds for each held session with the holder's `next` (0 = all handed out) and
-//     `returned`; messages of sessions that nobody holds are neither locked nor returned;
-//   - dead-lettered messages are locked or in the dead-letter lane's `returned`;
-//   - locks of a queue are in the order in which they expire.
+//   - each lock is found by its token, by its queue and sequence number, and in one list: its queue's in the
+//     order in which they expire, or its session holder's;
+//   - a message of a lane (active ones of a queue without sessions; dead-lettered ones) that is below the
+//     lane's `cursor` is locked or in `returned`, never both; from `fresh` on none was ever handed out;
+//   - with sessions the same holds for each held session with the holder's `next` (0 = past the last),
+//     `returned` and `fresh`; messages of sessions that nobody holds are neither locked nor returned;
+//   - a session that nobody holds, whose oldest message is committed and below `session_cursor`, is in
+//     `available`;
+//   - a queue with locks of its own or with messages that expire has its timer armed, no later than they are
+//   due.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "base/checksum.h"
 #include "broker/containers.h"
 #include "broker/expiry_watch.h"
 #include "broker/leader.h"
 #include "broker/state_impl.h"
+#include "broker/timer_heap.h"
 
 namespace mainstay::broker {
 
-/// Messages that are available again, with the LSN that must be committed before they may be seen again.
+/// Messages below a cursor that are available again, with the LSN that must be committed before they may be
+/// seen again.
 using Returned = std::map<std::uint64_t, Lsn>;
 
 struct Lock {
@@ -52,24 +64,36 @@ struct Consumer {
   SubQueue sub{};
   ReceiveMode mode{};
   std::uint32_t credit = 0;
+  std::uint32_t window = 0;
   std::uint64_t dispatched = 0;
-  bool in_line = false;  ///< in its lane's line of consumers with credit
-  bool waiting = false;  ///< for a session
-  bool dirty = false;    ///< committed() has something for it
-  Lsn last_after{};      ///< `after` never falls along a consumer's deliveries: shown in order
-  Instant deadline{};    ///< waiting: of the wait; holding: of the session's lock
+  std::uint64_t taken = 0;  ///< of those; at most `window` are not
+  bool in_line = false;     ///< in its lane's line of consumers that can get a message
+  bool waiting = false;     ///< for a session
+  bool dirty = false;       ///< in dirty_holders
+  bool draining = false;    ///< in Impl::draining
+  Lsn last_after{};         ///< `after` never falls along a consumer's deliveries: shown in order
+  Instant deadline{};       ///< waiting: of the wait; holding: of the session's lock
   WallTime locked_until{};
   bool holds = false;
   std::string session_id;
+  std::uint32_t holding = kNone;  ///< in Impl::holdings, while its session has messages
   std::uint64_t next = 0;
+  std::uint64_t fresh = 0;  ///< no message of the session from here on was handed out to it
+  Lsn after{};              ///< of returned ones that are not in `returned`
   Returned returned;
   LockList outstanding;
+
+  [[nodiscard]] bool has_room() const { return window == 0 || dispatched - taken < window; }
+  [[nodiscard]] bool can_take() const { return credit > 0 && has_room(); }
 };
 
 struct Lane {
   Returned returned;
-  std::uint64_t cursor = 1;  ///< active lane only
-  Fifo<Consumer*> line;      ///< consumers with credit, whose turn is next first
+  std::uint64_t cursor = 1;
+  std::uint64_t fresh = 1;
+  Lsn after{};           ///< of those that came from the cursor on and so are not in `returned`
+  Fifo<Consumer*> line;  ///< consumers that can get a message, whose turn is next first
+  std::uint64_t locked = 0;
 };
 
 struct Available {
@@ -78,30 +102,48 @@ struct Available {
   friend auto operator<=>(const Available&, const Available&) = default;
 };
 
+/// Lets a table with strings as keys be asked with views.
+struct TextHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+
+/// About half a KiB without anything allocated while the queue is idle.
 struct QueueRuntime {
   Queue* queue = nullptr;
-  Lane active, dead;
+  Lane active, dead;  ///< with sessions, of `active` only `locked` is used
   LockList locks;
-  std::uint64_t locked = 0;
   std::uint64_t duplicates_dropped = 0;
-  bool dirty = false;
+  bool dirty = false;      ///< in dirty_queues
+  bool searching = false;  ///< in unfinished
   ExpiryWatch expiry;
   // Sessions.
-  std::vector<Consumer*> holders;                   ///< by index of the session in the state
-  std::unordered_map<std::string, Consumer*> held;  ///< by id, also of sessions without messages
-  std::vector<Available> available;                 ///< heap, oldest first; stale entries stay in it
+  std::unordered_map<std::string, Consumer*, TextHash, std::equal_to<>>
+      held;                       ///< by id, also of sessions without messages
+  std::uint64_t holdings = 0;     ///< held sessions with messages
+  std::set<Available> available;  ///< the oldest ones
+  std::uint64_t session_cursor = 1;
   Fifo<ConsumerId> waiting;
   Lsn session_failure{};  ///< last failed delivery: the next holder sees nothing before it is committed
 
   Lane& lane(SubQueue sub) { return sub == SubQueue::active ? active : dead; }
   [[nodiscard]] const Lane& lane(SubQueue sub) const { return sub == SubQueue::active ? active : dead; }
   [[nodiscard]] bool has_sessions() const { return queue->options.requires_session; }
+  [[nodiscard]] std::uint64_t locked() const { return active.locked + dead.locked; }
+};
+static_assert(sizeof(QueueRuntime) <= 1024, "memory of an idle queue is a promise");
+
+/// Who holds a session that has messages.
+struct Holding {
+  std::uint32_t queue{}, session{};
+  Consumer* holder = nullptr;
 };
 
 struct Leader::Impl {
   static constexpr std::size_t kExpiredPerCall = 16384;  ///< of a queue
 
-  Impl(State& s, journal::LogBuilder& l, Random& r) : state(*s.impl_), whole(s), log(l), random(r) {}
+  Impl(State& s, journal::LogBuilder& l, Random& r, LeaderLimits most)
+      : state(*s.impl_), whole(s), log(l), random(r), limits(most) {}
 
   struct Times {
     Instant now;
@@ -117,18 +159,27 @@ struct Leader::Impl {
   State& whole;
   journal::LogBuilder& log;
   Random& random;
+  const LeaderLimits limits;
   Lsn takeover{};
   Lsn committed_lsn{};
   std::vector<std::unique_ptr<QueueRuntime>> queues;  ///< QueueId − 1
   std::unordered_map<ConsumerId, std::unique_ptr<Consumer>> consumers;
   Pool<Lock> locks;
+  HashIndex lock_index;  ///< by queue and sequence number
+  Pool<Holding> holdings;
+  HashIndex holding_index;  ///< by queue and session
   Fifo<Uncommitted> uncommitted;
+  TimerHeap<Instant> lock_timers;         ///< queue index → its first lock expires, or did not last
+  TimerHeap<std::int64_t> expiry_timers;  ///< queue index → log time (ms)
   std::set<std::pair<Instant, ConsumerId>> timers;  ///< waits for sessions and session locks
-  std::deque<Annotation> shown;                     ///< what the last call's deliveries point to
-  std::vector<std::uint32_t> dirty_queues;
+  std::vector<std::uint32_t> dirty_queues;          ///< to be looked at when this call ends
   std::vector<ConsumerId> dirty_holders;
+  std::vector<ConsumerId> draining;       ///< Drained is owed
   bool more_has_expired = false;          ///< than the last tick has removed
-  std::vector<std::uint32_t> dirty_dead;  ///< queues whose dead-letter lane has got something in this call
+  std::uint64_t steps_left = 0;           ///< of this call's search
+  std::vector<std::uint32_t> unfinished;  ///< queues whose search goes on in the next committed() or tick()
+  std::vector<ConsumerId> holders_to_resume;
+  std::uint64_t searched = 0;
 
   // leader.cpp
   void take_over();
@@ -139,10 +190,14 @@ struct Leader::Impl {
   [[nodiscard]] WallTime log_now(WallTime wall) const;
   [[nodiscard]] bool ready() const { return committed_lsn >= takeover; }
   void publish(const Publish& publish, WallTime now, std::vector<Output>& out);
-  void committed(Lsn lsn, Times t, std::vector<Output>& out);
+  void committed(Lsn lsn);
   void tick(Times t, std::vector<Output>& out);
-  void catch_up(Times t, std::vector<Output>& out);
-  void dispatch_dead(Times t, std::vector<Output>& out);
+  /// Each call of the public interface begins and ends with these.
+  void begin() { steps_left = limits.search_steps_max; }
+  void end(Times t, std::vector<Output>& out);
+  void mark(QueueRuntime& q);
+  void mark(Consumer& holder);
+  void resume_searches();
   /// Appends the effect's record and applies that effect: the only way in which the leader changes state.
   template <class Effect>
   Lsn record(const Effect& effect) {
@@ -154,14 +209,18 @@ struct Leader::Impl {
   }
 
   // leader_dispatch.cpp
-  void dispatch_all(QueueRuntime& q, Times t, std::vector<Output>& out);
+  void dispatch_dirty(Times t, std::vector<Output>& out);
   void dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::vector<Output>& out);
   void dispatch_holder(QueueRuntime& q, Consumer& c, Times t, std::vector<Output>& out);
   void deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint64_t sequence, Lsn after, Times t,
                std::vector<Output>& out);
+  void offer(QueueRuntime& q, Consumer& c);
+  void finish_drains(std::vector<Output>& out);
+  void stop_draining(Consumer& c);
+  void forget(Consumer& c);
   void join_line(QueueRuntime& q, Consumer& c);
   void leave_line(QueueRuntime& q, Consumer& c);
-  std::uint32_t new_lock();
+  std::uint32_t new_lock(std::uint32_t queue, std::uint64_t sequence);
   [[nodiscard]] std::uint32_t find_lock(const LockToken& token) const;
   void link_by_expiry(LockList& list, std::uint32_t index);
   void unlink(LockList& list, std::uint32_t index);
@@ -169,8 +228,8 @@ struct Leader::Impl {
 
   // leader_settle.cpp
   void settle(const Settle& settle, Times t, std::vector<Output>& out);
-  void before_leaving(QueueRuntime& q, std::uint64_t sequence, const Message& message);
-  void after_leaving(QueueRuntime& q, std::uint32_t session);
+  void step_over(QueueRuntime& q, std::uint64_t sequence, const Message& message);
+  [[nodiscard]] bool leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t messages);
   Lsn remove(QueueRuntime& q, std::uint64_t sequence, RemovalCause cause, Times t);
   Lsn dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLetterCause cause, std::uint32_t count,
                   std::string_view reason, std::string_view description, const Buffer* properties, Times t);
@@ -182,26 +241,45 @@ struct Leader::Impl {
                        Times t);
   void give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times t);
   [[nodiscard]] bool is_expired(const Message& message, WallTime wall) const;
-  [[nodiscard]] bool is_locked(const QueueRuntime& q, std::uint64_t sequence, const Message& message) const;
   Lsn expire(QueueRuntime& q, std::uint64_t sequence, Times t);
   void expire_messages(QueueRuntime& q, Times t);
   void expire_locks(QueueRuntime& q, Times t);
+  void watch_expiry(QueueRuntime& q, std::uint64_t sequence, std::int64_t expires_ms);
 
   // leader_sessions.cpp
   void subscribe(const Subscribe& subscribe, Times t, std::vector<Output>& out);
-  void unsubscribe(ConsumerId id, Times t, std::vector<Output>& out);
+  void unsubscribe(ConsumerId id, Times t);
   void grant(QueueRuntime& q, Consumer& c, std::string session_id, Times t, std::vector<Output>& out);
   void end_session(QueueRuntime& q, Consumer& c, bool failed, Times t);
-  void offer_session(QueueRuntime& q, std::uint32_t session);
-  [[nodiscard]] bool is_available(const QueueRuntime& q, const Available& a) const;
   [[nodiscard]] std::uint32_t oldest_available(QueueRuntime& q, Times t);
   void assign_sessions(QueueRuntime& q, Times t, std::vector<Output>& out);
   void run_timers(Times t, std::vector<Output>& out);
   void set_timer(Consumer& c, Instant at);
   void clear_timer(Consumer& c);
 
+  // leader_search.cpp
+  [[nodiscard]] bool step(QueueRuntime& q);
+  [[nodiscard]] std::uint32_t lock_on(std::uint32_t queue, std::uint64_t sequence) const;
+  [[nodiscard]] bool is_locked(const QueueRuntime& q, std::uint64_t sequence) const {
+    return lock_on(q.queue->id.value, sequence) != kNone;
+  }
+  void put_back(QueueRuntime& q, SubQueue sub, std::uint64_t sequence, Lsn after);
+  void put_back(Consumer& holder, std::uint64_t sequence, Lsn after);
+  [[nodiscard]] std::uint64_t find_fresh(QueueRuntime& q, SubQueue sub);
+  [[nodiscard]] std::uint64_t find_fresh(QueueRuntime& q, Consumer& holder);
+  [[nodiscard]] Consumer* holder_of(std::uint32_t queue, std::uint32_t session) const;
+  void hold(QueueRuntime& q, std::uint32_t session, Consumer& holder);
+  void let_go(QueueRuntime& q, Consumer& holder);
+  [[nodiscard]] bool is_visible(const Message& message) const {
+    return message.lsn <= std::max(committed_lsn, takeover).value;
+  }
+  void offer_session(QueueRuntime& q, std::uint32_t session);
+  [[nodiscard]] bool search_sessions(QueueRuntime& q);
+
   // leader_invariants.cpp
   void check_invariants() const;
+  void check_queue(std::uint32_t index) const;
+  [[nodiscard]] bool searching_in(std::uint32_t queue) const { return queues[queue - 1]->searching; }
 };
 
 }  // namespace mainstay::broker

@@ -6,10 +6,9 @@
 namespace mainstay::broker {
 
 void Leader::subscribe(const Subscribe& subscribe, Instant now, WallTime wall, std::vector<Output>& out) {
-  impl_->shown.clear();
+  impl_->begin();
   impl_->subscribe(subscribe, {now, wall}, out);
-  impl_->dispatch_dead({now, wall}, out);
-  impl_->state.trim();
+  impl_->end({now, wall}, out);
 }
 
 void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Output>& out) {
@@ -56,6 +55,7 @@ void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Ou
   c.queue = subscribe.queue.value;
   c.sub = subscribe.sub;
   c.mode = subscribe.mode;
+  c.window = subscribe.window;
   consumers.emplace(c.id, std::move(owned));
   if (!wants_session) {
     out.emplace_back(Subscribed{c.id, std::nullopt, {}});
@@ -65,18 +65,18 @@ void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Ou
   c.waiting = true;
   q->waiting.push(c.id);
   set_timer(c, subscribe.session_deadline);
-  assign_sessions(*q, t, out);
+  mark(*q);
+  dispatch_dirty(t, out);
   if (c.waiting && c.deadline <= t.now) tick(t, out);
 }
 
 void Leader::unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::vector<Output>& out) {
-  impl_->shown.clear();
-  impl_->unsubscribe(consumer, {now, wall}, out);
-  impl_->dispatch_dead({now, wall}, out);
-  impl_->state.trim();
+  impl_->begin();
+  impl_->unsubscribe(consumer, {now, wall});
+  impl_->end({now, wall}, out);
 }
 
-void Leader::Impl::unsubscribe(ConsumerId id, Times t, std::vector<Output>& out) {
+void Leader::Impl::unsubscribe(ConsumerId id, Times t) {
   const auto found = consumers.find(id);
   if (found == consumers.end()) return;  // ended by the broker while the caller's detach was under way
   Consumer& c = *found->second;
@@ -84,15 +84,19 @@ void Leader::Impl::unsubscribe(ConsumerId id, Times t, std::vector<Output>& out)
   if (c.holds) {
     // A lock that ran out before the receiver left has failed all the same.
     end_session(q, c, c.deadline <= t.now, t);
-    assign_sessions(q, t, out);
     return;
   }
   if (c.waiting) {
     q.waiting.erase(id);
     clear_timer(c);
   }
-  leave_line(q, c);
-  consumers.erase(found);
+  forget(c);
+}
+
+void Leader::Impl::forget(Consumer& c) {
+  leave_line(*queues[c.queue - 1], c);
+  stop_draining(c);
+  consumers.erase(c.id);
 }
 
 void Leader::Impl::grant(QueueRuntime& q, Consumer& c, std::string session_id, Times t,
@@ -105,16 +109,16 @@ void Leader::Impl::grant(QueueRuntime& q, Consumer& c, std::string session_id, T
   c.locked_until = {t.wall.ms + q.queue->options.lock_duration_ms};
   q.held.emplace(c.session_id, &c);
   if (const std::uint32_t session = q.queue->find_session(c.session_id); session != kNone) {
-    q.holders[session] = &c;
     c.next = q.queue->sessions[session].head;
+    q.available.erase({c.next, session});
+    hold(q, session, c);
   }
   out.emplace_back(Subscribed{c.id, c.session_id, c.locked_until});
 }
 
 /// Frees the session and forgets the consumer. `failed`: its unsettled messages count as failed deliveries.
 void Leader::Impl::end_session(QueueRuntime& q, Consumer& c, bool failed, Times t) {
-  std::uint32_t session = q.queue->find_session(c.session_id);
-  if (session != kNone) q.holders[session] = nullptr;
+  let_go(q, c);
   std::vector<Lock> unsettled;
   while (c.outstanding.first != kNone) {
     unsettled.push_back(locks[c.outstanding.first]);
@@ -123,7 +127,7 @@ void Leader::Impl::end_session(QueueRuntime& q, Consumer& c, bool failed, Times 
   q.held.erase(c.session_id);
   clear_timer(c);
   const std::string session_id = std::move(c.session_id);
-  consumers.erase(c.id);
+  forget(c);
   std::sort(unsettled.begin(), unsettled.end(),
             [](const Lock& a, const Lock& b) { return a.sequence < b.sequence; });
   for (const Lock& lock : unsettled) {
@@ -131,7 +135,7 @@ void Leader::Impl::end_session(QueueRuntime& q, Consumer& c, bool failed, Times 
     if (failed) outcome = fail_delivery(q, lock.sequence, FailureCause::session_lock_lost, nullptr, t);
     if (!outcome.dead_lettered) give_back(q, lock, outcome.lsn, t);
   }
-  session = q.queue->find_session(session_id);
+  const std::uint32_t session = q.queue->find_session(session_id);
   if (session != kNone) offer_session(q, session);
 }
 
@@ -149,29 +153,10 @@ Result<WallTime, BrokerError> Leader::renew_session_lock(ConsumerId consumer, In
   return c.locked_until;
 }
 
-/// Makes the session known to those who wait for one, when its oldest message is committed.
-void Leader::Impl::offer_session(QueueRuntime& q, std::uint32_t session) {
-  const Available offer{q.queue->sessions[session].head, session};
-  if (q.queue->ring.find(offer.head)->lsn > std::max(committed_lsn, takeover).value) return;
-  q.available.push_back(offer);
-  std::push_heap(q.available.begin(), q.available.end(), std::greater<>());
-  if (q.available.size() <= 2 * q.queue->sessions.live() + 64) return;
-  std::erase_if(q.available, [&](const Available& a) { return !is_available(q, a); });
-  std::sort(q.available.begin(), q.available.end());  // a sorted range is a heap
-  q.available.erase(std::unique(q.available.begin(), q.available.end()), q.available.end());
-}
-
-bool Leader::Impl::is_available(const QueueRuntime& q, const Available& a) const {
-  const Session& session = q.queue->sessions[a.session];
-  return session.count > 0 && session.head == a.head && q.holders[a.session] == nullptr;
-}
-
 std::uint32_t Leader::Impl::oldest_available(QueueRuntime& q, Times t) {
-  while (!q.available.empty()) {
-    const Available a = q.available.front();
-    std::pop_heap(q.available.begin(), q.available.end(), std::greater<>());
-    q.available.pop_back();
-    if (!is_available(q, a)) continue;
+  while (!q.available.empty() || search_sessions(q)) {
+    const Available a = *q.available.begin();
+    q.available.erase(q.available.begin());
     if (!is_expired(*q.queue->ring.find(a.head), t.wall)) return a.session;
     expire(q, a.head, t);  // offers what follows it
   }
@@ -179,7 +164,7 @@ std::uint32_t Leader::Impl::oldest_available(QueueRuntime& q, Times t) {
 }
 
 void Leader::Impl::assign_sessions(QueueRuntime& q, Times t, std::vector<Output>& out) {
-  while (ready() && !q.waiting.empty()) {
+  while (!q.waiting.empty()) {
     const std::uint32_t session = oldest_available(q, t);
     if (session == kNone) return;
     Consumer& c = *consumers.at(q.waiting.front());
@@ -205,7 +190,7 @@ void Leader::Impl::run_timers(Times t, std::vector<Output>& out) {
     } else {
       q.waiting.erase(id);
       clear_timer(c);
-      consumers.erase(id);
+      forget(c);
       out.emplace_back(Unsubscribed{
           id, {ErrorCode::session_timeout, "no session of queue '" + name + "' became available in time"}});
     }

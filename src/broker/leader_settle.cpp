@@ -28,10 +28,9 @@ BrokerError lock_lost() {
 }  // namespace
 
 void Leader::settle(const Settle& settle, Instant now, WallTime wall, std::vector<Output>& out) {
-  impl_->shown.clear();
+  impl_->begin();
   impl_->settle(settle, {now, wall}, out);
-  impl_->dispatch_dead({now, wall}, out);
-  impl_->state.trim();
+  impl_->end({now, wall}, out);
 }
 
 void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& out) {
@@ -88,14 +87,6 @@ void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& ou
       break;
   }
   out.emplace_back(std::move(done));
-  if (settle.how == Settlement::complete) return;
-  if (lock.in_session) {
-    if (const auto holder = consumers.find(lock.consumer); holder != consumers.end()) {
-      dispatch_holder(q, *holder->second, t, out);
-    }
-  } else {
-    dispatch_lane(q, lock.sub, t, out);
-  }
 }
 
 Result<WallTime, BrokerError> Leader::renew_lock(LockToken token, Instant now, WallTime wall) {
@@ -116,37 +107,40 @@ Result<WallTime, BrokerError> Leader::renew_lock(LockToken token, Instant now, W
   return WallTime{wall.ms + q.queue->options.lock_duration_ms};
 }
 
-void Leader::Impl::before_leaving(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
-  if (message.place == SubQueue::dead_letter) {
-    if (!q.dead.returned.empty()) q.dead.returned.erase(sequence);
-  } else if (message.session == kNone) {
-    if (q.active.cursor == sequence) {
-      const std::uint64_t next = q.queue->next_active(sequence + 1);
-      q.active.cursor = next != 0 ? next : q.queue->next_sequence;
-    } else if (!q.active.returned.empty()) {
-      q.active.returned.erase(sequence);
+/// The message is about to leave its lane or session: nothing remembers it.
+void Leader::Impl::step_over(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
+  if (message.session == kNone) {
+    Lane& lane = q.lane(message.place);
+    if (!lane.returned.empty()) lane.returned.erase(sequence);
+  } else if (Consumer* holder = holder_of(q.queue->id.value, message.session); holder != nullptr) {
+    if (holder->next == sequence) {
+      holder->next = message.session_next;
+      mark(*holder);
     }
-  } else if (Consumer* holder = q.holders[message.session]; holder != nullptr) {
-    if (holder->next == sequence) holder->next = message.session_next;
     if (!holder->returned.empty()) holder->returned.erase(sequence);
   }
 }
 
-void Leader::Impl::after_leaving(QueueRuntime& q, std::uint32_t session) {
-  if (session == kNone) return;
-  if (q.queue->sessions[session].count == 0)
-    q.holders[session] = nullptr;  // its index may become another session's; `held` still knows the holder
-  else if (q.holders[session] == nullptr)
-    offer_session(q, session);
+/// So many messages are about to leave the session. @return whether it stays and is to be offered then.
+bool Leader::Impl::leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t messages) {
+  const Session& s = q.queue->sessions[session];
+  Consumer* holder = holder_of(q.queue->id.value, session);
+  if (holder == nullptr) {
+    q.available.erase({s.head, session});
+    return s.count > messages;
+  }
+  if (s.count == messages) let_go(q, *holder);  // `held` still knows the holder
+  return false;
 }
 
 Lsn Leader::Impl::remove(QueueRuntime& q, std::uint64_t sequence, RemovalCause cause, Times t) {
   const Message& message = *q.queue->ring.find(sequence);
   const std::uint32_t session = message.session;
-  before_leaving(q, sequence, message);
+  step_over(q, sequence, message);
+  const bool stays = session != kNone && leave_session(q, session, 1);
   const Lsn lsn = record(MessagesSettled{log_now(t.wall), q.queue->id, cause,
                                          std::as_bytes(std::span<const std::uint64_t, 1>(&sequence, 1))});
-  after_leaving(q, session);
+  if (stays) offer_session(q, session);
   return lsn;
 }
 
@@ -155,13 +149,13 @@ Lsn Leader::Impl::dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLette
                               const Buffer* properties, Times t) {
   const Message& message = *q.queue->ring.find(sequence);
   const std::uint32_t session = message.session;
-  before_leaving(q, sequence, message);
+  step_over(q, sequence, message);
+  const bool stays = session != kNone && leave_session(q, session, 1);
   const Lsn lsn = record(MessageDeadLettered{log_now(t.wall), q.queue->id, SequenceNumber{sequence}, count,
                                              cause, properties != nullptr, reason, description,
                                              properties != nullptr ? BytesView(*properties) : BytesView{}});
-  after_leaving(q, session);
-  q.dead.returned.emplace(sequence, lsn);
-  dirty_dead.push_back(q.queue->id.value);
+  if (stays) offer_session(q, session);
+  put_back(q, SubQueue::dead_letter, sequence, lsn);
   return lsn;
 }
 
@@ -193,33 +187,29 @@ Leader::Impl::Failed Leader::Impl::fail_delivery(QueueRuntime& q, std::uint64_t 
 void Leader::Impl::give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times t) {
   after = std::max(after, lock.after);
   const Message& message = *q.queue->ring.find(lock.sequence);
-  if (message.session != kNone) {
-    if (Consumer* holder = q.holders[message.session]; holder != nullptr) {
-      holder->returned.emplace(lock.sequence, after);
-    }
-    q.session_failure = std::max(q.session_failure, after);
+  if (message.session == kNone) {
+    put_back(q, lock.sub, lock.sequence, after);
   } else {
-    q.lane(lock.sub).returned.emplace(lock.sequence, after);
+    if (Consumer* holder = holder_of(lock.queue, message.session)) put_back(*holder, lock.sequence, after);
+    q.session_failure = std::max(q.session_failure, after);
   }
   if (is_expired(message, t.wall))
     expire(q, lock.sequence, t);
   else if (message.expires_ms != 0)
-    q.expiry.watch(lock.sequence, message.expires_ms, q.queue->ring);
+    watch_expiry(q, lock.sequence, message.expires_ms);
+}
+
+void Leader::Impl::watch_expiry(QueueRuntime& q, std::uint64_t sequence, std::int64_t expires_ms) {
+  q.expiry.watch(sequence, expires_ms, q.queue->ring);
+  expiry_timers.arm(q.queue->id.value - 1, expires_ms);
 }
 
 bool Leader::Impl::is_expired(const Message& message, WallTime wall) const {
   return message.expires_ms != 0 && message.expires_ms <= log_now(wall).ms;
 }
 
-bool Leader::Impl::is_locked(const QueueRuntime& q, std::uint64_t sequence, const Message& message) const {
-  if (message.place == SubQueue::dead_letter) return !q.dead.returned.contains(sequence);
-  if (message.session == kNone) return sequence < q.active.cursor && !q.active.returned.contains(sequence);
-  const Consumer* holder = q.holders[message.session];
-  if (holder == nullptr) return false;
-  return (holder->next == 0 || sequence < holder->next) && !holder->returned.contains(sequence);
-}
-
 Lsn Leader::Impl::expire(QueueRuntime& q, std::uint64_t sequence, Times t) {
+  mark(q);  // what is behind it may be committed
   if (!q.queue->options.dead_letter_on_expiry) return remove(q, sequence, RemovalCause::expired, t);
   return dead_letter(q, sequence, DeadLetterCause::expired, q.queue->ring.find(sequence)->delivery_count,
                      "TTLExpiredException", "The message expired and was dead lettered.", nullptr, t);
@@ -232,7 +222,7 @@ void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
   more_has_expired =
       q.expiry.collect(q.queue->ring, log_now(t.wall).ms, kExpiredPerCall, due) || more_has_expired;
   // A locked message is its holder's until the lock ends; give_back() looks at its time again.
-  std::erase_if(due, [&](std::uint64_t s) { return is_locked(q, s, *q.queue->ring.find(s)); });
+  std::erase_if(due, [&](std::uint64_t s) { return is_locked(q, s); });
   std::sort(due.begin(), due.end());
   due.erase(std::unique(due.begin(), due.end()), due.end());  // a page may have been due twice
   if (q.queue->options.dead_letter_on_expiry) {
@@ -243,14 +233,21 @@ void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
   for (std::size_t from = 0; from < due.size(); from += kPerRecord) {
     const auto part =
         std::span<const std::uint64_t>(due).subspan(from, std::min(kPerRecord, due.size() - from));
-    std::vector<std::uint32_t> sessions;
-    for (const std::uint64_t sequence : part) {  // in rising order: cursors move over all of them
+    std::vector<std::uint32_t> sessions, staying;
+    for (const std::uint64_t sequence : part) {  // in rising order: a holder steps over all of them
       const Message& message = *q.queue->ring.find(sequence);
       if (message.session != kNone) sessions.push_back(message.session);
-      before_leaving(q, sequence, message);
+      step_over(q, sequence, message);
+    }
+    std::sort(sessions.begin(), sessions.end());
+    for (auto at = sessions.begin(); at != sessions.end();) {
+      const auto end = std::upper_bound(at, sessions.end(), *at);
+      if (leave_session(q, *at, static_cast<std::uint32_t>(end - at))) staying.push_back(*at);
+      at = end;
     }
     record(MessagesSettled{log_now(t.wall), q.queue->id, RemovalCause::expired, std::as_bytes(part)});
-    for (const std::uint32_t session : sessions) after_leaving(q, session);
+    for (const std::uint32_t session : staying) offer_session(q, session);
+    mark(q);
   }
 }
 

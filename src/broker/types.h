@@ -108,6 +108,9 @@ struct Subscribe {
   Session session = Session::none;  ///< dead-letter queues never have sessions
   std::string session_id;           ///< for named
   Instant session_deadline{};       ///< next_available: refuse with session_timeout then
+  /// Most deliveries put out and not reported by Leader::taken(), whatever the credit: a client that grants
+  /// much and reads nothing costs no more. 0 = no bound.
+  std::uint32_t window = 0;
 };
 
 /// A message on its way to a consumer. The bytes are in the log at `lsn` (effects.h: stored_payload()).
