@@ -124,6 +124,11 @@ class Leader {
   [[nodiscard]] Result<WallTime, BrokerError> renew_session_lock(ConsumerId consumer, Instant now,
                                                                  WallTime wall);
 
+  /// Gives a message a new record at the log's end, with the same content, so that the segment of the one it
+  /// has may go. @param record  read at the message's LSN. @return its new LSN; 0 when the message has left
+  /// the queue or has another record by now: nothing is recorded then.
+  [[nodiscard]] Lsn move_message(const journal::Record& record, WallTime now);
+
   /// Everything up to `lsn` is committed: messages up to there may be dispatched.
   void committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out);
   /// Lock expiry, message expiry, waiting session receivers, duplicate-detection windows. Call at

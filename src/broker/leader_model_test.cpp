@@ -56,6 +56,7 @@ class Duel {
     check_log();
   }
 
+  int moves = 0, pauses = 0, stalls = 0;
   int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
 
  private:
@@ -79,7 +80,30 @@ class Duel {
     ASSERT_EQ(id->value, static_cast<std::uint32_t>(n));
   }
   std::uint64_t end() { return log_.end().value; }
-  void make() { leader_ = std::make_unique<Leader>(*state_, log_.builder, tokens_); }
+  void make() { leader_ = std::make_unique<Leader>(*state_, log_.builder, tokens_, leader_limits_); }
+  /// A search that stopped after its steps goes on: what it hands out belongs to the same command.
+  void finish_searches() {
+    while (leader_->searching()) {
+      ++pauses;
+      leader_->committed(Lsn{std::min(twin_.committed_lsn, end())}, clock_.now(), clock_.wall(), out_);
+    }
+  }
+  /// What is out and unsettled or waits shows where messages are; any of them is moved.
+  void move() {
+    const int n = static_cast<int>(random_.between(1, 2));
+    if (twin_.queues[n].messages.empty()) return;
+    auto at = twin_.queues[n].messages.begin();
+    std::advance(at, static_cast<std::ptrdiff_t>(random_.below(twin_.queues[n].messages.size())));
+    const std::uint64_t lsn = at->second.lsn;
+    const auto& records = log_.records();
+    const journal::Record& record = records.at(lsn - 1);
+    ASSERT_EQ(record.header.lsn.value, lsn);
+    const Lsn moved = leader_->move_message(record, clock_.wall());
+    ASSERT_EQ(moved.value, end()) << "a message that is there with this record is moved";
+    twin_.move(n, at->first, moved.value);
+    EXPECT_EQ(leader_->move_message(record, clock_.wall()), Lsn{0}) << "it has another record by now";
+    ++moves;
+  }
   void sync_time() {
     twin_.now = clock_.now().ns;
     twin_.wall = clock_.wall().ms;
@@ -113,6 +137,16 @@ class Duel {
       compare("publish " + id);
     } else if (draw < 450) {
       commit(random_.chance(2, 3) ? end() : random_.between(std::min(twin_.committed_lsn, end()), end()));
+    } else if (draw < 465) {
+      move();
+    } else if (draw < 500) {
+      if (consumers_.empty()) return;
+      const ConsumerId id = consumers_[random_.below(consumers_.size())];
+      const std::uint64_t total = leader_->dispatched(id) - random_.below(2);
+      if (twin_.consumers.contains(id) && !twin_.consumers[id].room()) ++stalls;
+      leader_->taken(id, total, now, wall, out_);
+      twin_.take(id, total);
+      compare("taken " + std::to_string(id));
     } else if (draw < 580) {
       if (consumers_.empty()) return;
       const ConsumerId id = consumers_[random_.below(consumers_.size())];
@@ -140,13 +174,14 @@ class Duel {
         s.session = random_.chance(1, 2) ? Subscribe::Session::named : Subscribe::Session::next_available;
       }
       s.session_id = std::string(1, static_cast<char>('a' + random_.below(4)));
+      if (random_.chance(1, 2)) s.window = static_cast<std::uint32_t>(random_.between(1, 3));
       s.session_deadline = now + milliseconds(static_cast<std::int64_t>(random_.below(5000)));
       if (consumers_.size() > 12) consumers_.erase(consumers_.begin());
       consumers_.push_back(s.consumer);
       leader_->subscribe(s, now, wall, out_);
       twin_.subscribe(s.consumer, static_cast<int>(s.queue.value), s.sub == SubQueue::dead_letter,
                       s.mode == ReceiveMode::receive_and_delete, s.session, s.session_id,
-                      s.session_deadline.ns);
+                      s.session_deadline.ns, s.window);
       compare("subscribe " + std::to_string(s.consumer));
     } else if (draw < 880) {
       if (consumers_.empty()) return;
@@ -204,6 +239,7 @@ class Duel {
   }
 
   void compare(const std::string& command) {
+    finish_searches();
     std::vector<Seen> real;
     std::vector<std::pair<ConsumerId, LockToken>> tokens;
     for (const Output& output : out_) {
@@ -323,7 +359,8 @@ class Duel {
   }
   template <class Counts>
   static void follow(const journal::Record& record, Counts& counts) {
-    if (StoredMessage m; read_stored_message(record, m)) {
+    if (StoredMessage m;
+        record.header.type == journal::RecordType::message_stored && read_stored_message(record, m)) {
       counts[{m.queue.value, m.sequence.value}] = {0, false};
     } else if (DeliveryFailed f;
                record.header.type == journal::RecordType::delivery_failed && decode(record.body, f)) {
@@ -341,6 +378,10 @@ class Duel {
   // Half of the runs have room for two or three pages only, so that everything is on disk between commands.
   StateLimits limits_{random_.chance(1, 2) ? std::size_t{12} << 10 : std::size_t{32} << 20};
   std::unique_ptr<State> state_ = std::make_unique<State>(&pages_, limits_);
+  // Half of the runs remember next to nothing, so that everything is found by looking, a few at a time.
+  LeaderLimits leader_limits_ =
+      random_.chance(1, 2) ? LeaderLimits{}
+                           : LeaderLimits{random_.below(3), 1 + random_.below(2), 1 + random_.below(3)};
   std::unique_ptr<Leader> leader_;
   Twin twin_;
   std::vector<Output> out_;
@@ -360,6 +401,7 @@ TEST(BrokerModel, LeaderAndTwinAgreeOverRandomCommands) {
   std::printf("MAINSTAY_SEED=%llu to %llu\n", static_cast<unsigned long long>(from),
               static_cast<unsigned long long>(from + count - 1));
   int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
+  int moves = 0, pauses = 0, stalls = 0;
   for (std::uint64_t seed = from; seed < from + count; ++seed) {
     SCOPED_TRACE("replay with MAINSTAY_SEED=" + std::to_string(seed));
     Duel run(seed);
@@ -372,13 +414,17 @@ TEST(BrokerModel, LeaderAndTwinAgreeOverRandomCommands) {
     sessions += run.sessions;
     lost += run.lost;
     restarts += run.restarts;
+    moves += run.moves;
+    pauses += run.pauses;
+    stalls += run.stalls;
   }
   std::printf(
       "%d deliveries, %d of failed ones, %d of dead letters, %d duplicates, %d sessions, %d locks lost, "
-      "%d restarts\n",
-      deliveries, redeliveries, dead, duplicates, sessions, lost, restarts);
+      "%d restarts, %d moves, %d searches in parts, %d full windows\n",
+      deliveries, redeliveries, dead, duplicates, sessions, lost, restarts, moves, pauses, stalls);
   if (count < 50) return;
-  for (const int reached : {deliveries, redeliveries, dead, duplicates, sessions, lost, restarts}) {
+  for (const int reached :
+       {deliveries, redeliveries, dead, duplicates, sessions, lost, restarts, moves, pauses, stalls}) {
     EXPECT_GT(reached, 50) << "the commands drawn do not reach what they should";
   }
 }

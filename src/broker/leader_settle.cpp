@@ -104,6 +104,7 @@ Result<WallTime, BrokerError> Leader::renew_lock(LockToken token, Instant now, W
   leader.unlink(q.locks, index);
   lock.expires = now + milliseconds(q.queue->options.lock_duration_ms);
   leader.link_by_expiry(q.locks, index);
+  leader.lock_timers.arm(lock.queue - 1, lock.expires);  // earlier than before when the duration was changed
   return WallTime{wall.ms + q.queue->options.lock_duration_ms};
 }
 
@@ -249,6 +250,23 @@ void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
     for (const std::uint32_t session : staying) offer_session(q, session);
     mark(q);
   }
+}
+
+Lsn Leader::move_message(const journal::Record& record, WallTime now) {
+  Impl& leader = *impl_;
+  MessageMoved effect;
+  if (!read_stored_message(record, effect.message)) return {};
+  QueueRuntime* q = leader.find(effect.message.queue);
+  const std::uint64_t sequence = effect.message.sequence.value;
+  const Message* message = q == nullptr ? nullptr : q->queue->ring.find(sequence);
+  if (message == nullptr || message->lsn != record.header.lsn.value) return {};
+  // Until the new record is committed the message is not: committed() offers it again.
+  if (message->session != kNone) q->available.erase({sequence, message->session});
+  effect.time = leader.log_now(now);
+  const Lsn lsn = leader.record(effect);
+  leader.uncommitted.push({lsn, effect.message.queue.value, sequence});
+  leader.state.trim();
+  return lsn;
 }
 
 void Leader::Impl::expire_locks(QueueRuntime& q, Times t) {

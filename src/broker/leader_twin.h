@@ -43,7 +43,7 @@ class Twin {
     std::string id, session, reason;
     std::int64_t enqueued{}, expires{};
     std::uint32_t count{};
-    bool dead = false;
+    bool dead = false, moved = false;
     std::uint64_t lock = 0;  ///< id of the lock on it
   };
   struct L {
@@ -57,8 +57,12 @@ class Twin {
     int queue{};
     bool dead = false, erase = false, wants_session = false, holds = false;
     std::string session;
-    std::uint32_t credit = 0;
+    std::uint32_t credit = 0, window = 0;
+    std::uint64_t dispatched = 0, taken = 0;
+    bool draining = false;
     std::int64_t deadline_ns{}, until_ms{};
+    bool room() const { return window == 0 || dispatched - taken < window; }
+    bool can_take() const { return credit > 0 && room(); }
   };
   struct Q {
     QueueOptions options;
@@ -114,6 +118,11 @@ class Twin {
     see(0, "stored " + std::to_string(q.next++) + " at " + std::to_string(lsn));
   }
 
+  void move(int n, std::uint64_t s, std::uint64_t lsn) {
+    record();
+    queues[n].messages[s].lsn = lsn;
+    queues[n].messages[s].moved = true;
+  }
   void bury(Q& q, std::uint64_t s, const std::string& reason) {
     record();
     q.messages[s].dead = true;
@@ -149,6 +158,7 @@ class Twin {
   void give(Q& q, ConsumerId id, C& c, std::uint64_t s) {
     M& m = q.messages[s];
     --c.credit;
+    ++c.dispatched;
     std::int64_t until = 0;
     if (c.erase) {
       given.push_back(0);
@@ -158,8 +168,8 @@ class Twin {
       locks[m.lock] = {c.queue, s, id, now + q.options.lock_duration_ms * 1'000'000, c.holds};
       given.push_back(m.lock);
     }
-    see(id, text_of(m.dead ? SubQueue::dead_letter : SubQueue::active, s, m.count, m.lsn <= takeover,
-                    m.enqueued, until, m.reason));
+    see(id, text_of(m.dead ? SubQueue::dead_letter : SubQueue::active, s, m.count,
+                    m.moved || m.lsn <= takeover, m.enqueued, until, m.reason));
     if (c.erase) {
       record();
       q.messages.erase(s);
@@ -202,7 +212,7 @@ class Twin {
         hold(consumers[id], id, *session);
       }
       for (auto& [id, c] : consumers) {
-        while (c.queue == n && c.holds && c.credit > 0) {
+        while (c.queue == n && c.holds && c.can_take()) {
           const std::uint64_t s = first(q, false, &c.session);
           if (s == 0) break;
           if (old(q.messages[s]))
@@ -223,7 +233,7 @@ class Twin {
           const ConsumerId id = line.front();
           line.pop_front();
           give(q, id, consumers[id], s);
-          if (consumers[id].credit > 0) line.push_back(id);
+          if (consumers[id].can_take()) line.push_back(id);
         }
       }
     }
@@ -289,7 +299,7 @@ class Twin {
   }
 
   void subscribe(ConsumerId id, int n, bool dead, bool erase, Subscribe::Session kind,
-                 const std::string& session, std::int64_t deadline) {
+                 const std::string& session, std::int64_t deadline, std::uint32_t window = 0) {
     const bool sessions = queues[n].options.requires_session && !dead;
     const auto refuse = [&](ErrorCode code) { see(id, "ended " + std::to_string(int(code))); };
     if ((kind != Subscribe::Session::none) != sessions) {
@@ -308,6 +318,7 @@ class Twin {
     c.queue = n;
     c.dead = dead;
     c.erase = erase;
+    c.window = window;
     consumers[id] = c;
     if (kind == Subscribe::Session::none) return see(id, "receives");
     if (kind == Subscribe::Session::named) return hold(consumers[id], id, session);
@@ -335,15 +346,34 @@ class Twin {
     C& c = consumers[id];
     std::list<ConsumerId>& line = queues[c.queue].line[c.dead ? 1 : 0];
     c.credit = credit;
-    const bool plain = !c.holds && !c.wants_session;
-    if (plain && credit > 0 && std::find(line.begin(), line.end(), id) == line.end()) line.push_back(id);
-    if (plain && credit == 0) line.remove(id);
+    c.draining = drain;
+    if (!c.can_take()) line.remove(id);
+    stand_in_line(id);
     settle_down();
-    if (drain) {
+    drain_dry();
+  }
+  void stand_in_line(ConsumerId id) {
+    C& c = consumers[id];
+    std::list<ConsumerId>& line = queues[c.queue].line[c.dead ? 1 : 0];
+    const bool plain = !c.holds && !c.wants_session;
+    if (plain && c.can_take() && std::find(line.begin(), line.end(), id) == line.end()) line.push_back(id);
+  }
+  void drain_dry() {
+    for (auto& [id, c] : consumers) {
+      if (!c.draining || (c.credit > 0 && !c.room())) continue;
       c.credit = 0;
-      line.remove(id);
+      c.draining = false;
+      queues[c.queue].line[c.dead ? 1 : 0].remove(id);
       see(id, "drained");
     }
+  }
+  void take(ConsumerId id, std::uint64_t total) {
+    if (!consumers.contains(id)) return;
+    C& c = consumers[id];
+    c.taken = std::max(c.taken, std::min(total, c.dispatched));
+    stand_in_line(id);
+    settle_down();
+    drain_dry();
   }
   bool lapsed(const L& l) const {
     return (l.session ? consumers.at(l.consumer).deadline_ns : l.expires_ns) <= now;

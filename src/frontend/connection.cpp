@@ -138,6 +138,7 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
   subscribe.queue = link.queue;
   subscribe.sub = link.sub;
   subscribe.mode = link.mode;
+  subscribe.window = frontend_.options_.delivery_window;
   using Filter = amqp::AttachRequest::SessionFilter;
   if (request.session_filter == Filter::named) {
     subscribe.session = broker::Subscribe::Session::named;
@@ -416,10 +417,20 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   return true;
 }
 
+void Connection::report_sent(Link& link) {
+  const std::uint32_t window = frontend_.options_.delivery_window;
+  if (window == 0 || link.sent - link.reported < (window + 3) / 4) return;
+  link.reported = link.sent;
+  if (broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr) {
+    leader->taken(link.consumer, link.sent, now_, wall_, frontend_.backend_.leader_outputs());
+  }
+}
+
 void Connection::flush_held() {
   for (auto& [id, link] : links_) {
     if (link.held.empty()) continue;
     while (!link.held.empty() && send(id, link, link.held.front().delivery)) link.held.pop_front();
+    report_sent(link);
     if (link.held.empty()) {
       --held_links_;
       --frontend_.blocked_links_;

@@ -56,10 +56,11 @@ class Connection final : public amqp::EngineHandler {
     broker::ConsumerId consumer{};
     broker::ReceiveMode mode{};
     bool session = false;
-    std::uint64_t sent = 0;    ///< deliveries handed to the engine
-    std::deque<Held> held;     ///< dispatched by the broker, not yet taken by the engine
-    bool drain_asked = false;  ///< the client's flow came before accept()
-    bool drain_due = false;    ///< Drained came while deliveries were held
+    std::uint64_t sent = 0;      ///< deliveries handed to the engine
+    std::uint64_t reported = 0;  ///< of these, what the leader knows
+    std::deque<Held> held;       ///< dispatched by the broker, not yet taken by the engine
+    bool drain_asked = false;    ///< the client's flow came before accept()
+    bool drain_due = false;      ///< Drained came while deliveries were held
   };
   struct Outgoing {
     amqp::LinkId link{};
@@ -84,6 +85,8 @@ class Connection final : public amqp::EngineHandler {
   /// @return false when the engine cannot take it now.
   bool send(amqp::LinkId id, Link& link, const broker::Delivery& delivery);
   void flush_held();
+  /// Tells the leader what the engine has taken, at least every quarter of the window.
+  void report_sent(Link& link);
   void release(const broker::LockToken& token);
   /// The consumer is no longer the leader's, the link's publishes that still wait are forgotten.
   void leave(amqp::LinkId id, Link& link);

@@ -246,6 +246,8 @@ void Frontend::deliver(const broker::Deliver& output, Instant now, WallTime wall
       ++counters_.credit_stalls;
     }
     link.held.push_back({delivery, output.after});
+  } else {
+    connection->report_sent(link);
   }
   mark_dirty(*connection);
 }

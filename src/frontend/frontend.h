@@ -26,6 +26,9 @@ using ConnectionId = std::uint64_t;
 struct FrontendOptions {
   amqp::EngineOptions engine;
   CreditLimits limits;  ///< what publishers are given credit for
+  /// Deliveries put out for a receiving link that the AMQP engine has not taken yet, whatever credit the
+  /// client gave: one that reads slowly costs no more memory than this, nor locks. 0 = no bound.
+  std::uint32_t delivery_window = 1000;
   /// Publishes waiting for room, which only those see who had credit when it went. Beyond, they are refused
   /// as busy; half of it is kept for those that hold less than their part.
   std::uint64_t held_publish_bytes_max = 64U << 20;
