@@ -124,8 +124,9 @@ void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::ve
     } else {
       if (sub == SubQueue::dead_letter || sequence < lane.fresh) after = lane.after;
       lane.cursor = sequence + 1;
-      lane.fresh = std::max(lane.fresh, lane.cursor);
     }
+    // Also for one that returned: a dead letter may come below the cursor without having been handed out.
+    lane.fresh = std::max(lane.fresh, sequence + 1);
     lane.line.pop();
     deliver(q, c, sub, sequence, after, t, out);
     if (c.can_take())
