@@ -235,8 +235,11 @@ void Leader::Impl::tick(Times t, std::vector<Output>& out) {
     if (q.expiry.earliest_ms() != PageEntry::kNever_ms) expiry_timers.arm(index, q.expiry.earliest_ms());
     state.trim();
   }
+  if (!unfinished.empty()) {
+    resume_searches();
+    dispatch_dirty(t, out);  // who waits gets what is there before the wait ends
+  }
   run_timers(t, out);
-  resume_searches();
   dispatch_dirty(t, out);
 }
 

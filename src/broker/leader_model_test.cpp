@@ -176,6 +176,9 @@ class Duel {
       s.session_id = std::string(1, static_cast<char>('a' + random_.below(4)));
       if (random_.chance(1, 2)) s.window = static_cast<std::uint32_t>(random_.between(1, 3));
       s.session_deadline = now + milliseconds(static_cast<std::int64_t>(random_.below(5000)));
+      // Whose time is up at once is told so at once, unless the search stops on the way.
+      if (s.session_deadline == now && leader_limits_.search_steps_max < 100)
+        s.session_deadline = now + milliseconds(1);
       if (consumers_.size() > 12) consumers_.erase(consumers_.begin());
       consumers_.push_back(s.consumer);
       leader_->subscribe(s, now, wall, out_);

@@ -67,7 +67,8 @@ void Leader::Impl::subscribe(const Subscribe& subscribe, Times t, std::vector<Ou
   set_timer(c, subscribe.session_deadline);
   mark(*q);
   dispatch_dirty(t, out);
-  if (c.waiting && c.deadline <= t.now) tick(t, out);
+  // While the search goes on the next tick() ends the wait.
+  if (c.waiting && c.deadline <= t.now && !q->searching) tick(t, out);
 }
 
 void Leader::unsubscribe(ConsumerId consumer, Instant now, WallTime wall, std::vector<Output>& out) {
