@@ -155,6 +155,29 @@ TEST(FrontendReceive, ASlowReaderLosesNothingAndHoldsNoMoreThanItsCredit) {
   EXPECT_EQ(client.transport_error, "");
 }
 
+TEST(FrontendReceive, HugeCreditWithoutReadingLocksNoMoreThanTheWindow) {
+  FrontendOptions options;
+  options.engine.limits.output_bytes_max = 4096;
+  options.delivery_window = 10;
+  TestNode node(options);
+  Client publisher(node);
+  fill(publisher, "q", 60, 1000);
+  Client client(node);
+  pn_link_t* receiver = client.from("q", 0);
+  client.reads = false;
+  pn_link_flow(receiver, 1'000'000);
+  client.run();
+  EXPECT_LE(node.stats().locked, 25U) << "the window and what the engine took";
+  client.reads = true;
+  Ids got;
+  for (int round = 0; round < 100 && got.size() < 60; ++round) {
+    for (const std::string& id : client.take_ids(receiver)) got.push_back(id);
+    client.run();
+  }
+  EXPECT_EQ(got, ids(0, 60)) << "all of it comes, in order, once it reads";
+  node.check();
+}
+
 TEST(FrontendReceive, AClosedWindowHoldsAndOpensWithoutHandingOutMore) {
   TestNode node;
   Client publisher(node);
