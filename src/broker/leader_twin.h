@@ -85,9 +85,8 @@ class Twin {
   void record() {
     log_time = time();
     for (auto& [n, q] : queues) {
-      std::erase_if(q.ids, [&](const auto& e) {
-        return std::get<2>(e.second) + q.options.duplicate_window_ms <= log_time;
-      });
+      const std::int64_t window_ms = q.options.duplicate_window_ms;
+      std::erase_if(q.ids, [&](const auto& e) { return std::get<2>(e.second) + window_ms <= log_time; });
     }
   }
   bool old(const M& m) const { return !m.dead && m.expires != 0 && m.expires <= time(); }
