@@ -16,14 +16,7 @@ bool all_zero(BytesView bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
-}  // namespace
-
-DecodeStatus decode_record(BytesView bytes, Record& out) {
-  if (bytes.size() < 4 || load_le<std::uint32_t>(bytes.data()) != kRecordMagic) {
-    return all_zero(bytes.first(std::min(bytes.size(), kRecordHeaderBytes))) ? DecodeStatus::end
-                                                                             : DecodeStatus::damaged;
-  }
-  if (bytes.size() < kRecordHeaderBytes) return DecodeStatus::truncated;
+RecordHeader read_header(BytesView bytes) {
   RecordHeader header;
   ByteReader in(bytes.first(kRecordHeaderBytes));
   header.magic = in.u32_le();
@@ -35,6 +28,18 @@ DecodeStatus decode_record(BytesView bytes, Record& out) {
   header.type = static_cast<RecordType>(in.u16_le());
   header.flags = in.u16_le();
   header.reserved = in.u32_le();
+  return header;
+}
+
+}  // namespace
+
+DecodeStatus decode_record(BytesView bytes, Record& out) {
+  if (bytes.size() < 4 || load_le<std::uint32_t>(bytes.data()) != kRecordMagic) {
+    return all_zero(bytes.first(std::min(bytes.size(), kRecordHeaderBytes))) ? DecodeStatus::end
+                                                                             : DecodeStatus::damaged;
+  }
+  if (bytes.size() < kRecordHeaderBytes) return DecodeStatus::truncated;
+  const RecordHeader header = read_header(bytes);
   if (header.body_bytes > kBodyBytesMax) return DecodeStatus::damaged;
   const std::size_t content = kRecordHeaderBytes + header.body_bytes;
   const std::size_t total = record_bytes(header.body_bytes);
@@ -47,6 +52,17 @@ DecodeStatus decode_record(BytesView bytes, Record& out) {
   out.body = bytes.subspan(kRecordHeaderBytes, header.body_bytes);
   out.raw = bytes.first(total);
   return DecodeStatus::ok;
+}
+
+Record view_record(BytesView raw) {
+  MS_ASSERT(raw.size() >= kRecordHeaderBytes, "a record has a header");
+  Record out;
+  out.header = read_header(raw);
+  MS_ASSERT(out.header.magic == kRecordMagic && record_bytes(out.header.body_bytes) == raw.size(),
+            "the bytes are exactly one record");
+  out.body = raw.subspan(kRecordHeaderBytes, out.header.body_bytes);
+  out.raw = raw;
+  return out;
 }
 
 std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t previous, RecordType type,

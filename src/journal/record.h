@@ -75,6 +75,11 @@ enum class DecodeStatus : std::uint8_t {
 /// Decodes the record at the front of `bytes` and checks its checksum (not its place in the chain).
 DecodeStatus decode_record(BytesView bytes, Record& out);
 
+/// The record in `raw` without looking at its checksum again. @pre `raw` is exactly one record that was
+/// checked or made by this process and has been in its memory since: what Journal::read() gives, or a Batch
+/// holds.
+Record view_record(BytesView raw);
+
 /// Appends one encoded record to `to` and returns its checksum. The body is given in parts so that a
 /// message's bytes are copied once, from where they are into the batch.
 std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t previous, RecordType type,

@@ -95,5 +95,23 @@ TEST(Record, ArbitraryBytesAreNeverReadOutside) {
   }
 }
 
+TEST(Record, AViewOfACheckedRecordIsWhatDecodingGivesWithoutTheChecksum) {
+  for (const std::string body : {std::string(), std::string("seven77"), std::string(1024, 'x')}) {
+    Buffer raw;
+    const BytesView part = as_bytes(body);
+    encode_record(raw, Lsn{7}, Epoch{3}, 11, RecordType::message_stored, std::span(&part, 1));
+    Record decoded;
+    ASSERT_EQ(decode_record(raw, decoded), DecodeStatus::ok);
+    const Record view = view_record(raw);
+    EXPECT_EQ(view.header.lsn, decoded.header.lsn);
+    EXPECT_EQ(view.header.epoch, decoded.header.epoch);
+    EXPECT_EQ(view.header.previous, decoded.header.previous);
+    EXPECT_EQ(view.header.checksum, decoded.header.checksum);
+    EXPECT_EQ(view.header.type, decoded.header.type);
+    EXPECT_EQ(as_text(view.body), body);
+    EXPECT_EQ(view.raw.size(), decoded.raw.size());
+  }
+}
+
 }  // namespace
 }  // namespace mainstay::journal
