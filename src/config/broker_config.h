@@ -48,7 +48,7 @@ struct BrokerConfig {
     std::uint64_t segment_bytes = 64ULL << 20;
     std::uint64_t reserve_bytes = 4ULL << 20;  ///< kept for settlements on a full disk; < segment_bytes
     std::uint64_t checkpoint_every_records = 200'000;
-    std::uint64_t body_cache_bytes = 64ULL << 20;
+    std::uint64_t body_cache_bytes = 8ULL << 20;
   } journal;
   /// As frontend/credit_policy.h CreditLimits.
   struct Limits {

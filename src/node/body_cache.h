@@ -1,5 +1,6 @@
 // The newest part of the log, kept in memory so that messages delivered soon after they were stored are not
-// read back from the journal. Bounded in bytes; the oldest batch goes first. One strand.
+// read back from the journal. Bounded in bytes of memory held, not of records; the oldest goes first. What is
+// older comes from BodyReader. One strand.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,13 @@ class BodyCache {
  public:
   explicit BodyCache(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
 
-  /// Copies a durable batch. Batches come in LSN order; a gap starts the cache anew.
-  void add(const journal::Batch& batch);
-  /// The raw record; valid until add(). Empty when it is not here.
+  /// Takes in a durable batch. Batches come in LSN order; a gap starts the cache anew. A batch that fills its
+  /// buffer is moved in rather than copied, and `batch` gets memory of one that was dropped: what it holds
+  /// afterwards is only good for clear().
+  void add(journal::Batch& batch);
+  /// The raw record, whole and checked when it was made; valid until add(). Empty when it is not here.
   [[nodiscard]] std::optional<BytesView> find(Lsn lsn) const;
+  /// Memory held; at most bytes_max.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
@@ -27,11 +31,17 @@ class BodyCache {
     Lsn first{};
     Buffer bytes;
     std::vector<std::uint32_t> offsets;
+    std::uint64_t counted = 0;  // of bytes_
   };
+  [[nodiscard]] static std::uint64_t memory_of(const Part& part);
+  void count(Part& part);
+  void drop_oldest();
+  void start_part(std::size_t bytes, Lsn first);
+
   std::uint64_t bytes_max_;
   std::uint64_t bytes_ = 0;
   std::deque<Part> parts_;
-  Buffer spare_;  // of a dropped part, reused
+  Part spare_;  // memory of a dropped part, for the next one; counted as well
 };
 
 }  // namespace mainstay::node

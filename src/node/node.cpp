@@ -57,6 +57,7 @@ Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop
   node->spare_worker_ = std::make_unique<io::Worker>();
   node->pages_worker_ = std::make_unique<io::Worker>();
   node->register_worker_ = std::make_unique<io::Worker>();
+  node->read_worker_ = std::make_unique<io::Worker>();
   node->maintain();
   node->poll_register();
   node->arm_timer();
@@ -245,8 +246,9 @@ void Node::write_finished(replica::Replica::PendingWrite done, Result<void, jour
   ++batches_;
   ++syncs_;
   records_ += done.batch.size();
+  replica_->written(done, now, clock_.wall());
   if (!done.raw) bodies_.add(done.batch);
-  replica_->written(std::move(done), now, clock_.wall());
+  replica_->recycle(std::move(done.batch));
   maintain();
   if (frontend_->held_publishes() > 0) frontend_->admission_changed(now, clock_.wall());
   pump();
@@ -530,23 +532,32 @@ frontend::CreditFigures Node::flow() {
 std::optional<BytesView> Node::payload(Lsn lsn, std::string& why) {
   std::optional<BytesView> raw = bodies_.find(lsn);
   if (!raw) {
-    body_scratch_.clear();
-    const auto read = journal_->read(lsn, lsn, 0, body_scratch_);
+    const auto read = body_reader_.get(*journal_, lsn);
     if (!read) {
       why = read.error().what;
       return std::nullopt;
     }
-    raw = BytesView(body_scratch_);
+    raw = *read;
+    read_ahead();
   }
-  journal::Record record;
   broker::StoredMessage message;
-  if (journal::decode_record(*raw, record) != journal::DecodeStatus::ok ||
-      !broker::read_stored_message(record, message)) {
+  if (!broker::read_stored_message(journal::view_record(*raw), message)) {
     why = "LSN " + std::to_string(lsn.value) + " does not hold a whole message; run `mainstay verify " +
           options_.data_directory + "`";
     return std::nullopt;
   }
   return message.payload;
+}
+
+void Node::read_ahead() {
+  while (auto wanted = body_reader_.wanted()) {
+    const auto shared = std::make_shared<BodyReader::ReadAhead>(std::move(*wanted));
+    // rejoin_when_quiet() keeps the journal until this is back.
+    read_worker_->post([this, shared, journal = journal_.get()] {
+      BodyReader::read(*journal, *shared);
+      loop_.post([this, shared] { body_reader_.arrived(std::move(*shared)); });
+    });
+  }
 }
 
 bool Node::authenticate(const amqp::SaslRequest& request) {

@@ -2,8 +2,9 @@
 //
 // Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
 // (write and sync of one batch at a time), a spare worker (zero-writes segments ahead of use, stores
-// checkpoints, removes segments), a pages worker (syncs the state's pages), a register worker (the register's
-// file may block). Shut-down order is the reverse of the members' order below.
+// checkpoints, removes segments), a pages worker (syncs the state's pages), a read worker (reads old bodies
+// ahead of consumers), a register worker (the register's file may block). Shut-down order is the reverse of
+// the members' order below.
 #pragma once
 
 #include <chrono>
@@ -28,6 +29,7 @@
 #include "io/worker.h"
 #include "journal/journal.h"
 #include "node/body_cache.h"
+#include "node/body_reader.h"
 #include "node/latency_histogram.h"
 #include "node/options.h"
 #include "node/packet_streams.h"
@@ -98,6 +100,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void start_checkpoint();
   void checkpoint_finished(const std::shared_ptr<paging::PageStore::Sealed>& stored, bool fatal,
                            const std::string& problem);
+  void read_ahead();
   void tick();
   void arm_timer();
   void role_changed(const replica::RoleChanged& change);
@@ -154,6 +157,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::vector<replica::Output> outputs_;
   std::vector<frontend::ConnectionId> dirty_;
   BodyCache bodies_;
+  BodyReader body_reader_;
   Buffer body_scratch_;
   LatencyHistogram commit_latency_;
   std::uint64_t batches_ = 0, records_ = 0, syncs_ = 0;
@@ -202,6 +206,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<io::Worker> journal_worker_;
   std::unique_ptr<io::Worker> spare_worker_;
   std::unique_ptr<io::Worker> pages_worker_;  // gives jobs to spare_worker_
+  std::unique_ptr<io::Worker> read_worker_;
 };
 
 }  // namespace mainstay::node

@@ -184,7 +184,7 @@ void Node::rejoin() {
 
 void Node::rejoin_when_quiet() {
   if (ended_) return;
-  if (writing_ || checkpoint_running_ || spare_wanted_) {
+  if (writing_ || checkpoint_running_ || spare_wanted_ || body_reader_.reading() > 0) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
@@ -198,6 +198,7 @@ void Node::rejoin_when_quiet() {
   journal_.reset();
   disk_.reset();
   bodies_ = BodyCache(options_.body_cache_bytes);
+  body_reader_.forget();
   switch_draining_ = false;
   if (auto recovered = recover(); !recovered) return end_fatally(recovered.error().what);
   rejoining_ = false;

@@ -240,7 +240,7 @@ bool Replica::take_batch(PendingWrite& out) {
   return true;
 }
 
-void Replica::written(PendingWrite done, Instant now, WallTime wall) {
+void Replica::written(const PendingWrite& done, Instant now, WallTime wall) {
   Impl& me = *impl_;
   me.now = now;
   MS_ASSERT(me.batch_out && done.raw == me.out_raw && done.batch.bytes.size() == me.out_bytes,
@@ -257,8 +257,11 @@ void Replica::written(PendingWrite done, Instant now, WallTime wall) {
     me.committed = done.batch.end.lsn;  // sealed meanwhile: in the log, never answered
     me.try_follow();
   }
-  done.batch.clear();
-  me.recycled = std::move(done.batch);
+}
+
+void Replica::recycle(journal::Batch memory) {
+  memory.clear();
+  impl_->recycled = std::move(memory);
 }
 
 void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall) {

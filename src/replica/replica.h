@@ -162,8 +162,10 @@ class Replica {
     bool raw = false;
   };
   [[nodiscard]] bool take_batch(PendingWrite& out);
-  /// The batch taken last is durable. Gives the batch back for reuse.
-  void written(PendingWrite done, Instant now, WallTime wall);
+  /// The batch taken last is durable.
+  void written(const PendingWrite& done, Instant now, WallTime wall);
+  /// Memory for a batch to come, whatever it holds: the one written, or another in its place.
+  void recycle(journal::Batch memory);
   [[nodiscard]] Lsn committed() const;
   /// Bytes ordered or being written: for admission against Journal::room().
   [[nodiscard]] std::size_t bytes_under_way() const;

@@ -59,7 +59,7 @@ TEST(Replica, AnswerIsHeldUntilTheRecordIsDurable) {
   pair.east.replica->outputs(outputs);
   EXPECT_TRUE(outputs.empty()) << "written is not durable";
   ASSERT_TRUE(pair.east.journal->sync());
-  pair.east.replica->written(std::move(pending), pair.clock.now(), pair.clock.wall());
+  pair.east.replica->written(pending, pair.clock.now(), pair.clock.wall());
   pair.settle();
   EXPECT_EQ(publishes_done(pair.east), 1U);
 }
@@ -76,7 +76,7 @@ TEST(Replica, NextBatchGathersWhileOneIsBeingWritten) {
   EXPECT_FALSE(pair.east.replica->take_batch(second)) << "one batch at a time";
   EXPECT_GT(pair.east.replica->bytes_under_way(), first.batch.bytes.size());
   ASSERT_TRUE(pair.east.journal->write(first.batch) && pair.east.journal->sync());
-  pair.east.replica->written(std::move(first), pair.clock.now(), pair.clock.wall());
+  pair.east.replica->written(first, pair.clock.now(), pair.clock.wall());
   ASSERT_TRUE(pair.east.replica->take_batch(second));
   EXPECT_EQ(second.batch.size(), 2U);
 }

@@ -70,7 +70,8 @@ class TestNode {
     EXPECT_TRUE(done) << done.error().what;
     const auto synced = journal->sync();
     EXPECT_TRUE(synced) << synced.error().what;
-    replica->written(std::move(pending), clock_.now(), clock_.wall());
+    replica->written(pending, clock_.now(), clock_.wall());
+    replica->recycle(std::move(pending.batch));
     return true;
   }
 

@@ -287,7 +287,8 @@ void SimNode::sync() {
   if (!done) return fail("sync failed");
   world_.logs.durable(region_, pending_.batch.bytes);
   writing_ = false;
-  replica_->written(std::move(pending_), now(), wall());
+  replica_->written(pending_, now(), wall());
+  replica_->recycle(std::move(pending_.batch));
   pending_ = {};
   if (replica_->state().applied() == journal_->durable().lsn) {
     world_.logs.state(region_, journal_->durable(), replica_->state().hash());
