@@ -10,6 +10,7 @@
 #include "drills/audit_command.h"
 #include "drills/kill_loop.h"
 #include "drills/region_outage.h"
+#include "drills/soak.h"
 
 namespace mainstay::cli {
 
@@ -95,6 +96,50 @@ void add_kill_loop(CLI::App& drill, int& status) {
   });
 }
 
+void add_soak(CLI::App& drill, int& status) {
+  auto options = std::make_shared<drills::SoakOptions>();
+  auto history = std::make_shared<std::string>();
+  CLI::App* soak = drill.add_subcommand(
+      "soak", "every kind of load at once on one broker that is killed again and again, then an audit");
+  soak->add_option("--minutes", options->minutes, "of load; draining and the audit come after it")
+      ->capture_default_str()
+      ->check(CLI::Range(0.05, 10'000.0));
+  soak->add_option("--seed", options->seed, "of the clients' choices and the kills")->capture_default_str();
+  soak->add_option("--rate", options->rate_per_s, "messages a second, all queues together")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 1e6));
+  soak->add_option("--kill-every", options->kill_every_s, "seconds between two kills, on average")
+      ->capture_default_str()
+      ->check(CLI::Range(0.5, 1e6));
+  soak->add_option("--report", options->report, "directory for the report; one is made in it")
+      ->capture_default_str();
+  soak->add_option("--history", *history, "do not run: judge the history in this directory again");
+  soak->add_flag("--keep", options->keep, "keep the history and the data of a clean run too");
+  soak->add_flag("--json", options->json, "print the report as JSON");
+  soak->footer(
+      "Starts one broker with small limits on loopback ports. Clients publish and receive at the same time: "
+      "messages from empty\n"
+      "to 1 MiB, sessions, times to live, duplicates, abandoned and dead-lettered messages, clients that "
+      "read "
+      "slowly, not at\n"
+      "all, or vanish. The broker is killed with SIGKILL every few seconds. In the end everything is drained "
+      "and audited from\n"
+      "what the clients wrote down: every acknowledged message is accounted for exactly once, and nothing "
+      "came "
+      "back.\n"
+      "Exit status: 0 clean, 1 a promise broken (each finding names the message and its history), 2 it could "
+      "not be run.\n"
+      "Examples:\n"
+      "  mainstay drill soak\n"
+      "  mainstay drill soak --minutes 1 --seed 7 --report out\n"
+      "  mainstay drill soak --history out/soak-seed-7");
+  soak->callback([options, history, &status] {
+    options->program = std::filesystem::read_symlink("/proc/self/exe");
+    options->version = std::string("mainstay ") + kVersion;
+    status = history->empty() ? drills::run_soak(*options) : drills::run_soak_audit(*history, options->json);
+  });
+}
+
 }  // namespace
 
 void add_drill(CLI::App& app, int& status) {
@@ -103,6 +148,7 @@ void add_drill(CLI::App& app, int& status) {
   drill->require_subcommand(1);
   add_region_outage(*drill, status);
   add_kill_loop(*drill, status);
+  add_soak(*drill, status);
 }
 
 void add_audit(CLI::App& app, int& status) {
