@@ -36,7 +36,7 @@ constexpr const char* user = "soak";
 constexpr const char* password = "soak-on-loopback";
 constexpr std::uint64_t mib = 1U << 20;
 // Small, so that what large installations meet once a day is met every second here.
-constexpr std::uint64_t segment_mib = 8, limits_mib = 32, body_cache_mib = 8;
+constexpr std::uint64_t segment_mib = 8, limits_mib = 32, body_cache_mib = 8, index_mib = 1;
 // A process without any message, its code included, and what the allocator holds back.
 constexpr std::uint64_t rss_margin_mib = 64;
 constexpr std::uint64_t disk_limit_mib = 1024;
@@ -111,6 +111,9 @@ segment_bytes = "{}MiB"
 checkpoint_every_records = 5000
 body_cache_bytes = "{}MiB"
 
+[memory]
+index_bytes = "{}MiB"
+
 [limits]
 memory_bytes = "{}MiB"
 
@@ -118,7 +121,7 @@ memory_bytes = "{}MiB"
 name = "{}"
 password = "{}"
 )",
-      data, amqp, control, register_file, segment_mib, body_cache_mib, limits_mib, user, password);
+      data, amqp, control, register_file, segment_mib, body_cache_mib, index_mib, limits_mib, user, password);
   for (const SoakQueue& queue : queues)
     text += fmt::format(R"(
 [[queue]]
@@ -191,7 +194,7 @@ class Soak {
         progress_(clock_) {
     report_.seed = options.seed;
     report_.directory = directory_;
-    report_.rss_limit_bytes = (limits_mib + body_cache_mib + rss_margin_mib) * mib;
+    report_.rss_limit_bytes = (limits_mib + body_cache_mib + index_mib + rss_margin_mib) * mib;
     report_.rss_judged = MAINSTAY_SANITIZED == 0;
     report_.disk_limit_bytes = disk_limit_mib * mib;
     report_.environment = describe_environment(directory_, options.version);
