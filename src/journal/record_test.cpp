@@ -96,7 +96,7 @@ TEST(Record, ArbitraryBytesAreNeverReadOutside) {
 }
 
 TEST(Record, AViewOfACheckedRecordIsWhatDecodingGivesWithoutTheChecksum) {
-  for (const std::string body : {std::string(), std::string("seven77"), std::string(1024, 'x')}) {
+  for (const std::string& body : {std::string(), std::string("seven77"), std::string(1024, 'x')}) {
     Buffer raw;
     const BytesView part = as_bytes(body);
     encode_record(raw, Lsn{7}, Epoch{3}, 11, RecordType::message_stored, std::span(&part, 1));
