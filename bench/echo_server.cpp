@@ -14,6 +14,8 @@
 namespace mainstay::bench {
 namespace {
 
+constexpr Duration kSpin = microseconds(50);  // as a broker's default
+
 class Accepting final : public amqp::EngineHandler {
  public:
   std::unique_ptr<amqp::Engine> engine;
@@ -78,8 +80,9 @@ void EchoServer::serve() {
   options.container_id = "floor";
   handler.engine = amqp::Engine::create(options, handler, clock.now());
   Buffer in(std::size_t{1} << 18);
+  Instant spin_until{};
   for (pollfd reading{peer, POLLIN, 0}; !stop_;) {
-    if (::poll(&reading, 1, 50) == 0) continue;
+    if (::poll(&reading, 1, clock.now() < spin_until ? 0 : 50) == 0) continue;
     const ssize_t got = recv(peer, in.data(), in.size(), 0);
     if (got <= 0) break;
     handler.engine->input(BytesView(in).first(static_cast<std::size_t>(got)), clock.now());
@@ -88,6 +91,7 @@ void EchoServer::serve() {
       if (sent <= 0) break;
       handler.engine->consumed(static_cast<std::size_t>(sent));
     }
+    spin_until = clock.now() + kSpin;
   }
   close(peer);
 }

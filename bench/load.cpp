@@ -39,8 +39,9 @@ Buffer load_message(std::size_t body_bytes, const std::string& session_id) {
   return amqp::encode_message(simple);
 }
 
-std::unique_ptr<client::Connection> connect(std::uint16_t port) {
+std::unique_ptr<client::Connection> connect(std::uint16_t port, Duration spin) {
   client::ClientOptions options;
+  options.spin = spin;
   options.endpoints = {{"127.0.0.1", port}};
   options.idle_timeout = seconds(36'000);
   options.connect_timeout = seconds(30);

@@ -19,7 +19,8 @@ namespace mainstay::bench {
 /// A message as an ordinary producer sends it: id, optional session, a body of this size.
 Buffer load_message(std::size_t body_bytes, const std::string& session_id = {});
 
-std::unique_ptr<client::Connection> connect(std::uint16_t port);
+/// @param spin  ClientOptions::spin
+std::unique_ptr<client::Connection> connect(std::uint16_t port, Duration spin = {});
 /// Opens a sender and waits for its first credit.
 client::Sender open_sender(client::Connection& connection, const std::string& address);
 

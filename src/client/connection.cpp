@@ -112,6 +112,7 @@ Result<void, ClientError> ConnectionCore::connect_socket(const Endpoint& endpoin
 
 Result<void, ClientError> ConnectionCore::start(const ClientOptions& options, const Endpoint& endpoint) {
   const Instant deadline = now() + options.connect_timeout;
+  spin_ = options.spin;
   if (const auto connected = connect_socket(endpoint, deadline); !connected) {
     fail(connected.error());
     return error_;
@@ -143,6 +144,17 @@ Result<void, ClientError> ConnectionCore::start(const ClientOptions& options, co
     if (over_) return error_;
   }
   return {};
+}
+
+int ConnectionCore::wait_for(pollfd& socket, Duration most) const {
+  if (const Duration spin = std::min(spin_, most); spin.ns > 0) {
+    const Instant until = now() + spin;
+    do {
+      if (const int ready = ::poll(&socket, 1, 0); ready != 0) return ready;
+    } while (now() < until);
+    most = most - spin;
+  }
+  return ::poll(&socket, 1, poll_ms(most));
 }
 
 void ConnectionCore::write_pending() {
@@ -248,7 +260,7 @@ Result<void, ClientError> ConnectionCore::poll(Duration wait) {
   if (tick_ms > 0) wait = std::min(wait, milliseconds(std::max<std::int64_t>(tick_ms - at_ms, 0)));
   const bool writing = pn_connection_driver_write_buffer(&driver_).size > 0;
   pollfd waiting{socket_, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
-  if (::poll(&waiting, 1, poll_ms(wait)) > 0) {
+  if (wait_for(waiting, wait) > 0) {
     if (waiting.revents & POLLOUT) write_pending();
     if (!over_ && (waiting.revents & (POLLIN | POLLHUP | POLLERR))) read_available();
   }

@@ -50,6 +50,9 @@ struct ClientOptions {
   std::string container_id = "mainstay-client";
   Duration connect_timeout = seconds(5);  ///< per endpoint: TCP, SASL and open together
   Duration idle_timeout = seconds(20);    ///< silence after which the peer counts as lost
+  /// For how long poll() looks at the socket again and again before it sleeps, where an answer is due soon
+  /// and a wake-up would be most of what it takes; costs a core meanwhile.
+  Duration spin{};
 };
 
 enum class LinkState : std::uint8_t { opening, open, closed };

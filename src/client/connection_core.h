@@ -82,6 +82,8 @@ class ConnectionCore {
 
  private:
   Result<void, ClientError> connect_socket(const Endpoint& endpoint, Instant deadline);
+  /// As ::poll() for the one socket, looking for spin_ before it sleeps.
+  int wait_for(struct pollfd& socket, Duration most) const;
   void write_pending();
   void read_available();
   void dispatch();
@@ -92,6 +94,7 @@ class ConnectionCore {
   pn_connection_driver_t driver_{};
   struct pn_session_t* session_ = nullptr;
   int socket_ = -1;
+  Duration spin_{};
   bool over_ = false;
   bool remote_open_ = false;
   bool closing_ = false;

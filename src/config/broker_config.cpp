@@ -137,6 +137,10 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
     TableReader t = top.table("memory");
     c.memory.index_bytes = t.size("index_bytes", 1ULL << 20, 1ULL << 40, c.memory.index_bytes);
   }
+  {
+    TableReader t = top.table("threads");
+    c.threads.spin_us = t.integer("spin_us", 0, 1000, c.threads.spin_us);
+  }
   Names users;
   top.each_table("user", [&](TableReader& t) {
     BrokerConfig::User user;

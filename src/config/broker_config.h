@@ -61,6 +61,9 @@ struct BrokerConfig {
   struct Memory {
     std::uint64_t index_bytes = 32ULL << 20;  ///< of what is known of messages; ≥ 1 MiB
   } memory;
+  struct Threads {
+    std::int64_t spin_us = 50;  ///< how long the loop looks for work before it sleeps; 0 = not at all
+  } threads;
   struct User {
     std::string name;
     std::string password;  ///< never log it

@@ -127,6 +127,8 @@ checkpoint_every_records = 1000
 body_cache_bytes = 0
 [memory]
 index_bytes = "3MiB"
+[threads]
+spin_us = 7
 [[queue]]
 name = "pay/in"
 requires_session = true
@@ -168,6 +170,7 @@ level = "debug"
   EXPECT_EQ(config->journal.checkpoint_every_records, 1000U);
   EXPECT_EQ(config->journal.body_cache_bytes, 0U);
   EXPECT_EQ(config->memory.index_bytes, 3U << 20);
+  EXPECT_EQ(config->threads.spin_us, 7);
   ASSERT_EQ(config->queues.size(), 2U);
   const auto& queue = config->queues[0];
   EXPECT_EQ(queue.name, "pay/in");
@@ -230,7 +233,7 @@ TEST(BrokerConfig, UnknownTableNamesTheTables) {
       fmt::format(
           "b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
           "Allowed here: amqp, control, journal, limits, log, memory, node, queue, register, replication, "
-          "user.",
+          "threads, user.",
           kMinimalLines + 1));
 }
 

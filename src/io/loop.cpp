@@ -12,8 +12,27 @@ namespace mainstay::io {
 Loop::Loop() : impl_(std::make_unique<Impl>()) {}
 Loop::~Loop() = default;
 
+void Loop::spin_before_sleep(Duration most) {
+  impl_->spin = most;
+}
+
 void Loop::run() {
-  impl_->context.run();
+  using std::chrono::steady_clock;
+  auto& context = impl_->context;
+  while (!context.stopped()) {
+    context.run_one();  // sleeps when nothing is due
+    while (impl_->spin.ns > 0 && !context.stopped()) {
+      context.poll();  // what is due, without waiting
+      if (context.stopped() || impl_->spin.ns <= 0 || !impl_->spin_policy.worthwhile()) break;
+      const auto until = steady_clock::now() + std::chrono::nanoseconds(impl_->spin.ns);
+      bool found = false;
+      do {
+        found = context.poll_one() > 0;
+      } while (!found && steady_clock::now() < until);
+      impl_->spin_policy.spun(found);
+      if (!found) break;
+    }
+  }
 }
 void Loop::stop() {
   impl_->context.stop();

@@ -13,6 +13,11 @@ class Loop {
  public:
   Loop();
   ~Loop();
+  /// For how long after a handler the loop looks for work before it lets its thread sleep: what comes within
+  /// that time is not late by a wake-up, and costs the time as CPU. It looks only as long as that finds
+  /// something now and then (spin_policy.h). 0 (the start) sleeps at once. On the loop's thread, or before
+  /// run().
+  void spin_before_sleep(Duration most);
   /// Runs handlers until stop(). One thread.
   void run();
   /// Any thread.

@@ -17,6 +17,7 @@ void Worker::post(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));
+    unfinished_.fetch_add(1, std::memory_order_relaxed);
   }
   wake_.notify_one();
 }
@@ -31,6 +32,7 @@ void Worker::run() {
     lock.unlock();
     job();
     job = nullptr;
+    unfinished_.fetch_sub(1, std::memory_order_release);  // what the job did, to idle()
     lock.lock();
   }
 }

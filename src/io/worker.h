@@ -1,6 +1,7 @@
 // A thread that runs jobs in order: blocking work (journal syncs, the register's file) away from the loop.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -17,10 +18,13 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
   void post(std::function<void()> job);
+  /// Every job posted by the calling thread has ended, and what it did is visible here.
+  [[nodiscard]] bool idle() const { return unfinished_.load(std::memory_order_acquire) == 0; }
 
  private:
   void run();
 
+  std::atomic<std::size_t> unfinished_{0};
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> jobs_;  // guarded by mutex_

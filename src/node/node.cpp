@@ -170,6 +170,25 @@ void Node::schedule_pump() {
 }
 
 void Node::pump() {
+  handle_outputs();
+  if (!ended_ && start_write()) {
+    // Written on the loop: what waited for it goes out in this turn, what came of it is written in the next.
+    handle_outputs();
+    if (!ended_ && replica_->bytes_under_way() > 0) schedule_pump();
+  }
+  if (ended_) return;
+  // While the journal's thread works, its core may be the one that looking would take away.
+  loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
+  frontend_->review_credit(clock_.now());
+  flush_connections();
+  if (stopping_ && !writing_ && stopped_) {
+    const auto stopped = std::move(stopped_);
+    stopped_ = nullptr;
+    stopped();
+  }
+}
+
+void Node::handle_outputs() {
   // Handling an output may produce more (a delivery to a link that went releases its lock).
   for (;;) {
     outputs_.clear();
@@ -182,15 +201,11 @@ void Node::pump() {
       if (ended_) return;
     }
   }
-  start_write();
-  frontend_->review_credit(clock_.now());
+}
+
+void Node::flush_connections() {
   frontend_->take_dirty(dirty_);
   for (const frontend::ConnectionId connection : dirty_) amqp_hub_->flush(connection);
-  if (stopping_ && !writing_ && stopped_) {
-    const auto stopped = std::move(stopped_);
-    stopped_ = nullptr;
-    stopped();
-  }
 }
 
 void Node::handle(const replica::Output& output) {
@@ -217,32 +232,51 @@ void Node::handle(const replica::Output& output) {
   }
 }
 
-void Node::start_write() {
-  if (writing_) return;
+bool Node::start_write() {
+  if (writing_) return false;
   replica::Replica::PendingWrite pending;
-  if (!replica_->take_batch(pending)) return;
-  writing_ = true;
+  if (!replica_->take_batch(pending)) return false;
   const Instant started = clock_.now();
+  const std::size_t bytes = pending.batch.bytes.size();
+  // Beyond room() a segment would have to be made: that takes as long as a disk may take.
+  if (commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
+      journal_worker_->idle()) {
+    flush_connections();  // what does not depend on this batch does not wait for its sync
+    const auto result = write_and_sync(pending);
+    committed(std::move(pending), result, started, clock_.now() - started);
+    return !ended_;
+  }
+  writing_ = true;
   journal_worker_->post(
       [this, started, shared = std::make_shared<replica::Replica::PendingWrite>(std::move(pending))] {
-        Result<void, journal::JournalError> result =
-            shared->raw ? journal_->write_raw(shared->batch.bytes) : journal_->write(shared->batch);
-        if (result) result = journal_->sync();
-        loop_.post([this, started, shared, result = std::move(result)] {
-          if (!ended_) write_finished(std::move(*shared), result, started);
+        const Instant begun = clock_.now();
+        auto result = write_and_sync(*shared);
+        const Duration took = clock_.now() - begun;
+        loop_.post([this, started, took, shared, result = std::move(result)] {
+          if (ended_) return;
+          writing_ = false;
+          committed(std::move(*shared), result, started, took);
+          if (!ended_) pump();
         });
       });
+  return false;
 }
 
-void Node::write_finished(replica::Replica::PendingWrite done, Result<void, journal::JournalError> result,
-                          Instant started) {
-  writing_ = false;
+Result<void, journal::JournalError> Node::write_and_sync(const replica::Replica::PendingWrite& pending) {
+  if (!pending.raw) return journal_->write_and_sync(pending.batch);
+  const auto written = journal_->write_raw(pending.batch.bytes);
+  return written ? journal_->sync() : written;
+}
+
+void Node::committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
+                     Instant started, Duration took) {
   if (!result)
     return end_fatally(result.error().what +
                        " - what is on the disk is not known any more; this node stops "
                        "and recovers from its log when it is started again");
   const Instant now = clock_.now();
   commit_latency_.add(now - started);
+  commit_policy_.written(done.batch.size(), done.batch.bytes.size(), took);
   ++batches_;
   ++syncs_;
   records_ += done.batch.size();
@@ -251,7 +285,6 @@ void Node::write_finished(replica::Replica::PendingWrite done, Result<void, jour
   replica_->recycle(std::move(done.batch));
   maintain();
   if (frontend_->held_publishes() > 0) frontend_->admission_changed(now, clock_.wall());
-  pump();
 }
 
 void Node::maintain() {

@@ -1,10 +1,11 @@
 // One broker process: `mainstay serve`.
 //
-// Threads: the loop (broker, AMQP engines, replication, control: the group's single writer), a journal worker
-// (write and sync of one batch at a time), a spare worker (zero-writes segments ahead of use, stores
-// checkpoints, removes segments), a pages worker (syncs the state's pages), a read worker (reads old bodies
-// ahead of consumers), a register worker (the register's file may block). Shut-down order is the reverse of
-// the members' order below.
+// Threads: the loop (broker, AMQP engines, replication, control: the group's single writer; small batches on
+// a quick disk are written and synced here too, see commit_policy.h), a journal worker (write and sync of the
+// other batches, one at a time), a spare worker (zero-writes segments ahead of use, stores checkpoints,
+// removes segments), a pages worker (syncs the state's pages), a read worker (reads old bodies ahead of
+// consumers), a register worker (the register's file may block). Shut-down order is the reverse of the
+// members' order below.
 #pragma once
 
 #include <chrono>
@@ -30,6 +31,7 @@
 #include "journal/journal.h"
 #include "node/body_cache.h"
 #include "node/body_reader.h"
+#include "node/commit_policy.h"
 #include "node/latency_histogram.h"
 #include "node/options.h"
 #include "node/packet_streams.h"
@@ -92,9 +94,14 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void schedule_pump();
   void pump();
   void handle(const replica::Output& output);
-  void start_write();
-  void write_finished(replica::Replica::PendingWrite done, Result<void, journal::JournalError> result,
-                      Instant started);
+  void handle_outputs();
+  void flush_connections();
+  /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
+  bool start_write();
+  /// On the loop or on the journal's thread, never on both at once.
+  Result<void, journal::JournalError> write_and_sync(const replica::Replica::PendingWrite& pending);
+  void committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
+                 Instant started, Duration took);
   void maintain();
   void space_again();
   void start_checkpoint();
@@ -160,6 +167,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   BodyReader body_reader_;
   Buffer body_scratch_;
   LatencyHistogram commit_latency_;
+  CommitPolicy commit_policy_;
   std::uint64_t batches_ = 0, records_ = 0, syncs_ = 0;
 
   // journal upkeep

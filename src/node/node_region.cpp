@@ -184,11 +184,12 @@ void Node::rejoin() {
 
 void Node::rejoin_when_quiet() {
   if (ended_) return;
+  pump();  // the last words to clients
+  if (ended_) return;
   if (writing_ || checkpoint_running_ || spare_wanted_ || body_reader_.reading() > 0) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
-  pump();  // the last words to clients
   const std::vector<io::StreamId> peers(peers_.begin(), peers_.end());
   for (const io::StreamId peer : peers) peer_hub_->close(peer);
   // The frontend stays: its connections are closing, and their ids are the hub's names of them.

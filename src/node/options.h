@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "broker/types.h"
 #include "frontend/credit_policy.h"
@@ -55,6 +56,7 @@ struct NodeOptions {
   std::uint64_t connections_max = 10'000;
   frontend::CreditLimits limits;  ///< memory for messages on their way, and publish credit from it
   std::uint64_t lag_records_soft = 0, lag_records_hard = 0;
+  Duration spin = microseconds(50);  ///< how long the loop looks for work before it sleeps; 0: not at all
 };
 
 }  // namespace mainstay::node
