@@ -562,17 +562,20 @@ def newer_journal_format(directory):
         connection.close()
         east.stop()
 
+    def content_of(directory):
+        return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file() and file.name != "lock"}
+
     def is_refused(files):
         for file in files:
             set_version(file, 3)
-        before = {file.name: file.read_bytes() for file in east.data.iterdir() if file.name != "lock"}
+        before = content_of(east.data)
         east.log_file.unlink(missing_ok=True)
         east.start(ready=False)
         status = east.wait_end()
         expect(status == 2, "exit status 2", status)
         for part in (files[0].name, "newer release", "journal format 2", "Start the newer release"):
             expect(part in east.log(), f"{part!r} in the message", east.log())
-        expect({file.name: file.read_bytes() for file in east.data.iterdir() if file.name != "lock"} == before, "the directory as it was")
+        expect(content_of(east.data) == before, "the directory as it was")
         verified = subprocess.run([BINARY, "verify", str(east.data)], capture_output=True, text=True)
         told = verified.stdout + verified.stderr
         expect(verified.returncode != 0 and "newer release" in told, "mainstay verify to tell the same", (verified.returncode, told))
