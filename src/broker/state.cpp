@@ -195,6 +195,19 @@ std::vector<State::Place> State::collect_older_than(Lsn lsn, std::size_t max) co
   return out;
 }
 
+Lsn State::lsn_of(QueueId queue, SequenceNumber sequence) const {
+  const Message* message = impl_->at(queue).ring.find(sequence.value);
+  const Lsn lsn{message == nullptr ? 0 : message->lsn};
+  impl_->trim();
+  return lsn;
+}
+
+std::uint64_t State::payload_bytes_total() const {
+  std::uint64_t bytes = 0;
+  for (const auto& queue : impl_->queues) bytes += queue->bytes;
+  return bytes;
+}
+
 std::optional<QueueId> State::find_queue(std::string_view name) const {
   const auto found = impl_->by_name.find(lower_case(name));
   if (found == impl_->by_name.end()) return std::nullopt;

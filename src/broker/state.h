@@ -96,6 +96,11 @@ class State {
   /// Resident messages whose record is before `lsn`, at most `max`.
   [[nodiscard]] std::vector<Place> collect_older_than(Lsn lsn, std::size_t max) const;
 
+  /// Where the message's record is now; 0 when the message is not there any more.
+  [[nodiscard]] Lsn lsn_of(QueueId queue, SequenceNumber sequence) const;
+  /// Payload bytes of all resident messages. O(queues).
+  [[nodiscard]] std::uint64_t payload_bytes_total() const;
+
   struct MemoryUse {
     std::size_t page_bytes{};       ///< of pages in memory; at most the limit between commands
     std::size_t directory_bytes{};  ///< of what is known about pages

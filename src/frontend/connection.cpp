@@ -382,7 +382,12 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
 bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
   if (!engine_->can_send(id) || !frontend_.may_output(*this)) return false;
   std::string why;
-  const auto payload = frontend_.backend_.payload(delivery.lsn, why);
+  auto payload = frontend_.backend_.payload(delivery.lsn, why);
+  if (!payload) {
+    // It may have a new record, and the one it was dispatched with may be gone.
+    const Lsn moved = frontend_.backend_.state().lsn_of(delivery.queue, delivery.sequence);
+    if (moved != Lsn{} && moved != delivery.lsn) payload = frontend_.backend_.payload(moved, why);
+  }
   if (!payload) {
     // The journal cannot give back what it acknowledged: nothing more is delivered on this connection.
     close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +

@@ -319,6 +319,20 @@ void Frontend::leader_gone() {
   pending_free_.clear();
 }
 
+std::optional<Lsn> Frontend::oldest_held() const {
+  std::optional<Lsn> oldest;
+  if (blocked_links_ == 0) return oldest;
+  for (const auto& [id, connection] : connections_) {
+    if (connection->held_links_ == 0) continue;
+    for (const auto& [link_id, link] : connection->links_) {
+      for (const auto& held : link.held) {
+        if (!oldest || held.delivery.lsn < *oldest) oldest = held.delivery.lsn;
+      }
+    }
+  }
+  return oldest;
+}
+
 void Frontend::tick(Instant now, WallTime wall) {
   next_deadline_ = now + kIdleLoop;
   for (auto& [id, connection] : connections_) {

@@ -106,6 +106,9 @@ class Frontend {
   [[nodiscard]] const FrontendCounters& counters() const { return counters_; }
   [[nodiscard]] std::size_t connections() const { return connections_.size(); }
   [[nodiscard]] std::size_t held_publishes() const { return held_.size(); }
+  /// LSN of the oldest message that was dispatched and waits for its reader; nothing when none waits. The log
+  /// must be kept from there: a message received and deleted is nowhere else any more. O(links that wait).
+  [[nodiscard]] std::optional<Lsn> oldest_held() const;
   /// Operations the leader has been given and not answered.
   [[nodiscard]] std::size_t pending_answers() const { return pending_.size() - pending_free_.size(); }
 

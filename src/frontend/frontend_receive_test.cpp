@@ -318,6 +318,31 @@ TEST(FrontendReceive, ReceiveAndDeleteIsDeliveredOnlyAfterItsRemovalIsCommitted)
   EXPECT_EQ(client.take_ids(receiver), ids(1, 2));
 }
 
+TEST(FrontendReceive, ADeliveryThatWaitedFindsItsMessageWhereItWasMoved) {
+  FrontendOptions options;
+  options.engine.limits.output_bytes_max = 4096;
+  TestNode node(options);
+  Client publisher(node);
+  fill(publisher, "q", 40, 1000);
+  Client client(node);
+  pn_link_t* receiver = client.from("q", 0);
+  EXPECT_EQ(node.frontend.oldest_held(), std::nullopt);
+  client.reads = false;
+  pn_link_flow(receiver, 20);
+  client.run();
+  const auto held = node.frontend.oldest_held();
+  ASSERT_TRUE(held);
+  EXPECT_GT(*held, Lsn{2}) << "the first ones were taken";
+  EXPECT_LE(*held, Lsn{21});
+  node.move_all();
+  EXPECT_GT(node.log_begins, Lsn{40});
+  client.reads = true;
+  client.run();
+  EXPECT_EQ(client.take_ids(receiver), ids(0, 20));
+  EXPECT_EQ(client.transport_error, "");
+  EXPECT_EQ(node.frontend.oldest_held(), std::nullopt);
+}
+
 TEST(FrontendReceive, AMessageThatCannotBeReadBackEndsTheConnection) {
   TestNode node;
   Client client(node);

@@ -44,7 +44,8 @@ class TestNode final : public Backend {
   std::optional<BytesView> payload(Lsn lsn, std::string& why) override {
     for (const journal::Record& record : log.records()) {
       broker::StoredMessage message;
-      if (record.header.lsn == lsn && readable && broker::read_stored_message(record, message)) {
+      if (record.header.lsn == lsn && lsn >= log_begins && readable &&
+          broker::read_stored_message(record, message)) {
         return message.payload;
       }
     }
@@ -85,6 +86,17 @@ class TestNode final : public Backend {
     frontend.tick(clock.now(), clock.wall());
     pump();
   }
+  /// Gives every message a new record; the log before is removed.
+  void move_all() {
+    const Lsn begins = log.end().next();
+    for (const broker::State::Place& place : state_.collect_older_than(begins, 1000)) {
+      for (const journal::Record& record : log.records()) {
+        if (record.header.lsn == place.lsn) (void)leader_->move_message(record, clock.wall());
+      }
+    }
+    commit();
+    log_begins = begins;
+  }
   [[nodiscard]] broker::QueueStats stats(std::uint32_t queue = 1) const {
     return leader_->stats(broker::QueueId{queue});
   }
@@ -97,6 +109,7 @@ class TestNode final : public Backend {
   bool live = true;
   bool commits = true;  ///< the disk is quick: whatever is ordered is committed at once
   bool readable = true;
+  Lsn log_begins{};  ///< what is before was removed
   AdmissionAnswer admission;
   CreditFigures flow_figures;
   broker::Durability durability_max = broker::Durability::journal;

@@ -19,6 +19,8 @@ constexpr Duration kReconnectAfter = milliseconds(250);
 constexpr Duration kSpareRetry = milliseconds(500);
 constexpr Duration kCheckpointRetry = milliseconds(500);
 constexpr std::size_t kWriteAheadBytes = 256U << 10;
+constexpr Duration kCleanEvery = milliseconds(10);
+constexpr Duration kCleanRetry = seconds(10);
 constexpr Duration kTickMax = milliseconds(100);
 constexpr std::size_t kPacketBytesMax = 80U << 20;
 constexpr std::uint64_t kControlBodyBytesMax = 64U << 20;
@@ -111,6 +113,7 @@ Result<void, Failure> Node::recover() {
   replica_ = std::make_unique<replica::Replica>(replica_options, *journal_, std::move(recovered->state),
                                                 recovered->last_term, recovered->ends_sealed, *random_,
                                                 clock_.now(), clock_.wall());
+  checkpoint_bytes_at_ = replica_->appended_bytes();
 
   if (frontend_ != nullptr) return {};  // clients of the life before still hear that they are sent away
   frontend::FrontendOptions frontend_options;
@@ -177,6 +180,8 @@ void Node::pump() {
     if (!ended_ && replica_->bytes_under_way() > 0) schedule_pump();
   }
   if (ended_) return;
+  // After the outputs: what waits for its reader is known then, and stays in the log.
+  if (std::exchange(maintain_due_, false)) maintain();
   // While the journal's thread works, its core may be the one that looking would take away.
   loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
   frontend_->review_credit(clock_.now());
@@ -283,8 +288,8 @@ void Node::committed(replica::Replica::PendingWrite done, const Result<void, jou
   replica_->written(done, now, clock_.wall());
   if (!done.raw) bodies_.add(done.batch);
   replica_->recycle(std::move(done.batch));
-  maintain();
   if (frontend_->held_publishes() > 0) frontend_->admission_changed(now, clock_.wall());
+  maintain_due_ = true;
 }
 
 void Node::maintain() {
@@ -316,11 +321,14 @@ void Node::maintain() {
     });
   }
   // A checkpoint shortens the next start and frees segments; when the disk is full it is the way out.
+  clean();
+  store_checkpoint();
   const Lsn applied = replica_->state().applied();
   const std::uint64_t every = disk_full_ ? 1000 : options_.checkpoint_every_records;
   if (checkpoint_running_ || rejoining_ || now < checkpoint_retry_at_) return;
-  if (applied.value >= checkpoint_at_.value + every) {
-    if (replica_->committed() == applied) start_checkpoint();
+  if (applied.value >= checkpoint_at_.value + every || log_is_long()) {
+    start_checkpoint();
+    store_checkpoint();
   } else if (applied.value >= checkpoint_at_.value + every - every / 4 &&
              applied.value >= written_ahead_at_.value + every / 256) {
     // Most of its pages are stored before it, a few at a time.
@@ -337,9 +345,61 @@ void Node::start_checkpoint() {
   }
   checkpoint_running_ = true;
   checkpoint_at_ = written_ahead_at_ = made->lsn;
+  checkpoint_bytes_at_ = replica_->appended_bytes();
+  root_bytes_ = made->root.size();
+  cleaned_ = false;
   // What the other region does not have yet must stay: it catches up from here.
-  Lsn keep_from = replica_->removable_before(made->lsn);
-  if (!options_.has_replication) keep_from = std::min(replica_->state().oldest_needed(), made->lsn.next());
+  keep_from_ = replica_->removable_before(made->lsn);
+  if (!options_.has_replication) keep_from_ = std::min(made->needed, made->lsn.next());
+  checkpoint_made_ = std::move(made);
+}
+
+bool Node::log_is_long() const {
+  const std::uint64_t since = replica_->appended_bytes() - checkpoint_bytes_at_;
+  // Short queues: segments go as soon as they can. What a checkpoint costs stays a small part of the log.
+  if (since < std::max(options_.segment_bytes / 4, 8 * root_bytes_) && !cleaned_) return false;
+  const broker::State& state = replica_->state();
+  return journal_->record_bytes_total() >
+         std::max(options_.segment_bytes, 2 * state.payload_bytes_total() + 256 * state.messages_total());
+}
+
+void Node::clean() {
+  const Instant now = clock_.now();
+  if (now < clean_at_ || leader() == nullptr) return;
+  clean_at_ = now + kCleanEvery;
+  const auto cleaned = replica_->clean(
+      {options_.segment_bytes, options_.reserve_bytes, frontend_->held_publishes() > 0, disk_full_}, now,
+      clock_.wall());
+  if (cleaned.began) {
+    round_messages_ = round_bytes_ = 0;
+    log(LogLevel::info, "journal: old messages keep " + std::to_string(journal_->record_bytes_total()) +
+                            " bytes of log; they are moved to its end");
+  }
+  round_messages_ += cleaned.messages;
+  round_bytes_ += cleaned.bytes;
+  cleaned_messages_ += cleaned.messages;
+  cleaned_bytes_ += cleaned.bytes;
+  if (cleaned.ended) {
+    cleaned_ = true;  // a checkpoint lets the segments go, however little is written
+    log(LogLevel::info, "journal: " + std::to_string(round_messages_) + " old messages (" +
+                            std::to_string(round_bytes_) + " bytes) were moved to the log's end");
+  }
+  if (!cleaned.problem.empty()) {
+    clean_at_ = now + kCleanRetry;
+    if (cleaned.problem != clean_problem_) {
+      log(LogLevel::error,
+          "journal: a message cannot be moved and keeps the log behind it: " + cleaned.problem);
+    }
+  }
+  clean_problem_ = cleaned.problem;
+  if (cleaned.messages > 0) schedule_pump();
+}
+
+void Node::store_checkpoint() {
+  if (!checkpoint_made_ || rejoining_ || replica_->committed() < checkpoint_made_->lsn) return;
+  // What was received and deleted is only in the log until its reader takes it.
+  const Lsn keep_from = std::min(keep_from_, frontend_->oldest_held().value_or(keep_from_));
+  auto made = std::exchange(checkpoint_made_, std::nullopt);
   // Neither on the journal's worker, where commits wait, nor, until it is short, on the one for spare
   // segments.
   const auto shared = std::make_shared<replica::Replica::Checkpoint>(std::move(*made));
@@ -412,8 +472,8 @@ void Node::tick() {
       outgoing_peer_ == 0 && !connecting_ && now >= reconnect_at_) {
     connect_to_peer();
   }
-  maintain();
   pump();
+  if (!ended_) maintain();
   if (!ended_) arm_timer();
 }
 

@@ -105,6 +105,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void maintain();
   void space_again();
   void start_checkpoint();
+  void store_checkpoint();
+  [[nodiscard]] bool log_is_long() const;
+  void clean();
   void checkpoint_finished(const std::shared_ptr<paging::PageStore::Sealed>& stored, bool fatal,
                            const std::string& problem);
   void read_ahead();
@@ -161,6 +164,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // the loop's turn
   bool pump_scheduled_ = false;
   bool writing_ = false;
+  bool maintain_due_ = false;  // something was written
   std::vector<replica::Output> outputs_;
   std::vector<frontend::ConnectionId> dirty_;
   BodyCache bodies_;
@@ -176,7 +180,17 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   Instant spare_retry_at_{};
   Lsn checkpoint_at_{};
   Lsn written_ahead_at_{};
-  bool checkpoint_running_ = false;
+  bool checkpoint_running_ = false;  // made, or being stored
+  /// Made, not yet durable in the log; what must stay of the log as far as the state knew then.
+  std::optional<replica::Replica::Checkpoint> checkpoint_made_;
+  Lsn keep_from_{};
+  std::uint64_t checkpoint_bytes_at_ = 0;  // of the log, when one was made last
+  std::uint64_t root_bytes_ = 0;
+  bool cleaned_ = false;  // a round has ended since
+  Instant clean_at_{};
+  std::uint64_t cleaned_messages_ = 0, cleaned_bytes_ = 0;
+  std::uint64_t round_messages_ = 0, round_bytes_ = 0;
+  std::string clean_problem_;
   Instant checkpoint_retry_at_{};
 
   // replication connections

@@ -186,6 +186,7 @@ void Node::rejoin_when_quiet() {
   if (ended_) return;
   pump();  // the last words to clients
   if (ended_) return;
+  if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
   if (writing_ || checkpoint_running_ || spare_wanted_ || body_reader_.reading() > 0) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;

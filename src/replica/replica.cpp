@@ -249,6 +249,7 @@ void Replica::written(const PendingWrite& done, Instant now, WallTime wall) {
   me.out_bytes = 0;
   me.durable = done.batch.end;
   me.log_bytes += done.batch.bytes.size();
+  me.cleaner.appended(me.durable.lsn, me.log_bytes, me.clean_segment_bytes);
   if (done.raw) {
     me.written_raw(done.batch, wall);
   } else if (me.leader) {
@@ -328,7 +329,8 @@ std::size_t Replica::bytes_under_way() const {
 std::optional<Replica::Checkpoint> Replica::checkpoint() {
   auto made = impl_->state.checkpoint();
   if (!made) return std::nullopt;
-  return Checkpoint{impl_->state.applied(), std::move(made->root), std::move(made->sealed)};
+  return Checkpoint{impl_->state.applied(), impl_->state.oldest_needed(), std::move(made->root),
+                    std::move(made->sealed)};
 }
 
 std::size_t Replica::write_ahead(std::size_t bytes_max) {
@@ -343,6 +345,59 @@ Lsn Replica::removable_before(Lsn checkpoint) const {
   // A standby's records are all at the live it follows. Otherwise the other region may be behind this log: a
   // live that has just restarted does not know.
   return me.accepted ? keep : Lsn{};
+}
+
+std::uint64_t Replica::appended_bytes() const {
+  return impl_->log_bytes;
+}
+
+Replica::Cleaned Replica::clean(const CleanInput& input, Instant now, WallTime wall) {
+  constexpr std::uint64_t kRecordOverhead = 128;  // of a small message
+  constexpr std::size_t kMessagesMax = 256;       // each may cost a read of its own
+  Impl& me = *impl_;
+  Cleaned cleaned;
+  me.clean_segment_bytes = input.segment_bytes;
+  if (me.fatal || me.role != Role::live || !me.leader || me.switching) return cleaned;
+  LogCleaner::Input facts;
+  facts.now = now;
+  facts.segment_bytes = input.segment_bytes;
+  facts.live_bytes = me.state.payload_bytes_total() + me.state.messages_total() * kRecordOverhead;
+  facts.publishes_held = input.publishes_held;
+  facts.disk_full = input.disk_full;
+  // The oldest message is looked for only when the whole log is long: that takes a look at every page.
+  if (!me.cleaner.cleaning() && me.journal.record_bytes_total() <= LogCleaner::limit(facts)) return cleaned;
+  const std::uint64_t under_way = bytes_under_way();
+  const std::uint64_t room = me.journal.room();
+  facts.room = room > under_way ? room - under_way : 0;
+  facts.reserve_bytes = input.reserve_bytes;
+  facts.oldest_needed = me.state.oldest_needed();
+  const LogCleaner::Plan plan = me.cleaner.plan(facts);
+  cleaned.began = plan.began;
+  cleaned.ended = plan.ended;
+  if (plan.bytes == 0) return cleaned;
+  auto old = me.state.collect_older_than(plan.before, kMessagesMax);
+  std::sort(old.begin(), old.end(), [](const auto& a, const auto& b) { return a.lsn < b.lsn; });
+  me.absorb_leader_outputs();
+  for (const broker::State::Place& place : old) {
+    if (cleaned.bytes >= plan.bytes) break;
+    me.clean_buffer.clear();
+    const auto read = me.journal.read(place.lsn, place.lsn, 0, me.clean_buffer);
+    journal::Record record;
+    if (!read) {
+      cleaned.problem = read.error().what;
+      continue;
+    }
+    if (journal::decode_record(me.clean_buffer, record) != journal::DecodeStatus::ok) {
+      cleaned.problem = "LSN " + std::to_string(place.lsn.value) + " does not hold a whole record";
+      continue;
+    }
+    const std::size_t bytes = record.raw.size();
+    if (me.leader->move_message(record, wall) == Lsn{}) continue;
+    ++cleaned.messages;
+    cleaned.bytes += bytes;
+  }
+  me.cleaner.moved(cleaned.bytes);
+  return cleaned;
 }
 
 // --- time, outputs, figures

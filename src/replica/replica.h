@@ -174,6 +174,7 @@ class Replica {
   /// root, then PageStore::checkpoint_stored().
   struct Checkpoint {
     Lsn lsn{};
+    Lsn needed{};  ///< State::oldest_needed() then: records from here on stay
     Buffer root;
     std::shared_ptr<paging::PageStore::Sealed> sealed;
   };
@@ -183,6 +184,25 @@ class Replica {
   std::size_t write_ahead(std::size_t bytes_max);
   /// With a checkpoint stored at `checkpoint`: nothing here or at the standby needs records before this LSN.
   [[nodiscard]] Lsn removable_before(Lsn checkpoint) const;
+
+  /// All bytes of records the log has had since this replica began, with what it found.
+  [[nodiscard]] std::uint64_t appended_bytes() const;
+
+  struct CleanInput {
+    std::uint64_t segment_bytes{};  ///< measure of when to clean (log_cleaner.h)
+    std::uint64_t reserve_bytes{};  ///< of room, for settlements
+    bool publishes_held = false;
+    bool disk_full = false;
+  };
+  struct Cleaned {
+    std::uint64_t messages{}, bytes{};  ///< got new records in this call
+    bool began = false, ended = false;  ///< a round of cleaning
+    std::string problem;                ///< why a message could not be moved; the others were
+  };
+  /// Moves old messages to the log's end when one that stays keeps too much of the log, a little in each
+  /// call: at most 256 messages and about 1 MiB, read from the journal here and now. Nothing while not live,
+  /// switching or failed. Cheap when there is nothing to do.
+  [[nodiscard]] Cleaned clean(const CleanInput& input, Instant now, WallTime wall);
 
   /// A connection is up, whoever made it. Both sides introduce themselves; a live and a standby then find
   /// together, over any number of connections.

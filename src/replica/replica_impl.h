@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "replica/held_outputs.h"
+#include "replica/log_cleaner.h"
 #include "replica/replica.h"
 #include "replication/lag_meter.h"
 #include "replication/packets.h"
@@ -34,6 +35,7 @@ struct Replica::Impl {
         epoch(with_journal.recovery().epoch),
         durable(with_journal.durable()),
         log_bytes(with_journal.record_bytes_total()),
+        cleaner(with_journal.recovery().first, durable.lsn, log_bytes),
         committed(durable.lsn),
         committed_heard(committed),
         now(at) {}
@@ -50,6 +52,9 @@ struct Replica::Impl {
   /// End of what is durable here, as told by written(): the journal itself must not be asked while it writes.
   journal::LogPosition durable;
   std::uint64_t log_bytes;  ///< of all its records
+  LogCleaner cleaner;
+  std::uint64_t clean_segment_bytes = 1U << 20;  ///< as clean() was told last
+  Buffer clean_buffer;
   Lsn committed;
   Lsn committed_heard;  ///< highest commit that a live peer told of
   Instant now;          ///< of the last call

@@ -1,5 +1,6 @@
 #include "replica/replica.h"
 
+#include "broker/effects.h"
 #include "replica/leadership.h"
 #include "replica/replica_test_support.h"
 #include "replication/packets.h"
@@ -518,6 +519,103 @@ TEST(Replica, PromotionRefusesATermThatWasSeenAndASecondOne) {
   EXPECT_TRUE(refused(pair.east, 5)) << "it leads already";
   EXPECT_TRUE(refused(pair.west, 1));
   EXPECT_EQ(pair.west.replica->role(), Role::standby);
+}
+
+// One message that nobody completes must not keep the log.
+TEST(ReplicaCleaning, AMessageThatStaysMovesAndTheLogBehindItGoes) {
+  constexpr std::uint64_t kSegment = 64 << 10;
+  Pair pair;
+  for (TestNode* node : {&pair.east, &pair.west}) {
+    node->segment_bytes = kSegment;
+    node->crash();
+  }
+  pair.connect();
+  pair.east.promote(1);
+  pair.settle();
+  const broker::QueueId queue = pair.east.declare();
+  pair.east.publish(queue, "stays");
+  pair.settle();
+  const auto bodies = [](TestNode& node) {
+    std::vector<std::string> ids;
+    for (const auto& place : node.replica->state().collect_older_than(node.replica->committed().next(), 10)) {
+      Buffer raw;
+      const auto read = node.journal->read(place.lsn, place.lsn, 0, raw);
+      EXPECT_TRUE(read) << read.error().what;
+      journal::Record record;
+      broker::StoredMessage stored;
+      if (!read || journal::decode_record(raw, record) != journal::DecodeStatus::ok ||
+          !broker::read_stored_message(record, stored)) {
+        ids.emplace_back("unreadable");
+        continue;
+      }
+      EXPECT_EQ(as_text(stored.payload), "MT103");
+      ids.emplace_back(stored.message_id);
+    }
+    return ids;
+  };
+  broker::Subscribe subscribe;
+  subscribe.consumer = broker::ConsumerId{1};
+  subscribe.queue = queue;
+  const auto leader = [&]() -> broker::Leader& { return pair.east.replica->leader(); };
+  leader().subscribe(subscribe, pair.clock.now(), pair.clock.wall(), pair.east.replica->leader_outputs());
+  leader().set_credit(subscribe.consumer, 1, false, pair.clock.now(), pair.clock.wall(),
+                      pair.east.replica->leader_outputs());  // locks the one that stays
+  pair.settle();
+  std::uint64_t most = 0, moves = 0, begun = 0, ended = 0, appended = 0;
+  for (int round = 0; round < 150; ++round) {
+    for (int i = 0; i < 40; ++i) pair.east.publish(queue, std::to_string(round) + "/" + std::to_string(i));
+    leader().set_credit(subscribe.consumer, 40, false, pair.clock.now(), pair.clock.wall(),
+                        pair.east.replica->leader_outputs());
+    pair.settle();
+    for (const auto& output : std::exchange(pair.east.shown, {})) {
+      const auto* deliver = std::get_if<broker::Deliver>(&output);
+      if (deliver == nullptr || deliver->delivery.sequence.value == 1) continue;
+      broker::Leader::Settle settle;
+      settle.token = deliver->delivery.token;
+      settle.how = broker::Settlement::complete;
+      leader().settle(settle, pair.clock.now(), pair.clock.wall(), pair.east.replica->leader_outputs());
+    }
+    pair.clock.advance(milliseconds(5));
+    const auto cleaned = pair.east.replica->clean({.segment_bytes = kSegment, .reserve_bytes = 4 << 10},
+                                                  pair.clock.now(), pair.clock.wall());
+    EXPECT_EQ(cleaned.problem, "");
+    moves += cleaned.messages;
+    begun += cleaned.began ? 1U : 0U;
+    ended += cleaned.ended ? 1U : 0U;
+    pair.settle();
+    appended = pair.east.replica->appended_bytes();
+    for (TestNode* node : {&pair.east, &pair.west}) {
+      ASSERT_TRUE(node->journal->prepare_spare());
+      if (round % 2 == 0) {
+        const Lsn needed = node->replica->state().oldest_needed();
+        const Lsn checkpoint = node->store_checkpoint();
+        ASSERT_TRUE(
+            node->journal->remove_before(std::min(node->replica->removable_before(checkpoint), needed)));
+      }
+      most = std::max(most, node->journal->record_bytes_total());
+    }
+  }
+  EXPECT_GT(appended, 10 * kSegment) << "the test must fill many segments";
+  EXPECT_LE(most, 6 * kSegment);
+  EXPECT_GE(moves, 3U);
+  EXPECT_EQ(begun, ended);
+  EXPECT_EQ(pair.east.replica->state().hash(), pair.west.replica->state().hash());
+  for (TestNode* node : {&pair.east, &pair.west}) {
+    EXPECT_EQ(bodies(*node), std::vector<std::string>{"stays"});
+  }
+  // What both have is the same, byte for byte.
+  const Lsn end = pair.east.replica->committed();
+  ASSERT_EQ(pair.west.replica->committed(), end);
+  const Lsn from = pair.east.replica->state().oldest_needed();
+  Buffer east, west;
+  for (Lsn next = from; next <= end;) next = pair.east.journal->read(next, end, 1 << 20, east).value();
+  for (Lsn next = from; next <= end;) next = pair.west.journal->read(next, end, 1 << 20, west).value();
+  EXPECT_EQ(east, west);
+  pair.disconnect();
+  for (TestNode* node : {&pair.east, &pair.west}) {
+    node->crash();
+    EXPECT_EQ(bodies(*node), std::vector<std::string>{"stays"}) << "after a restart";
+  }
 }
 
 }  // namespace

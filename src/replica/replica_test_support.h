@@ -33,9 +33,12 @@ class TestNode {
   }
 
   void start() {
-    auto recovered =
-        recover(disk, "", {.cluster = test_cluster(), .node = options_.node, .segment_bytes = 256 << 10},
-                random_, {}, limits);
+    auto recovered = recover(disk, "",
+                             {.cluster = test_cluster(),
+                              .node = options_.node,
+                              .segment_bytes = segment_bytes,
+                              .record_bytes_max = 8 << 10},
+                             random_, {}, limits);
     ASSERT_TRUE(recovered) << recovered.error().what;
     checkpoint_used = recovered->checkpoint;
     journal = std::move(recovered->journal);
@@ -105,6 +108,7 @@ class TestNode {
   }
 
   MemoryDisk disk;
+  std::uint64_t segment_bytes = 256 << 10;
   std::unique_ptr<journal::Journal> journal;
   std::unique_ptr<paging::PageStore> pages;
   broker::StateLimits limits{std::size_t{12} << 10};  ///< a few pages: most are on disk

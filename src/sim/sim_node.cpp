@@ -1,5 +1,7 @@
 #include "sim/sim_node.h"
 
+#include <algorithm>
+
 #include "base/assert.h"
 #include "broker/effects.h"
 #include "replication/packets.h"
@@ -10,6 +12,8 @@ namespace {
 constexpr std::uint64_t kSegmentBytes = 64 << 10;
 constexpr std::uint64_t kRecordBytesMax = 8 << 10;
 constexpr std::uint64_t kSettlementReserve = 8 << 10;
+// As if segments were shorter than they can be: cleaning is nearly constant.
+constexpr std::uint64_t kCleanedSegmentBytes = 4 << 10;
 constexpr std::size_t kTinyIndexBytes = 12 << 10;  // two or three pages
 constexpr std::uint64_t kPageFileBytes = 8 << 10;
 
@@ -39,7 +43,8 @@ SimNode::SimNode(World& world, std::string region, std::string other_region)
       lying_(disk_),
       clock_(world.queue, static_cast<std::int64_t>(world.random.below(401)) - 200),
       random_(world.random.next()),
-      limits_{random_.chance(1, 2) ? kTinyIndexBytes : std::size_t{32} << 20} {}
+      limits_{random_.chance(1, 2) ? kTinyIndexBytes : std::size_t{32} << 20},
+      cleans_(random_.chance(1, 2)) {}
 SimNode::~SimNode() = default;
 
 void SimNode::later(Duration delay, std::function<void()> event) {
@@ -304,6 +309,17 @@ void SimNode::tick() {
 
 void SimNode::maintain() {
   later(world_.between(milliseconds(100), milliseconds(400)), [this] { maintain(); });
+  if (cleans_) {
+    const auto cleaned = replica_->clean({.segment_bytes = kCleanedSegmentBytes,
+                                          .reserve_bytes = kRecordBytesMax + kSettlementReserve,
+                                          .disk_full = disk_full},
+                                         now(), wall());
+    if (cleaned.messages > 0) ++world_.report.reached["a message was moved"];
+    if (!cleaned.problem.empty()) {
+      world_.report.violated("cleaning: " + region_ + " cannot move a message: " + cleaned.problem);
+    }
+    step();
+  }
   if (writing_) return;
   if (const auto made = journal_->prepare_spare(); !made) {
     if (made.error().code != journal::JournalErrorCode::disk_full) return fail("no spare segment");
@@ -329,7 +345,8 @@ void SimNode::maintain() {
       return fail("checkpoint failed");
     if (stored) {
       pages_->checkpoint_stored(made.sealed);
-      const auto removed = journal_->remove_before(replica_->removable_before(made.lsn));
+      const auto removed =
+          journal_->remove_before(std::min(replica_->removable_before(made.lsn), made.needed));
       if (!removed) return fail("removal failed");
     }
   }

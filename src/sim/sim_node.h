@@ -129,6 +129,7 @@ class SimNode {
   DriftingClock clock_;
   SeededRandom random_;
   broker::StateLimits limits_;  ///< of every life; for half of the nodes a few pages
+  bool cleans_;                 ///< half of the nodes; moves what is older than a few records
   std::uint64_t life_ = 0;
   std::unique_ptr<journal::Journal> journal_;
   std::unique_ptr<paging::PageStore> pages_;

@@ -343,6 +343,7 @@ const std::vector<std::string>& probes() {
                                             "unacknowledged tail survived",
                                             "checkpoint used",
                                             "a page was loaded back",
+                                            "a message was moved",
                                             "restored from a checkpoint with pages",
                                             "delivered again after a failover",
                                             "publish repeated after an unknown outcome",
