@@ -55,6 +55,7 @@ struct NodeStatus {
   struct Journal {
     std::uint64_t record_bytes{}, disk_bytes{}, room_bytes{}, syncs{}, batches{}, records{};
     bool disk_full = false;
+    std::uint64_t cleaned_bytes{}, cleaned_messages{};
   } journal;
   struct Memory {
     std::uint64_t page_bytes{}, directory_bytes{}, index_bytes{}, pages{}, pages_resident{};

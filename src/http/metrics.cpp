@@ -92,6 +92,10 @@ std::string metrics_text(const NodeStatus& s) {
           static_cast<double>(s.memory.page_disk_bytes));
   f.counter("mainstay_index_page_loads_total", "Pages read back into memory.", s.memory.page_loads);
   f.counter("mainstay_index_page_stores_total", "Pages stored.", s.memory.page_stores);
+  f.counter("mainstay_journal_cleaned_bytes_total", "Bytes of old messages moved to the log's end.",
+            s.journal.cleaned_bytes);
+  f.counter("mainstay_journal_cleaned_messages_total", "Old messages moved to the log's end.",
+            s.journal.cleaned_messages);
   f.counter("mainstay_journal_syncs_total", "Syncs of the journal.", s.journal.syncs);
   f.counter("mainstay_journal_records_total", "Records made durable.", s.journal.records);
 

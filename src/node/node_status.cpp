@@ -116,7 +116,9 @@ http::NodeStatus Node::status() {
                syncs_,
                batches_,
                records_,
-               disk_full_};
+               disk_full_,
+               cleaned_bytes_,
+               cleaned_messages_};
   const broker::State::MemoryUse use = replica_->state().memory_use();
   s.memory = {use.page_bytes,     use.directory_bytes, use.index_bytes, use.pages,
               use.pages_resident, use.page_loads,      use.page_stores, use.disk_bytes};
