@@ -111,11 +111,7 @@ class Publisher:
         except (socket.timeout, BlockingIOError):
             return
         expect(data, "the connection to live on")
-        while data:
-            room = self.raw.transport.capacity()
-            expect(room > 0, "the client's engine to take what comes", self.raw.transport.condition)
-            self.raw.transport.push(data[:room])
-            data = data[room:]
+        self.raw.push(data)
         self.look()
 
     def look(self):

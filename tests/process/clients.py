@@ -90,8 +90,16 @@ class RawClient:
             if not data:
                 self.transport.close_tail()
                 return
-            self.transport.push(data)
+            self.push(data)
         self.write()
+
+    def push(self, data):
+        """Proton's engine takes as much at a time as it has room for."""
+        while data:
+            room = self.transport.capacity()
+            expect(room > 0, "the client's engine to take what comes", self.transport.condition)
+            self.transport.push(data[:room])
+            data = data[room:]
 
 
 def pair(directory, regions=("a", "b")):
