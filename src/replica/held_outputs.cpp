@@ -42,28 +42,9 @@ bool waits_for_other_region(const broker::Output& output) {
 
 }  // namespace
 
-void HeldOutputs::keep_views(broker::Output& output) {
-  auto* deliver = std::get_if<broker::Deliver>(&output);
-  if (deliver == nullptr) return;
-  broker::Delivery& delivery = deliver->delivery;
-  if (delivery.dead_letter_reason.empty() && delivery.dead_letter_description.empty() &&
-      delivery.modified_properties.empty()) {
-    return;
-  }
-  auto texts = std::make_unique<Texts>();
-  texts->reason = delivery.dead_letter_reason;
-  texts->description = delivery.dead_letter_description;
-  texts->properties = to_buffer(delivery.modified_properties);
-  delivery.dead_letter_reason = texts->reason;
-  delivery.dead_letter_description = texts->description;
-  delivery.modified_properties = texts->properties;
-  texts_.push_back(std::move(texts));
-}
-
 void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released,
                       Lsn global) {
   for (broker::Output& output : made) {
-    keep_views(output);
     const Lsn after = after_of(output);
     if (waits_for_other_region(output) && after > std::min(global, committed)) {
       global_.push_back({after, std::move(output)});
@@ -102,14 +83,6 @@ void HeldOutputs::drop() {
   held_.clear();
   global_.clear();
   held_per_consumer_.clear();
-}
-
-void HeldOutputs::outputs_taken() {
-  // A held output's texts may be among the older ones; they may only go when nothing is held.
-  if (held_.empty()) {
-    texts_before_ = std::move(texts_);
-    texts_.clear();
-  }
 }
 
 }  // namespace mainstay::replica

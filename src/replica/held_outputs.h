@@ -3,7 +3,6 @@
 
 #include <deque>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "replica/replica.h"
@@ -17,7 +16,7 @@ namespace mainstay::replica {
 /// a sync.
 class HeldOutputs {
  public:
-  /// Takes over `made` (left empty), copying what it views.
+  /// Takes over `made` (left empty).
   /// @param global  everything up to there is durable in the other region too
   void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released, Lsn global = {});
   void release(Lsn committed, std::vector<Output>& released);
@@ -26,29 +25,19 @@ class HeldOutputs {
   void release_global(Lsn global, std::vector<Output>& released);
   /// Forgets what is held: it will never be shown.
   void drop();
-  /// Ends the validity of views in everything released before the previous call.
-  void outputs_taken();
   [[nodiscard]] std::size_t held() const { return held_.size(); }
   [[nodiscard]] std::size_t held_global() const { return global_.size(); }
 
  private:
-  struct Texts {
-    std::string reason, description;
-    Buffer properties;
-  };
   struct Held {
     Lsn after;
     broker::Output output;
   };
-  void keep_views(broker::Output& output);
 
   std::deque<Held> held_;
   /// Answers to publishes are in order with nothing: these wait beside the others.
   std::deque<Held> global_;
   std::map<broker::ConsumerId, std::size_t> held_per_consumer_;
-  // Addresses of the texts are in views of outputs, hence one allocation each. They are few: only messages
-  // from a dead-letter queue or modified ones have any.
-  std::deque<std::unique_ptr<Texts>> texts_, texts_before_;
 };
 
 }  // namespace mainstay::replica

@@ -434,7 +434,6 @@ Instant Replica::next_deadline() const {
 void Replica::outputs(std::vector<Output>& into) {
   Impl& me = *impl_;
   me.absorb_leader_outputs();
-  me.held.outputs_taken();
   into.insert(into.end(), std::make_move_iterator(me.released.begin()),
               std::make_move_iterator(me.released.end()));
   me.released.clear();

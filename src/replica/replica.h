@@ -126,7 +126,7 @@ class Replica {
   [[nodiscard]] RegionTerm term() const;  ///< highest seen
   [[nodiscard]] const broker::State& state() const;
   /// Asserted: role is live. Ask for it anew for each call: asking takes over what the call before put into
-  /// leader_outputs(), whose views the next call ends.
+  /// leader_outputs().
   [[nodiscard]] broker::Leader& leader();
   /// Where calls into leader() put their outputs; released through outputs() when committed.
   [[nodiscard]] std::vector<broker::Output>& leader_outputs();
@@ -216,7 +216,7 @@ class Replica {
   [[nodiscard]] Instant next_deadline() const;
 
   /// Appends what was released since the last call. Per consumer and per peer in order; answers to publishes
-  /// and settlements when their record is committed. Views inside are valid until the next call of outputs().
+  /// and settlements when their record is committed.
   void outputs(std::vector<Output>& into);
   [[nodiscard]] ReplicationStatus status(Instant now) const;
   /// Confirms of durability global that wait until the other region has their messages.
