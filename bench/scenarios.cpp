@@ -363,7 +363,6 @@ class Node final : public frontend::Backend {
       for (const replica::Output& output : showing_)
         frontend_.broker_output(std::get<broker::Output>(output), kNow, kWall);
       showing_.clear();
-      held_.outputs_taken();
     }
   }
 
