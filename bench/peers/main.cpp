@@ -129,7 +129,9 @@ void find_shapes(System& system, SyncPage& page, const Options& options) {
   const Best fast = best_shape(peer, options, publish);
   system.publish = fast.of_all;
   system.publish_one = fast.of_one_connection;
-  system.both = best_shape(peer, options, both).of_all;
+  const Best both_ways = best_shape(peer, options, both);
+  system.both = both_ways.of_all;
+  system.both_one = both_ways.of_one_connection;
   if (!system.shim_reaches) return;
   page.set_delay(kSlower);
   const Best slow = best_shape(peer, options, publish);
@@ -170,7 +172,11 @@ void measure_round(System& system, int round, const Options& options, const std:
                           ? published.per_second
                           : publish_for(peer, system.publish_one, time).per_second);
   peer.empty_queue();
-  keep("both", publish_and_consume_for(peer, system.both, time).per_second);
+  const double both = publish_and_consume_for(peer, system.both, time).per_second;
+  keep("both", both);
+  peer.empty_queue();
+  keep("both_one",
+       system.both.connections == 1 ? both : publish_and_consume_for(peer, system.both_one, time).per_second);
   peer.empty_queue();
 
   static_cast<void>(one_in_flight(peer, options.singles / 10));
@@ -294,7 +300,7 @@ double expected_minutes(const Options& options, const std::vector<System>& syste
     if (!system.trouble.empty()) continue;
     const auto shapes =
         static_cast<double>(system.peer->connection_counts().size() * system.peer->windows().size());
-    total += options.rounds * (7 * options.seconds + options.end_to_end_seconds + 8);
+    total += options.rounds * (8 * options.seconds + options.end_to_end_seconds + 8);
     total += options.rounds * options.seconds * (system.peer->warm_up_times() - 1);
     total += shapes * 4 * (options.seconds / 4 + 0.5) + 10;
     if (options.backlog > 0 && system.name != "activemq")

@@ -8,8 +8,8 @@ namespace {
 
 enum class Sense : std::uint8_t { more_is_better, less_is_better };
 
-/// A target of the comparison: ours over the peer's, round by round. Publishing has two rows with one target:
-/// each system with the connections that suit it best, and all with one.
+/// A target of the comparison: ours over the peer's, round by round. Saturated work has two rows with one
+/// target: each system with the connections that suit it best, and all with one.
 struct Ratio {
   const char* id;
   const char* what;
@@ -34,6 +34,12 @@ constexpr Ratio kRatios[] = {
     {"both", "publish + receive + acknowledge", "both", "redis", Sense::more_is_better, 2.5},
     {"both", "publish + receive + acknowledge", "both", "nats", Sense::more_is_better, 2.5},
     {"both", "publish + receive + acknowledge", "both", "activemq", Sense::more_is_better, {}},
+    {"both_one", "publish + receive + acknowledge, one connection each way", "both_one", "rabbitmq",
+     Sense::more_is_better, 6},
+    {"both_one", "publish + receive + acknowledge, one connection each way", "both_one", "redis",
+     Sense::more_is_better, 2.5},
+    {"both_one", "publish + receive + acknowledge, one connection each way", "both_one", "nats",
+     Sense::more_is_better, 2.5},
     {"slow_publish", "+1 ms per sync: publish + confirm", "slow_publish", "rabbitmq", Sense::more_is_better,
      8},
     {"slow_publish", "+1 ms per sync: publish + confirm", "slow_publish", "redis", Sense::more_is_better, 12},
@@ -104,6 +110,8 @@ std::string note_of(const System& system, const std::string& measure, const std:
            "; synced before confirm: " + order_text(system.order);
   } else if (measure == "publish_one") {
     note = shape_text(system.publish_one);
+  } else if (measure == "both_one") {
+    note = shape_text(system.both_one);
   } else if (measure == "slow_publish_one") {
     note = shape_text(system.slow_publish_one);
   } else if (measure == "both") {

@@ -23,6 +23,7 @@ inline constexpr Measure kMeasures[] = {
     {"publish", "publish + confirm, saturated", "messages/s"},
     {"publish_one", "publish + confirm, saturated, one connection", "messages/s"},
     {"both", "publish + receive + acknowledge", "messages/s"},
+    {"both_one", "publish + receive + acknowledge, one connection each way", "messages/s"},
     {"single_p50", "one in flight, publish to confirm, p50", "µs"},
     {"single_p99", "one in flight, publish to confirm, p99", "µs"},
     {"e2e_p50", "200/s, publish to delivered, p50", "µs"},
@@ -44,7 +45,7 @@ struct System {
   std::string version, note;
   /// Found by trying, before the first round: the better of the shapes.
   Shape publish, both, slow_publish, slow_both;
-  Shape publish_one, slow_publish_one;                   ///< the better window of one connection
+  Shape publish_one, both_one, slow_publish_one;         ///< the better window of one connection
   bool shim_reaches = false;                             ///< its syncs go through libc
   std::map<std::string, std::map<int, double>> samples;  ///< measure's id → round → value
   SyncOrder order;
