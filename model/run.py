@@ -58,7 +58,7 @@ class Bounds:
 
 
 QUICK = [Bounds(2, 3, 1, 1)]
-FULL = [Bounds(2, 4, 2, 1), Bounds(3, 3, 1, 1), Bounds(3, 4, 1, 0)]
+FULL = [Bounds(2, 4, 2, 1), Bounds(3, 3, 1, 1), Bounds(3, 4, 1, 0), Bounds(3, 4, 2, 1)]
 SMALL = Bounds(2, 4, 1, 1)  # enough for every mutant and every probe
 
 

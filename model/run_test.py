@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """run.py reads SPIN's output: output that was doctored, cut short or comes from a weaker search must not pass. (N7)"""
 import os
+import re
 import sys
 import unittest
 
@@ -74,6 +75,25 @@ class Mutants(unittest.TestCase):
         self.assertIsNone(run.verdict_of_mutant(found, "violated: I2: …", "violated"))
         self.assertEqual(run.verdict_of_mutant(found, "no reason in the trail", "violated"), "WRONG REASON")
         self.assertEqual(run.verdict_of_mutant(found, "violated: I2: …", "reached"), "WRONG REASON")
+
+
+class Page(unittest.TestCase):
+    def test_every_step_and_mutant_that_the_page_names_is_in_the_model(self):
+        page = open(os.path.join(run.HERE, "README.md"), encoding="utf-8").read()
+        model = open(run.MODEL, encoding="utf-8").read()
+        tables = page[page.index("## Which rule is where"):page.index("## Results")]
+        names = set()
+        for line in tables.splitlines():
+            if line.startswith("|"):
+                names |= set(re.findall(r"`(\w+)`", line.split("|")[2]))
+        self.assertGreater(len(names), 15)
+        for name in names:
+            self.assertRegex(model, rf"(inline|#define) {name}\b")
+        for mutant in run.MUTANTS:
+            self.assertIn(f"MUTANT_{mutant}", model)
+            self.assertRegex(tables, rf"\b{mutant}\b")
+        for probe in run.PROBES:
+            self.assertIn(f"#ifdef {probe}\n", model)
 
 
 if __name__ == "__main__":
