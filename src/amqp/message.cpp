@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "amqp/hot_writer.h"
 #include "amqp/value_reader.h"
 #include "amqp/value_writer.h"
 #include "base/assert.h"
@@ -160,17 +161,40 @@ Value section_value(BytesView section) {
   return value->value;
 }
 
-void write_header(ValueWriter& w, const MessageView& view, const DeliveryHead& with) {
-  w.descriptor(descriptor::header);
-  const auto list = w.list();
+void write_header(HotWriter& w, const MessageView& view, const DeliveryHead& with) {
+  w.begin(descriptor::header, 5);
   view.durable ? w.boolean(true) : w.null();
   view.priority != 4 ? w.ubyte(view.priority) : w.null();
   view.ttl_ms ? w.uint(*view.ttl_ms) : w.null();
   w.boolean(with.first_acquirer);
   w.uint(with.delivery_count);
-  w.close(list, 5);
+  w.finish();
 }
 
+/// @return keys and values that write_own_annotations() writes
+std::uint8_t own_annotations(const DeliveryHead& with) {
+  return with.locked_until_ms ? 10 : 8;
+}
+
+void write_own_annotations(HotWriter& w, const DeliveryHead& with) {
+  w.symbol("x-opt-sequence-number");
+  w.long_(with.sequence_number);
+  w.symbol("x-opt-enqueued-time");
+  w.timestamp(with.enqueued_time_ms);
+  if (with.locked_until_ms) {
+    w.symbol("x-opt-locked-until");
+    w.timestamp(*with.locked_until_ms);
+  }
+  w.symbol("x-opt-enqueue-sequence-number");
+  w.long_(with.enqueue_sequence_number);
+  w.symbol("x-opt-message-state");
+  w.int_(with.message_state);
+}
+
+/// The header and the broker's own annotations at their longest, with a map's head.
+constexpr std::size_t kOwnHeadBytesMax = 20 + 6 + 5 * (2 + 29 + 9);
+
+/// The sender's annotations but those that only the broker writes, then the broker's.
 void write_annotations(ValueWriter& w, const MessageView& view, const DeliveryHead& with) {
   w.descriptor(descriptor::message_annotations);
   const auto map = w.map();
@@ -188,25 +212,15 @@ void write_annotations(ValueWriter& w, const MessageView& view, const DeliveryHe
     w.encoded(value.encoded);
     count += 2;
   }
-  const auto key = [&](std::string_view name) {
-    w.symbol(name);
-    count += 2;
-  };
-  key("x-opt-sequence-number");
-  w.long_(with.sequence_number);
-  key("x-opt-enqueued-time");
-  w.timestamp(with.enqueued_time_ms);
-  if (with.locked_until_ms) {
-    key("x-opt-locked-until");
-    w.timestamp(*with.locked_until_ms);
-  }
-  key("x-opt-enqueue-sequence-number");
-  w.long_(with.enqueue_sequence_number);
-  key("x-opt-message-state");
-  w.int_(with.message_state);
+  std::array<std::byte, kOwnHeadBytesMax> own;  // NOLINT: written before it is read
+  HotWriter hot(own.data());
+  write_own_annotations(hot, with);
+  w.encoded(BytesView(own).first(hot.written()));
+  count += own_annotations(with);
   if (with.dead_letter_source) {
-    key("x-opt-deadletter-source");
+    w.symbol("x-opt-deadletter-source");
     w.string(*with.dead_letter_source);
+    count += 2;
   }
   w.close(map, count);
 }
@@ -321,10 +335,18 @@ MessageView view_sections(BytesView message) {
 }
 
 MessageParts encode_for_delivery(BytesView, const MessageView& view, const DeliveryHead& with, Buffer& head) {
-  head.clear();
+  std::array<std::byte, kOwnHeadBytesMax> own;  // NOLINT: written before it is read
+  HotWriter hot(own.data());
+  write_header(hot, view, with);
+  const bool only_own = view.message_annotations.empty() && !with.dead_letter_source;
+  if (only_own) {
+    hot.begin_map(descriptor::message_annotations, own_annotations(with));
+    write_own_annotations(hot, with);
+    hot.finish();
+  }
+  head.assign(own.data(), own.data() + hot.written());
   ValueWriter w(head);
-  write_header(w, view, with);
-  write_annotations(w, view, with);
+  if (!only_own) write_annotations(w, view, with);
   const std::size_t annotations_end = head.size();
   MessageParts parts;
   if (!with.dead_letter_reason && !with.dead_letter_description && with.modified_properties.empty()) {

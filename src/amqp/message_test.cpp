@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 
 #include "amqp/value_reader.h"
@@ -238,6 +239,45 @@ TEST(Message, LeavesForDeliveryWithANewHeadAndTheBareMessageBitForBit) {
   EXPECT_EQ(annotations["x-opt-enqueue-sequence-number"].kind, Kind::long_);
   EXPECT_EQ(annotations["x-opt-message-state"].kind, Kind::int_);
   EXPECT_EQ(annotations["x-opt-deadletter-source"].text(), "orders");
+}
+
+TEST(Message, GetsTheSameHeadWhetherItsSenderLeftAnnotationsOrNot) {
+  SimpleMessage simple;
+  simple.body = as_bytes("b");
+  const Buffer bare = encode_message(simple);
+  Buffer annotated;
+  ValueWriter w(annotated);
+  w.descriptor(descriptor::message_annotations);
+  const auto map = w.map();
+  w.symbol("x-opt-message-state");  // the broker's own name: it does not leave again
+  w.int_(7);
+  w.close(map, 2);
+  w.encoded(bare);
+  constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t number : {std::int64_t{0}, std::int64_t{127}, std::int64_t{128}, std::int64_t{-128},
+                                    std::int64_t{-129}, kMin, kMax}) {
+    for (const bool locked : {false, true}) {
+      DeliveryHead with;
+      with.delivery_count = static_cast<std::uint32_t>(number);
+      with.sequence_number = with.enqueued_time_ms = with.enqueue_sequence_number = number;
+      with.message_state = static_cast<std::int32_t>(number);
+      if (locked) with.locked_until_ms = number;
+      Buffer head, other_head;
+      const Buffer sent = joined(encode_for_delivery(bare, view_message(bare).value(), with, head));
+      const Buffer other =
+          joined(encode_for_delivery(annotated, view_message(annotated).value(), with, other_head));
+      EXPECT_EQ(hex(sent), hex(other)) << number;
+      const MessageView got = view_message(sent).value();
+      EXPECT_EQ(got.delivery_count, static_cast<std::uint32_t>(number));
+      ValueReader section(got.message_annotations);
+      const auto annotations = described(section.next());
+      EXPECT_EQ(annotations->value.count, locked ? 10U : 8U);
+      ValueReader entries = ValueReader::inside(annotations->value);
+      entries.next();
+      EXPECT_EQ(entries.next().signed_number(), number);
+    }
+  }
 }
 
 TEST(Message, AlwaysCarriesADeliveryCountAlsoZero) {

@@ -1,7 +1,6 @@
 #include "amqp/performatives.h"
 
-#include <cstring>
-
+#include "amqp/hot_writer.h"
 #include "amqp/value_writer.h"
 #include "base/assert.h"
 
@@ -14,56 +13,6 @@ bool report(const Fields& fields, std::string_view performative, std::string& pr
             " is missing, malformed or of the wrong type";
   return false;
 }
-
-/// Writes the shortest encodings to raw memory: the frames of every message.
-class HotWriter {
- public:
-  explicit HotWriter(std::byte* to) : start_(to), at_(to) {}
-  void raw(std::uint8_t v) { *at_++ = static_cast<std::byte>(v); }
-  void null() { raw(code::null); }
-  void boolean(bool v) { raw(v ? code::boolean_true : code::boolean_false); }
-  void uint(std::uint32_t v) {
-    if (v == 0) {
-      raw(code::uint0);
-    } else if (v < 256) {
-      raw(code::smalluint);
-      raw(static_cast<std::uint8_t>(v));
-    } else {
-      raw(code::uint);
-      store_be(at_, v);
-      at_ += sizeof v;
-    }
-  }
-  void bytes(BytesView v) {
-    if (v.empty()) return;
-    std::memcpy(at_, v.data(), v.size());
-    at_ += v.size();
-  }
-  void binary(BytesView v) {
-    raw(code::vbin8);
-    raw(static_cast<std::uint8_t>(v.size()));
-    bytes(v);
-  }
-  /// Descriptor and list8 head; finish() fills in the size.
-  void begin(std::uint64_t code, std::uint8_t fields) {
-    raw(code::described);
-    raw(code::smallulong);
-    raw(static_cast<std::uint8_t>(code));
-    raw(code::list8);
-    size_at_ = at_;
-    raw(0);
-    raw(fields);
-  }
-  std::size_t finish() {
-    *size_at_ = static_cast<std::byte>(at_ - size_at_ - 1);
-    return static_cast<std::size_t>(at_ - start_);
-  }
-
- private:
-  std::byte* start_;
-  std::byte* at_;
-  std::byte* size_at_ = nullptr;
-};
 
 /// At most `bytes_max` bytes, not cutting a UTF-8 character in two.
 std::string_view shortened(std::string_view text, std::size_t bytes_max) {
