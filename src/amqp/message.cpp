@@ -48,20 +48,28 @@ const char* section_name(std::uint64_t section) {
   }
 }
 
-/// nullopt when absent or of a type that no id has.
-std::optional<std::string> id_text(const Value& id) {
+void take_id(const Value& id, MessageView& out) {
   switch (id.kind) {
     case Kind::string:
-      return std::string(id.text());
+      out.string_id = id.text();
+      break;
     case Kind::ulong:
-      return "ulong:" + std::to_string(id.number);
+      out.written_id = "ulong:" + std::to_string(id.number);
+      break;
     case Kind::uuid:
-      return "uuid:" + hex(id.content);
+      out.written_id = "uuid:" + hex(id.content);
+      break;
     case Kind::binary:
-      return "binary:" + hex(id.content);
+      out.written_id = "binary:" + hex(id.content);
+      break;
     default:
-      return std::nullopt;
+      break;
   }
+}
+
+/// Holds no other values that would have to be looked into.
+bool is_simple(const Value& v) {
+  return v.kind < Kind::list;
 }
 
 bool is_id(const Value& id) {
@@ -79,13 +87,14 @@ bool read_header(const Value& list, MessageView& out) {
   return f.ok();
 }
 
-bool read_properties(const Value& list, MessageView& out) {
+/// True also when every field was looked into down to the last byte: then `whole`.
+bool read_properties(const Value& list, MessageView& out, bool& whole) {
   Fields f(list);
   const Value message_id = f.any();
   f.binary();  // user-id
-  f.any();     // to
+  const Value to = f.any();
   const auto subject = f.string();
-  f.any();  // reply-to
+  const Value reply_to = f.any();
   const Value correlation_id = f.any();
   f.symbol();             // content-type
   f.symbol();             // content-encoding
@@ -97,7 +106,8 @@ bool read_properties(const Value& list, MessageView& out) {
   if (!f.ok()) return false;
   if (!message_id.is_null() && !is_id(message_id)) return false;
   if (!correlation_id.is_null() && !is_id(correlation_id)) return false;
-  out.message_id = id_text(message_id);
+  whole = f.finished() && is_simple(to) && is_simple(reply_to);
+  take_id(message_id, out);
   out.subject = subject;
   out.group_id = group_id;
   return true;
@@ -108,21 +118,23 @@ BytesView span_over(BytesView first, BytesView last) {
   return {first.data(), last.data() + last.size()};
 }
 
-/// Checks the type of one well-formed section's value and takes what the broker needs of it.
+/// Checks one section's value, all the way down, and takes what the broker needs of it.
 bool take_section(std::uint64_t section, const Value& value, MessageView& view) {
   switch (section) {
     case descriptor::header:
-      return read_header(value, view);
-    case descriptor::properties:
-      return read_properties(value, view);
+      return well_formed_inside(value) && read_header(value, view);
+    case descriptor::properties: {
+      bool whole = false;  // nothing is left to be checked: so are nearly all
+      return read_properties(value, view, whole) && (whole || well_formed_inside(value));
+    }
     case descriptor::data:
       return value.kind == Kind::binary;
     case descriptor::amqp_sequence:
-      return value.kind == Kind::list;
+      return value.kind == Kind::list && well_formed_inside(value);
     case descriptor::amqp_value:
-      return true;
+      return well_formed_inside(value);
     default:
-      return value.kind == Kind::map;
+      return value.kind == Kind::map && well_formed_inside(value);
   }
 }
 
@@ -290,7 +302,8 @@ void throw_exception_from_error(const MessageError& error, const boost::source_l
 }
 
 Result<MessageView, MessageError> view_message(BytesView message) {
-  MessageView view;
+  Result<MessageView, MessageError> result = MessageView{};  // filled in its place: it is large
+  MessageView& view = *result;
   ValueReader reader(message);
   std::uint64_t last = 0;
   const auto error = [](std::size_t at, const std::string& what) {
@@ -310,14 +323,14 @@ Result<MessageView, MessageError> view_message(BytesView message) {
     if (!repeats && (code <= last || other_body)) {
       return error(at, std::string(section_name(code)) + " cannot follow " + section_name(last));
     }
-    if (!well_formed_inside(section.value) || !take_section(code, section.value, view)) {
+    if (!take_section(code, section.value, view)) {
       return error(at, std::string(section_name(code)) + " is malformed or has a field of the wrong type");
     }
     last = code;
     place_section(code, bytes, view);
   }
   if (view.body.empty()) return error(message.size(), "there is no body section");
-  return view;
+  return result;
 }
 
 MessageView view_sections(BytesView message) {

@@ -33,9 +33,13 @@ struct MessageView {
   std::uint32_t delivery_count = 0;
   /// properties.message-id as text: strings as they are, ulong in decimal, uuid and binary in hexadecimal,
   /// each with a prefix that keeps the types apart ("" for string, "ulong:", "uuid:", "binary:"). Empty
-  /// optional = absent.
-  std::optional<std::string> message_id;
-  std::optional<std::string_view> group_id;  ///< properties.group-id: the session
+  /// optional = absent. Points into the message or into this.
+  [[nodiscard]] std::optional<std::string_view> message_id() const {
+    return written_id.empty() ? string_id : std::string_view(written_id);
+  }
+  std::optional<std::string_view> string_id;  ///< when it is a string
+  std::string written_id;                     ///< when it is not: with prefix
+  std::optional<std::string_view> group_id;   ///< properties.group-id: the session
   std::optional<std::string_view> subject;
 };
 

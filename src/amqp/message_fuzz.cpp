@@ -58,10 +58,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     MS_ASSERT(again && same(again->body, view->body) && same(again->properties, view->properties),
               "only application properties change in a dead-letter queue");
   }
-  if (!view->message_id) {
+  if (!view->message_id()) {
     const Buffer named = with_message_id(bytes, *view, "id");
     const auto again = view_message(named);
-    MS_ASSERT(again && again->message_id == "id" && same(again->body, view->body) &&
+    MS_ASSERT(again && again->message_id() == "id" && same(again->body, view->body) &&
                   again->group_id == view->group_id &&
                   same(again->message_annotations, view->message_annotations),
               "an id is all that is added");

@@ -91,7 +91,7 @@ TEST(Message, IsReadInPlace) {
   EXPECT_EQ(view->priority, 7);
   EXPECT_EQ(view->ttl_ms, 60000U);
   EXPECT_EQ(view->delivery_count, 9U);
-  EXPECT_EQ(view->message_id, std::string(300, 'i'));
+  EXPECT_EQ(view->message_id(), std::string(300, 'i'));
   EXPECT_EQ(view->group_id, "session");
   EXPECT_EQ(view->subject, "subject");
   const std::size_t sum = view->header.size() + view->delivery_annotations.size() +
@@ -129,7 +129,7 @@ TEST(Message, EmptySectionsDoNotTakeOverWhatAnEarlierSectionHeld) {
   w.null();
   const auto view = view_message(message);
   ASSERT_TRUE(view) << view.error().what;
-  EXPECT_EQ(view->message_id, std::nullopt);
+  EXPECT_EQ(view->message_id(), std::nullopt);
   EXPECT_EQ(view->group_id, std::nullopt);
 }
 
@@ -144,7 +144,7 @@ TEST(Message, IdsOfDifferentTypesNeverLookAlike) {
     w.descriptor(descriptor::amqp_value);
     w.null();
     const auto view = view_message(out);
-    return view ? view->message_id : std::optional<std::string>("error");
+    return view ? std::optional<std::string>(view->message_id()) : std::optional<std::string>("error");
   };
   EXPECT_EQ(id_of([](ValueWriter& w) { w.string("7"); }), "7");
   EXPECT_EQ(id_of([](ValueWriter& w) { w.ulong(7); }), "ulong:7");
@@ -196,6 +196,34 @@ TEST(Message, ThatIsMalformedIsRefusedWithThePlace) {
   EXPECT_NE(refused({0x75, 0x78, 0x75}), "") << "a body after the footer";
   EXPECT_NE(refused({0x79, 0x75}), "") << "no such section";
   EXPECT_NE(refused({}), "") << "nothing at all";
+}
+
+TEST(Message, IsCheckedDownToTheLastByteOfItsProperties) {
+  // Properties as a list8 of `count` fields with these bytes as its content.
+  const auto taken = [](std::uint8_t count, std::initializer_list<std::uint8_t> content) {
+    Buffer out;
+    for (const std::uint8_t byte : {code::described, code::smallulong, std::uint8_t{0x73}, code::list8,
+                                    static_cast<std::uint8_t>(content.size() + 1), count}) {
+      out.push_back(static_cast<std::byte>(byte));
+    }
+    for (const std::uint8_t byte : content) out.push_back(static_cast<std::byte>(byte));
+    ValueWriter w(out);
+    w.descriptor(descriptor::data);
+    w.binary({});
+    return view_message(out).has_value();
+  };
+  constexpr std::uint8_t kNull = code::null;
+  EXPECT_TRUE(taken(1, {code::str8, 1, 'i'}));
+  EXPECT_FALSE(taken(1, {code::str8, 1, 'i', kNull})) << "a byte behind the last field";
+  EXPECT_FALSE(taken(2, {code::str8, 1, 'i'})) << "a field is missing";
+  EXPECT_TRUE(taken(3, {kNull, kNull, code::list8, 2, 1, code::uint0})) << "any address";
+  EXPECT_FALSE(taken(3, {kNull, kNull, code::list8, 2, 1, 0xff})) << "an address that holds what is no value";
+  EXPECT_FALSE(taken(5, {kNull, kNull, kNull, kNull, code::list8, 2, 1, 0xff})) << "nor one to answer to";
+  EXPECT_TRUE(taken(14, {kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull,
+                         kNull, code::uint0}))
+      << "a field that nobody here knows";
+  EXPECT_FALSE(taken(
+      14, {kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, kNull, 0xff}));
 }
 
 TEST(Message, LeavesForDeliveryWithANewHeadAndTheBareMessageBitForBit) {
@@ -341,7 +369,7 @@ TEST(Message, GetsAnIdAndKeepsEverythingElse) {
   const MessageView before = view_message(with_properties).value();
   const Buffer named = with_message_id(with_properties, before, "fresh");
   const MessageView after = view_message(named).value();
-  EXPECT_EQ(after.message_id, "fresh");
+  EXPECT_EQ(after.message_id(), "fresh");
   EXPECT_EQ(after.group_id, "g");
   EXPECT_EQ(after.ttl_ms, 5U);
   EXPECT_EQ(text(after.application_properties), text(before.application_properties));
@@ -351,7 +379,7 @@ TEST(Message, GetsAnIdAndKeepsEverythingElse) {
   const Buffer bare = encode_message(simple);
   EXPECT_TRUE(view_message(bare).value().properties.empty());
   const Buffer bare_named = with_message_id(bare, view_message(bare).value(), "fresh");
-  EXPECT_EQ(view_message(bare_named).value().message_id, "fresh");
+  EXPECT_EQ(view_message(bare_named).value().message_id(), "fresh");
   EXPECT_EQ(text(view_message(bare_named).value().body), text(before.body));
 }
 

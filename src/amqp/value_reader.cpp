@@ -339,12 +339,19 @@ bool ValueReader::next(Described& out, BytesView& encoded) {
   if (!ok_) return false;
   Cursor from{bytes_.data() + at_, bytes_.data() + bytes_.size()};
   const std::byte* start = from.at;
-  Value name;
   out.value = Value{};
-  ok_ = from.left() > 0 && std::to_integer<std::uint8_t>(*from.at++) == code::described &&
-        read_one(from, name, 1) && read_one(from, out.value, 1);
+  // Every client writes the numbers of sections this way.
+  if (from.left() > 3 && start[0] == std::byte{code::described} && start[1] == std::byte{code::smallulong}) {
+    from.at += 3;
+    ok_ = read_one(from, out.value, 1);
+    out.code = std::to_integer<std::uint64_t>(start[2]);
+  } else {
+    Value name;
+    ok_ = from.left() > 0 && std::to_integer<std::uint8_t>(*from.at++) == code::described &&
+          read_one(from, name, 1) && read_one(from, out.value, 1);
+    out.code = descriptor_code(name);
+  }
   if (!ok_) return false;
-  out.code = descriptor_code(name);
   encoded = BytesView(start, from.at);
   at_ = static_cast<std::size_t>(from.at - bytes_.data());
   return true;
@@ -408,10 +415,7 @@ std::optional<Described> described(const Value& value) {
   return out;
 }
 
-Value Fields::any() {
-  ++index_;
-  if (left_ == 0) return Value{};
-  --left_;
+Value Fields::present() {
   Value out;
   Cursor from{at_, end_};
   if (!read_one(from, out, 0)) {
@@ -420,12 +424,6 @@ Value Fields::any() {
   }
   at_ = from.at;
   return out;
-}
-
-Value Fields::of(Kind kind) {
-  const Value v = any();
-  if (!v.is_null() && v.kind != kind) fail();
-  return v;
 }
 
 }  // namespace mainstay::amqp

@@ -177,10 +177,17 @@ class Fields {
   std::optional<BytesView> binary() { return variable(code::vbin8, code::vbin32); }
   std::optional<std::string_view> string() { return text(variable(code::str8, code::str32)); }
   std::optional<std::string_view> symbol() { return text(variable(code::sym8, code::sym32)); }
-  /// Any type; Kind::null when absent.
-  Value any();
+  /// Any type; Kind::null when absent. What is inside a compound is not checked.
+  Value any() { return absent() ? Value{} : present(); }
   /// As any(), but fails unless null or of this kind.
-  Value of(Kind kind);
+  Value of(Kind kind) {
+    if (absent()) return Value{};
+    const Value v = present();
+    if (v.kind != kind) fail();
+    return v;
+  }
+  /// True when no field and no byte is left: every one was read.
+  [[nodiscard]] bool finished() const { return ok_ && left_ == 0 && at_ == end_; }
   void skip(unsigned fields) {
     for (; fields > 0; --fields) any();
   }
@@ -199,6 +206,7 @@ class Fields {
     ++at_;
     return true;
   }
+  Value present();
   std::uint8_t take() { return std::to_integer<std::uint8_t>(*at_++); }
   [[nodiscard]] std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
   template <class T>

@@ -239,7 +239,7 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
   broker::Publish publish;
   publish.tag = frontend_.pend(id_, delivery, amqp::Outcome::Type::none, !settled);
   publish.queue = link.queue;
-  if (view->message_id) publish.message_id = *view->message_id;
+  publish.message_id = view->message_id().value_or("");
   if (view->group_id) {
     publish.session_id = *view->group_id;
     publish.has_session = true;

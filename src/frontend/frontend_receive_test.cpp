@@ -545,7 +545,7 @@ TEST(FrontendReceive, TheBareMessageAndFooterArriveBitForBit) {
   EXPECT_EQ(as_text(after.bare), as_text(before.bare));
   EXPECT_EQ(as_text(after.footer), as_text(before.footer));
   EXPECT_FALSE(before.footer.empty());
-  EXPECT_EQ(after.message_id, before.message_id);
+  EXPECT_EQ(after.message_id(), before.message_id());
   EXPECT_EQ(after.priority, 9);
   EXPECT_NE(as_text(after.message_annotations).find("x-opt-mine"), std::string_view::npos);
   const auto name = as_text(after.message_annotations).find("x-opt-sequence-number");

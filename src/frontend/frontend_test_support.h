@@ -244,7 +244,7 @@ class Client : public Socket, public amqp::ProtonClient {
     return out;
   }
   [[nodiscard]] std::string id_taken() const {
-    return amqp::view_message(as_bytes(taken)).value().message_id.value_or("");
+    return std::string(amqp::view_message(as_bytes(taken)).value().message_id().value_or(""));
   }
   void settle(pn_delivery_t* delivery, std::uint64_t outcome) {
     pn_delivery_update(delivery, outcome);

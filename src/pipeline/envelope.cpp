@@ -77,7 +77,7 @@ Result<Envelope, Failure> decode(BytesView message) {
   const auto view = amqp::view_message(message);
   if (!view) return Failure{"not an AMQP message: " + view.error().what};
   Envelope envelope;
-  envelope.message_id = view->message_id.value_or("");
+  envelope.message_id = view->message_id().value_or("");
   envelope.type = view->subject.value_or("");
   read_application_properties(view->application_properties, envelope);
   if (envelope.idempotency_key.empty()) return Failure{"no application property idempotency-key"};
