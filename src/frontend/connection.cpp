@@ -316,8 +316,8 @@ void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain
 
 void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef delivery,
                                 const amqp::Outcome& outcome, bool settled) {
-  const auto found = outgoing_.find(delivery);
-  if (found == outgoing_.end()) {
+  const Outstanding::Entry* found = outgoing_.find(delivery);
+  if (found == nullptr) {
     // Settled before, or a settled transfer: answered so that the client does not wait.
     if (!settled) {
       engine_->settle_outgoing(
@@ -328,7 +328,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) return;  // being closed: the outcome is unknown to the client, the lock is void
   broker::Leader::Settle settle;
-  settle.token = found->second.token;
+  settle.token = found->token;
   DeadLetterRequest dead_letter;
   Buffer properties;
   using Type = amqp::Outcome::Type;
@@ -348,7 +348,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       break;
     case Type::modified:
       if (outcome.undeliverable_here) {
-        outgoing_.erase(found);  // settled either way: the lock runs out by itself
+        outgoing_.remove(found);  // settled either way: the lock runs out by itself
         if (!settled) {
           engine_->settle_outgoing(delivery,
                                    rejected({"amqp:not-implemented",
@@ -366,7 +366,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       settle.how = broker::Settlement::release;
       break;
     case Type::other:
-      outgoing_.erase(found);
+      outgoing_.remove(found);
       if (!settled) {
         engine_->settle_outgoing(delivery, rejected({"amqp:not-implemented",
                                                      "the delivery state is not an outcome this "
@@ -374,7 +374,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       }
       return;
   }
-  outgoing_.erase(found);
+  outgoing_.remove(found);
   settle.tag = frontend_.pend(id_, delivery, outcome.type, !settled);
   leader->settle(settle, now_, wall_, frontend_.backend_.leader_outputs());
 }
@@ -415,7 +415,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   Uuid tag = delivery.token;
   if (settled) tag = frontend_.random_.uuid();
   const amqp::DeliveryRef ref = engine_->send(id, std::as_bytes(std::span(tag.bytes)), 0, settled, parts);
-  if (!settled) outgoing_.emplace(ref, Outgoing{id, delivery.token});
+  if (!settled) outgoing_.add(ref, id, delivery.token);
   ++link.sent;
   ++frontend_.counters_.delivered;
   frontend_.account(*this);
@@ -481,7 +481,7 @@ void Connection::give_back(amqp::LinkId id, Link& link) {
     --frontend_.blocked_links_;
   }
   link.held.clear();
-  std::erase_if(outgoing_, [id](const auto& entry) { return entry.second.link == id; });
+  if (outgoing_.size() > 0) outgoing_.remove_link(id);
 }
 
 void Connection::drop_link(amqp::LinkId id, Link& link) {

@@ -6,11 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
 #include "amqp/engine.h"
 #include "broker/leader.h"
 #include "frontend/frontend.h"
+#include "frontend/outstanding.h"
 
 namespace mainstay::frontend {
 
@@ -62,10 +62,6 @@ class Connection final : public amqp::EngineHandler {
     bool drain_asked = false;    ///< the client's flow came before accept()
     bool drain_due = false;      ///< Drained came while deliveries were held
   };
-  struct Outgoing {
-    amqp::LinkId link{};
-    broker::LockToken token{};
-  };
 
   void publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format, bool settled,
                BytesView payload);
@@ -99,7 +95,7 @@ class Connection final : public amqp::EngineHandler {
   ConnectionId id_;
   std::unique_ptr<amqp::Engine> engine_;
   std::map<amqp::LinkId, Link> links_;  // ordered: who sends first when a window opens is the same every time
-  std::unordered_map<amqp::DeliveryRef, Outgoing> outgoing_;
+  Outstanding outgoing_;
   std::string user_;
   std::string container_id_;
   std::size_t held_links_ = 0;
