@@ -42,12 +42,29 @@ bool waits_for_other_region(const broker::Output& output) {
 
 }  // namespace
 
+void HeldOutputs::Line::tidy() {
+  constexpr std::size_t kKept = 8192;
+  if (empty()) {
+    held_.clear();
+    first_ = 0;
+    if (held_.capacity() > kKept) held_.shrink_to_fit();
+  } else if (first_ > held_.size() / 2) {  // what is moved is less than what was popped
+    held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(first_));
+    first_ = 0;
+  }
+}
+
+void HeldOutputs::Line::clear() {
+  std::vector<Held>().swap(held_);
+  first_ = 0;
+}
+
 void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released,
                       Lsn global) {
   for (broker::Output& output : made) {
     const Lsn after = after_of(output);
     if (waits_for_other_region(output) && after > std::min(global, committed)) {
-      global_.push_back({after, std::move(output)});
+      global_.push(after, std::move(output));
       continue;
     }
     const auto consumer = consumer_of(output);
@@ -56,7 +73,7 @@ void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vec
       continue;
     }
     if (consumer) ++held_per_consumer_[*consumer];
-    held_.push_back({after, std::move(output)});
+    held_.push(after, std::move(output));
   }
   made.clear();
 }
@@ -68,15 +85,17 @@ void HeldOutputs::release(Lsn committed, std::vector<Output>& released) {
       if (--entry->second == 0) held_per_consumer_.erase(entry);
     }
     released.emplace_back(std::move(held_.front().output));
-    held_.pop_front();
+    held_.pop();
   }
+  held_.tidy();
 }
 
 void HeldOutputs::release_global(Lsn global, std::vector<Output>& released) {
   while (!global_.empty() && global_.front().after <= global) {
     released.emplace_back(std::move(global_.front().output));
-    global_.pop_front();
+    global_.pop();
   }
+  global_.tidy();
 }
 
 void HeldOutputs::drop() {

@@ -1,8 +1,8 @@
 // The broker's outputs on their way to the outside: each waits until the record it depends on is committed.
 #pragma once
 
-#include <deque>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "replica/replica.h"
@@ -30,13 +30,30 @@ class HeldOutputs {
 
  private:
   struct Held {
+    Held(Lsn lsn, broker::Output&& held) : after(lsn), output(std::move(held)) {}
     Lsn after;
     broker::Output output;
   };
+  /// First in, first out in one block, which stays: nothing is allocated per output.
+  class Line {
+   public:
+    [[nodiscard]] bool empty() const { return first_ == held_.size(); }
+    [[nodiscard]] std::size_t size() const { return held_.size() - first_; }
+    Held& front() { return held_[first_]; }
+    void push(Lsn after, broker::Output&& output) { held_.emplace_back(after, std::move(output)); }
+    void pop() { ++first_; }
+    /// After some pops: gives back what they left behind.
+    void tidy();
+    void clear();
 
-  std::deque<Held> held_;
+   private:
+    std::vector<Held> held_;
+    std::size_t first_ = 0;
+  };
+
+  Line held_;
   /// Answers to publishes are in order with nothing: these wait beside the others.
-  std::deque<Held> global_;
+  Line global_;
   std::map<broker::ConsumerId, std::size_t> held_per_consumer_;
 };
 

@@ -89,6 +89,31 @@ TEST(HeldOutputs, ADuplicateOfWhatTheOtherRegionHasIsAnsweredAtOnce) {
   EXPECT_EQ(released.size(), 2U);
 }
 
+TEST(HeldOutputs, KeepTheirOrderHoweverManyAreReleasedAtATime) {
+  for (const std::uint64_t step : {1U, 3U, 64U, 700U}) {
+    HeldOutputs held;
+    std::vector<Output> released;
+    std::uint64_t ordered = 0, committed = 0;
+    while (committed < 5000) {
+      std::vector<broker::Output> made;
+      for (std::uint64_t i = 0; i < step + (committed < 2000 ? 1 : 0); ++i) {
+        broker::PublishDone done;
+        done.tag = ++ordered;
+        done.after = Lsn{ordered};
+        made.emplace_back(done);
+      }
+      held.add(made, Lsn{committed}, released);
+      committed = std::min(committed + step, ordered);
+      held.release(Lsn{committed}, released);
+      ASSERT_EQ(released.size(), committed);
+      ASSERT_EQ(held.held(), ordered - committed);
+    }
+    for (std::size_t i = 0; i < released.size(); ++i) {
+      ASSERT_EQ(std::get<broker::PublishDone>(std::get<broker::Output>(released[i])).tag, i + 1);
+    }
+  }
+}
+
 TEST(HeldOutputs, TextsLiveAsLongAsTheOutputThatShowsThem) {
   HeldOutputs held;
   std::vector<Output> released;
