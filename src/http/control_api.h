@@ -90,6 +90,20 @@ struct NodeStatus {
   std::vector<std::pair<double, std::uint64_t>> commit_latency_buckets;
   std::uint64_t commit_latency_count{};
   double commit_latency_sum{};
+  double commit_latency_longest{};  ///< since the start
+  /// What the loop's thread did, and how long at a time: see node/turn_meter.h.
+  struct LoopWork {
+    std::string work;
+    std::vector<std::pair<double, std::uint64_t>> buckets;  ///< as above
+    std::uint64_t count{};
+    double sum{};
+    double longest{};  ///< since the start
+  };
+  std::vector<LoopWork> loop;
+  /// Bodies of messages that had left memory, read back from the journal.
+  struct Bodies {
+    std::uint64_t served{}, reads{}, read_ahead{}, read_bytes{};
+  } bodies;
   std::uint64_t resident_bytes{};
   double cpu_seconds{};                                ///< user and system, all threads
   std::uint64_t disk_size_bytes{}, disk_free_bytes{};  ///< of the file system that has the journal

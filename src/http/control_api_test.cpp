@@ -95,7 +95,11 @@ TEST_F(ControlApi, MetricsAndStatusShowWhatTheNodeTold) {
   node.now.replication.lag_seconds = 0.25;
   node.now.commit_latency_buckets = {{0.001, 3}};
   node.now.commit_latency_count = 4;
+  node.now.loop.push_back({"upkeep", {{0.016, 6}}, 7, 0.5, 0.125});
   const std::string metrics = ask("GET", "/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("mainstay_loop_turn_seconds_bucket{work=\"upkeep\",le=\"0.016\"} 6"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_loop_turn_seconds_count{work=\"upkeep\"} 7"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_loop_longest_turn_seconds{work=\"upkeep\"} 0.125"));
   EXPECT_THAT(metrics, HasSubstr("mainstay_queue_messages{queue=\"payments\"} 5"));
   EXPECT_THAT(metrics, HasSubstr("mainstay_replication_lag_seconds 0.25"));
   EXPECT_THAT(metrics, HasSubstr("mainstay_commit_latency_seconds_bucket{le=\"0.001\"} 3"));

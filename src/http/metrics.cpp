@@ -27,6 +27,21 @@ class Families {
   void counter(const char* name, const char* help, const std::string& queue, std::uint64_t value) {
     add(name, help, MetricType::Counter, {{"queue", queue}}, static_cast<double>(value));
   }
+  void histogram(const char* name, const char* help, std::vector<ClientMetric::Label> labels,
+                 const std::vector<std::pair<double, std::uint64_t>>& cumulative, std::uint64_t count,
+                 double sum) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    for (const auto& [bound, below] : cumulative) {
+      ClientMetric::Bucket bucket;
+      bucket.upper_bound = bound;
+      bucket.cumulative_count = below;
+      metric.histogram.bucket.push_back(bucket);
+    }
+    metric.histogram.sample_count = count;
+    metric.histogram.sample_sum = sum;
+    family(name, help, MetricType::Histogram).metric.push_back(std::move(metric));
+  }
   void add(const char* name, const char* help, MetricType type, std::vector<ClientMetric::Label> labels,
            double value) {
     ClientMetric metric;
@@ -99,18 +114,22 @@ std::string metrics_text(const NodeStatus& s) {
   f.counter("mainstay_journal_syncs_total", "Syncs of the journal.", s.journal.syncs);
   f.counter("mainstay_journal_records_total", "Records made durable.", s.journal.records);
 
-  ClientMetric latency;
-  for (const auto& [bound, count] : s.commit_latency_buckets) {
-    ClientMetric::Bucket bucket;
-    bucket.upper_bound = bound;
-    bucket.cumulative_count = count;
-    latency.histogram.bucket.push_back(bucket);
+  f.histogram("mainstay_commit_latency_seconds",
+              "Time from handing a batch to the journal until it is durable.", {}, s.commit_latency_buckets,
+              s.commit_latency_count, s.commit_latency_sum);
+  f.gauge("mainstay_commit_longest_seconds", "The longest of them since the start.",
+          s.commit_latency_longest);
+  for (const NodeStatus::LoopWork& loop : s.loop) {
+    f.histogram("mainstay_loop_turn_seconds", "How long the loop's thread was busy at a time, by work.",
+                {{"work", loop.work}}, loop.buckets, loop.count, loop.sum);
+    f.add("mainstay_loop_longest_turn_seconds", "The longest of them since the start, by work.",
+          MetricType::Gauge, {{"work", loop.work}}, loop.longest);
   }
-  latency.histogram.sample_count = s.commit_latency_count;
-  latency.histogram.sample_sum = s.commit_latency_sum;
-  f.family("mainstay_commit_latency_seconds", "Time from handing a batch to the journal until it is durable.",
-           MetricType::Histogram)
-      .metric.push_back(std::move(latency));
+  f.counter("mainstay_body_served_total", "Bodies that were asked of the journal.", s.bodies.served);
+  f.counter("mainstay_body_reads_total", "Reads that a delivery had to wait for.", s.bodies.reads);
+  f.counter("mainstay_body_read_ahead_total", "Chunks that had been read when they were asked for.",
+            s.bodies.read_ahead);
+  f.counter("mainstay_body_read_bytes_total", "Bytes of the journal read for bodies.", s.bodies.read_bytes);
 
   for (const QueueStatus& q : s.queues) {
     f.gauge("mainstay_queue_messages", "Messages in the queue, locked ones included.", q.name,

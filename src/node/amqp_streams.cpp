@@ -13,7 +13,9 @@ io::StreamId AmqpStreams::on_open(const std::string& remote, bool /*outgoing*/) 
 }
 
 void AmqpStreams::on_bytes(io::StreamId stream, BytesView bytes) {
-  node_.frontend_->input(stream, bytes, node_.clock_.now(), node_.clock_.wall());
+  TurnMeter::Laps laps(node_.turns_, node_.clock_);
+  node_.frontend_->input(stream, bytes, laps.from(), node_.clock_.wall());
+  laps.did(Work::input);
   node_.schedule_pump();
 }
 

@@ -165,27 +165,36 @@ Result<void, Failure> Node::listen() {
 void Node::schedule_pump() {
   if (pump_scheduled_ || ended_) return;
   pump_scheduled_ = true;
+  pump_due_ = clock_.now();
   // After what is already due: several readable sockets share one turn, and so one batch.
   loop_.post([this] {
     pump_scheduled_ = false;
+    turns_.add(Work::queued, clock_.now() - pump_due_);
     if (!ended_) pump();
   });
 }
 
 void Node::pump() {
+  TurnMeter::Laps laps(turns_, clock_);
   handle_outputs();
-  if (!ended_ && start_write()) {
+  laps.did(Work::outputs);
+  if (!ended_ && start_write(laps)) {
     // Written on the loop: what waited for it goes out in this turn, what came of it is written in the next.
     handle_outputs();
+    laps.did(Work::outputs);
     if (!ended_ && replica_->bytes_under_way() > 0) schedule_pump();
   }
   if (ended_) return;
   // After the outputs: what waits for its reader is known then, and stays in the log.
-  if (std::exchange(maintain_due_, false)) maintain();
+  if (std::exchange(maintain_due_, false)) {
+    maintain();
+    laps.did(Work::upkeep);
+  }
   // While the journal's thread works, its core may be the one that looking would take away.
   loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
   frontend_->review_credit(clock_.now());
   flush_connections();
+  laps.did(Work::sockets);
   if (stopping_ && !writing_ && stopped_) {
     const auto stopped = std::move(stopped_);
     stopped_ = nullptr;
@@ -237,7 +246,7 @@ void Node::handle(const replica::Output& output) {
   }
 }
 
-bool Node::start_write() {
+bool Node::start_write(TurnMeter::Laps& laps) {
   if (writing_) return false;
   replica::Replica::PendingWrite pending;
   if (!replica_->take_batch(pending)) return false;
@@ -247,8 +256,10 @@ bool Node::start_write() {
   if (commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
       journal_worker_->idle()) {
     flush_connections();  // what does not depend on this batch does not wait for its sync
+    laps.did(Work::sockets);
     const auto result = write_and_sync(pending);
-    committed(std::move(pending), result, started, clock_.now() - started);
+    laps.did(Work::commit);
+    committed(std::move(pending), result, started, laps.from() - started);
     return !ended_;
   }
   writing_ = true;
@@ -257,8 +268,9 @@ bool Node::start_write() {
         const Instant begun = clock_.now();
         auto result = write_and_sync(*shared);
         const Duration took = clock_.now() - begun;
-        loop_.post([this, started, took, shared, result = std::move(result)] {
+        loop_.post([this, started, took, shared, done = begun + took, result = std::move(result)] {
           if (ended_) return;
+          turns_.add(Work::queued, clock_.now() - done);
           writing_ = false;
           committed(std::move(*shared), result, started, took);
           if (!ended_) pump();
@@ -281,6 +293,7 @@ void Node::committed(replica::Replica::PendingWrite done, const Result<void, jou
                        "and recovers from its log when it is started again");
   const Instant now = clock_.now();
   commit_latency_.add(now - started);
+  commit_longest_ = std::max(commit_longest_, now - started);
   commit_policy_.written(done.batch.size(), done.batch.bytes.size(), took);
   ++batches_;
   ++syncs_;
@@ -454,8 +467,10 @@ void Node::tick() {
   if (ended_) return;
   const Instant now = clock_.now();
   const WallTime wall = clock_.wall();
+  TurnMeter::Laps laps(turns_, clock_);
   replica_->tick(now, wall);
   frontend_->tick(now, wall);
+  laps.did(Work::timers);
   std::vector<frontend::StallNotice> stalls;
   frontend_->stall_notices(now, stalls);
   for (const frontend::StallNotice& stall : stalls) {
@@ -473,7 +488,10 @@ void Node::tick() {
     connect_to_peer();
   }
   pump();
-  if (!ended_) maintain();
+  if (ended_) return;
+  TurnMeter::Laps after(turns_, clock_);
+  maintain();
+  after.did(Work::upkeep);
   if (!ended_) arm_timer();
 }
 

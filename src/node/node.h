@@ -35,6 +35,7 @@
 #include "node/latency_histogram.h"
 #include "node/options.h"
 #include "node/packet_streams.h"
+#include "node/turn_meter.h"
 #include "paging/page_store.h"
 #include "replica/replica.h"
 
@@ -97,7 +98,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void handle_outputs();
   void flush_connections();
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
-  bool start_write();
+  bool start_write(TurnMeter::Laps& laps);
   /// On the loop or on the journal's thread, never on both at once.
   Result<void, journal::JournalError> write_and_sync(const replica::Replica::PendingWrite& pending);
   void committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
@@ -171,6 +172,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   BodyReader body_reader_;
   Buffer body_scratch_;
   LatencyHistogram commit_latency_;
+  Duration commit_longest_{};
+  TurnMeter turns_;
+  Instant pump_due_{};
   CommitPolicy commit_policy_;
   std::uint64_t batches_ = 0, records_ = 0, syncs_ = 0;
 

@@ -152,6 +152,15 @@ http::NodeStatus Node::status() {
   s.commit_latency_buckets = commit_latency_.cumulative();
   s.commit_latency_count = commit_latency_.count();
   s.commit_latency_sum = commit_latency_.sum_seconds();
+  s.commit_latency_longest = commit_longest_.seconds();
+  for (std::size_t i = 0; i < kWorks; ++i) {
+    const auto work = static_cast<Work>(i);
+    const TurnMeter::Figures& turns = turns_.of(work);
+    s.loop.push_back({work_name(work), turns.times.cumulative(), turns.times.count(),
+                      turns.times.sum_seconds(), turns.longest.seconds()});
+  }
+  const BodyReader::Counters& bodies = body_reader_.counters();
+  s.bodies = {bodies.served, bodies.reads, bodies.read_ahead, bodies.bytes_read};
   return s;
 }
 
