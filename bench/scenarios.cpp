@@ -307,7 +307,7 @@ class Node final : public frontend::Backend {
   std::string not_live_reason() override { return {}; }
   frontend::AdmissionAnswer admit(std::size_t, bool) override { return {}; }
   bool authenticate(const amqp::SaslRequest&) override { return true; }
-  std::optional<BytesView> payload(Lsn lsn, std::string& why) override {
+  frontend::Payload payload(Lsn lsn) override {
     for (const journal::Batch& batch : batches_) {
       if (batch.empty() || lsn < batch.first || batch.first.value + batch.size() <= lsn.value) continue;
       // As the node does with what it keeps in memory: the record was made whole and is not checked again.
@@ -318,10 +318,9 @@ class Node final : public frontend::Backend {
       broker::StoredMessage message;
       if (broker::read_stored_message(journal::view_record(BytesView(batch.bytes).subspan(at, end - at)),
                                       message))
-        return message.payload;
+        return frontend::Payload::here(message.payload);
     }
-    why = "older than what is kept";
-    return std::nullopt;
+    return frontend::Payload::lost("older than what is kept");
   }
   void input(frontend::ConnectionId connection, BytesView bytes) {
     frontend_.input(connection, bytes, kNow, kWall);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,14 @@ class File {
   /// Reads up to `into.size()` bytes; fewer only at the end of the file. @return bytes read.
   [[nodiscard]] virtual Result<std::size_t, DiskError> read(std::uint64_t offset,
                                                             std::span<std::byte> into) = 0;
+  /// As read(), unless the disk would have to be waited for: nullopt then, and when nobody can tell. What is
+  /// in `into` does not count in that case. A disk that never waits need not say so.
+  [[nodiscard]] virtual Result<std::optional<std::size_t>, DiskError> read_if_cached(
+      std::uint64_t offset, std::span<std::byte> into) {
+    const auto got = read(offset, into);
+    if (!got) return got.error();
+    return std::optional(*got);
+  }
   /// Writes all of `from` or fails; after a failure any prefix may have been written.
   [[nodiscard]] virtual Result<void, DiskError> write(std::uint64_t offset, BytesView from) = 0;
   /// Makes everything written before durable (fdatasync). A failure is final for this file.

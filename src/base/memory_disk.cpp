@@ -26,6 +26,15 @@ class MemoryFile final : public File {
     return count;
   }
 
+  Result<std::optional<std::size_t>, DiskError> read_if_cached(std::uint64_t offset,
+                                                               std::span<std::byte> into) override {
+    {
+      const std::lock_guard hold(disk_.mutex_);
+      if (disk_.cold_) return std::optional<std::size_t>();
+    }
+    return File::read_if_cached(offset, into);
+  }
+
   Result<void, DiskError> write(std::uint64_t offset, BytesView from) override {
     const std::lock_guard hold(disk_.mutex_);
     if (auto dead = check("write", true)) return *dead;
@@ -311,6 +320,10 @@ void MemoryDisk::fail_next_write(std::uint64_t skip, DiskErrorCode code) {
   const std::lock_guard hold(mutex_);
   fail_write_ = skip;
   fail_write_code_ = code;
+}
+void MemoryDisk::set_cold(bool cold) {
+  const std::lock_guard hold(mutex_);
+  cold_ = cold;
 }
 void MemoryDisk::fail_next_read(std::uint64_t skip) {
   const std::lock_guard hold(mutex_);

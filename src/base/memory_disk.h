@@ -84,6 +84,8 @@ class MemoryDisk final : public Disk {
   void fail_next_sync(std::uint64_t skip = 0);
   /// The write or preallocation after the next `skip` ones writes a part (half of it) and fails.
   void fail_next_write(std::uint64_t skip = 0, DiskErrorCode code = DiskErrorCode::io);
+  /// While set, read_if_cached() answers that the disk would have to be waited for.
+  void set_cold(bool cold);
   /// The read after the next `skip` ones fails.
   void fail_next_read(std::uint64_t skip = 0);
   /// Allows `mutations` more changes of the disk; every later one fails without effect until the process ends
@@ -167,6 +169,7 @@ class MemoryDisk final : public Disk {
   std::optional<std::uint64_t> fail_sync_;
   std::optional<std::uint64_t> fail_write_;
   std::optional<std::uint64_t> fail_read_;
+  bool cold_ = false;
   DiskErrorCode fail_write_code_ = DiskErrorCode::io;
   std::optional<std::uint64_t> mutations_left_;
   Counters counters_;

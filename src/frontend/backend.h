@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "amqp/engine.h"
@@ -21,6 +22,17 @@ enum class Admission : std::uint8_t {
 struct AdmissionAnswer {
   Admission admission = Admission::admitted;
   amqp::Condition why;  ///< for refused
+};
+
+struct Payload {
+  enum class State : std::uint8_t { here, coming, lost };
+  static Payload here(BytesView bytes) { return {State::here, bytes, {}}; }
+  static Payload coming() { return {State::coming, {}, {}}; }
+  static Payload lost(std::string why) { return {State::lost, {}, std::move(why)}; }
+
+  State state{};
+  BytesView bytes;  ///< valid until the next call of payload()
+  std::string why;  ///< lost: the log cannot be read
 };
 
 /// Same strand as the Frontend.
@@ -48,9 +60,9 @@ class Backend {
   /// What publish credit depends on beyond the frontend itself; `memory_bytes` of the backend's own. Cheap:
   /// asked in every round.
   virtual CreditFigures flow() { return {}; }
-  /// The message_stored record's payload; valid until the next call. Empty optional: the log cannot be read
-  /// (`why` is filled); the delivery is dropped and its lock left to expire.
-  virtual std::optional<BytesView> payload(Lsn lsn, std::string& why) = 0;
+  /// The message_stored record's payload. When it is not here yet, Frontend::payloads_came() is called when
+  /// some have come. Lost: nothing more is delivered on the connection, its locks are left to expire.
+  virtual Payload payload(Lsn lsn) = 0;
   virtual bool authenticate(const amqp::SaslRequest& request) = 0;
 };
 

@@ -381,20 +381,23 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
 
 bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
   if (!engine_->can_send(id) || !frontend_.may_output(*this)) return false;
-  std::string why;
-  auto payload = frontend_.backend_.payload(delivery.lsn, why);
-  if (!payload) {
+  Payload payload = frontend_.backend_.payload(delivery.lsn);
+  if (payload.state == Payload::State::lost) {
     // It may have a new record, and the one it was dispatched with may be gone.
     const Lsn moved = frontend_.backend_.state().lsn_of(delivery.queue, delivery.sequence);
-    if (moved != Lsn{} && moved != delivery.lsn) payload = frontend_.backend_.payload(moved, why);
+    if (moved != Lsn{} && moved != delivery.lsn) payload = frontend_.backend_.payload(moved);
   }
-  if (!payload) {
+  if (payload.state == Payload::State::coming) {
+    frontend_.await_payload(*this);
+    return false;
+  }
+  if (payload.state == Payload::State::lost) {
     // The journal cannot give back what it acknowledged: nothing more is delivered on this connection.
     close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
-                                         " cannot be read from the journal: " + why});
+                                         " cannot be read from the journal: " + payload.why});
     return true;
   }
-  const amqp::MessageView view = amqp::view_sections(*payload);
+  const amqp::MessageView view = amqp::view_sections(payload.bytes);
   amqp::DeliveryHead with;
   with.delivery_count = delivery.delivery_count;
   with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
@@ -410,7 +413,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   }
   with.modified_properties = delivery.modified_properties;
   head_.clear();
-  const auto parts = amqp::encode_for_delivery(*payload, view, with, head_);
+  const auto parts = amqp::encode_for_delivery(payload.bytes, view, with, head_);
   const bool settled = link.mode == broker::ReceiveMode::receive_and_delete;
   Uuid tag = delivery.token;
   if (settled) tag = frontend_.random_.uuid();

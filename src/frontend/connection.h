@@ -101,6 +101,7 @@ class Connection final : public amqp::EngineHandler {
   std::size_t held_links_ = 0;
   std::vector<amqp::LinkId> refused_links_;
   bool dirty_ = false;
+  bool awaits_payload_ = false;      ///< in the frontend's list of those
   amqp::Engine::Buffered buffered_;  ///< as in the frontend's totals
   std::uint64_t held_bytes_ = 0;     ///< of its publishes that wait
   bool closing_ = false;             ///< close_unread() has ended it

@@ -216,7 +216,9 @@ void Frontend::note_stalls(Instant now, bool consumers_too) {
        {StallReason::memory, StallReason::journal, StallReason::disk_full, StallReason::replication}) {
     stalls_.set(reason, reason == because ? waiting : 0, now);
   }
-  stalls_.set(StallReason::consumer_window, blocked_links_, now);
+  // Who waits for the journal to be read is not slow.
+  const std::size_t reading = std::min(awaiting_.size(), blocked_links_);
+  stalls_.set(StallReason::consumer_window, blocked_links_ - reading, now);
   if (consumers_too) stalls_.set(StallReason::link_credit, no_credit, now);
 }
 

@@ -1,6 +1,7 @@
 #include "frontend/frontend.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "frontend/conditions.h"
@@ -243,13 +244,30 @@ void Frontend::deliver(const broker::Deliver& output, Instant now, WallTime wall
     if (link.held.empty()) {
       ++connection->held_links_;
       ++blocked_links_;
-      ++counters_.credit_stalls;
+      if (!connection->awaits_payload_) ++counters_.credit_stalls;
     }
     link.held.push_back({delivery, output.after});
   } else {
     connection->report_sent(link);
   }
   mark_dirty(*connection);
+}
+
+void Frontend::await_payload(Connection& connection) {
+  if (std::exchange(connection.awaits_payload_, true)) return;
+  awaiting_.push_back(connection.id_);
+}
+
+void Frontend::payloads_came(Instant now, WallTime wall) {
+  for (const ConnectionId id : std::exchange(awaiting_, {})) {
+    Connection* connection = find(id);
+    if (connection == nullptr) continue;
+    connection->awaits_payload_ = false;
+    connection->now_ = now;
+    connection->wall_ = wall;
+    connection->flush_held();
+    mark_dirty(*connection);
+  }
 }
 
 void Frontend::admission_changed(Instant now, WallTime wall) {

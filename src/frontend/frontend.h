@@ -86,6 +86,9 @@ class Frontend {
   void broker_output(const broker::Output& output, Instant now, WallTime wall);
   /// admit() may answer differently now: publishes held back are tried again, in order.
   void admission_changed(Instant now, WallTime wall);
+  /// Some payloads that were not here have come: deliveries that wait for theirs go on, in order.
+  void payloads_came(Instant now, WallTime wall);
+  [[nodiscard]] bool awaits_payloads() const { return !awaiting_.empty(); }
   /// This node stops being live: every client is told with amqp:connection:forced and goes elsewhere. Every
   /// consumer leaves its queue at once: call it while Backend::leader() still answers.
   void close_all(const std::string& why, Instant now, WallTime wall);
@@ -138,6 +141,7 @@ class Frontend {
   Connection* find(ConnectionId connection) const;
   void mark_dirty(Connection& connection);
   void deliver(const broker::Deliver& deliver, Instant now, WallTime wall);
+  void await_payload(Connection& connection);
   void note_deadline(Connection& connection, Instant now);
   /// Drops the publishes of a link that went: never stored, never acknowledged; the client sends them again.
   void forget_held(ConnectionId connection, amqp::LinkId link);
@@ -168,6 +172,9 @@ class Frontend {
   std::uint64_t output_bytes_ = 0, unfinished_bytes_ = 0;
   std::size_t connections_with_output_ = 0;
   std::size_t blocked_links_ = 0;  ///< receiving links with dispatched messages that cannot be sent
+
+  std::vector<ConnectionId>
+      awaiting_;  ///< connections on which a delivery waits for its payload, first first
 
   StallMeter stalls_;
   CreditBudget budget_;

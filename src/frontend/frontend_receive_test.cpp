@@ -343,6 +343,82 @@ TEST(FrontendReceive, ADeliveryThatWaitedFindsItsMessageWhereItWasMoved) {
   EXPECT_EQ(node.frontend.oldest_held(), std::nullopt);
 }
 
+TEST(FrontendReceive, DeliveriesWaitForTheirBodiesAndKeepTheirOrder) {
+  TestNode node;
+  Client publisher(node), client(node);
+  pn_link_t* sender = publisher.to("q");
+  const auto publish = [&](const std::string& id) {
+    publisher.publish(sender, id);
+    publisher.run();
+  };
+  publish("m0");
+  publish("m1");
+  node.reading = true;
+  pn_link_t* receiver = client.from("q", 10);
+  EXPECT_EQ(client.take_ids(receiver), Ids{});
+  EXPECT_EQ(node.stats().locked, 2U);
+  EXPECT_TRUE(node.frontend.awaits_payloads());
+  EXPECT_EQ(node.frontend.counters().credit_stalls, 0U) << "the reader is not slow";
+  EXPECT_TRUE(node.frontend.oldest_held()) << "the log is kept for them";
+  publish("m2");
+  node.frontend.payloads_came(node.clock.now(), node.clock.wall());  // others' bodies, not these
+  client.run();
+  EXPECT_EQ(client.take_ids(receiver), Ids{});
+  EXPECT_TRUE(node.frontend.awaits_payloads());
+  node.reading = false;
+  publish("m3");  // would be here at once, and does not overtake
+  node.frontend.payloads_came(node.clock.now(), node.clock.wall());
+  client.run();
+  EXPECT_EQ(client.take_ids(receiver), ids(0, 4));
+  EXPECT_FALSE(node.frontend.awaits_payloads());
+  EXPECT_EQ(node.frontend.oldest_held(), std::nullopt);
+  node.check();
+}
+
+TEST(FrontendReceive, WhoGoesWhileABodyIsBeingReadGivesItsMessagesBack) {
+  TestNode node;
+  Client publisher(node), gone(node), other(node);
+  fill(publisher, "q", 3);
+  node.reading = true;
+  pn_link_t* first = gone.from("q", 10);
+  EXPECT_EQ(gone.take_ids(first), Ids{});
+  gone.lose();
+  node.reading = false;
+  node.frontend.payloads_came(node.clock.now(), node.clock.wall());
+  pn_link_t* second = other.from("q", 10);
+  EXPECT_EQ(other.take_ids(second), ids(0, 3));
+  EXPECT_EQ(node.consumers(), 1U);
+  node.check();
+}
+
+TEST(FrontendReceive, ReceiveAndDeleteWaitsForBodiesToo) {
+  TestNode node;
+  Client client(node);
+  fill(client, "q", 3);
+  node.reading = true;
+  pn_link_t* receiver = client.from("q", 10, true);
+  EXPECT_EQ(client.take_ids(receiver), Ids{});
+  EXPECT_EQ(node.frontend.oldest_held(), Lsn{2}) << "nowhere but in the log";
+  node.reading = false;
+  node.frontend.payloads_came(node.clock.now(), node.clock.wall());
+  client.run();
+  EXPECT_EQ(client.take_ids(receiver), ids(0, 3));
+}
+
+TEST(FrontendReceive, AMessageThatIsMovedWhileItsBodyIsBeingReadIsFoundAgain) {
+  TestNode node;
+  Client publisher(node), client(node);
+  fill(publisher, "q", 3);
+  node.reading = true;
+  pn_link_t* receiver = client.from("q", 10);
+  node.move_all();
+  node.reading = false;
+  node.frontend.payloads_came(node.clock.now(), node.clock.wall());
+  client.run();
+  EXPECT_EQ(client.take_ids(receiver), ids(0, 3));
+  EXPECT_EQ(client.transport_error, "");
+}
+
 TEST(FrontendReceive, AMessageThatCannotBeReadBackEndsTheConnection) {
   TestNode node;
   Client client(node);

@@ -41,16 +41,16 @@ class TestNode final : public Backend {
     if (after_next_answer) admission = *std::exchange(after_next_answer, std::nullopt);
     return answer;
   }
-  std::optional<BytesView> payload(Lsn lsn, std::string& why) override {
+  Payload payload(Lsn lsn) override {
+    if (reading) return Payload::coming();
     for (const journal::Record& record : log.records()) {
       broker::StoredMessage message;
       if (record.header.lsn == lsn && lsn >= log_begins && readable &&
           broker::read_stored_message(record, message)) {
-        return message.payload;
+        return Payload::here(message.payload);
       }
     }
-    why = "no such record";
-    return std::nullopt;
+    return Payload::lost("no such record");
   }
   bool authenticate(const amqp::SaslRequest&) override { return true; }
   CreditFigures flow() override { return flow_figures; }
@@ -109,7 +109,8 @@ class TestNode final : public Backend {
   bool live = true;
   bool commits = true;  ///< the disk is quick: whatever is ordered is committed at once
   bool readable = true;
-  Lsn log_begins{};  ///< what is before was removed
+  bool reading = false;  ///< payloads are not here yet
+  Lsn log_begins{};      ///< what is before was removed
   AdmissionAnswer admission;
   CreditFigures flow_figures;
   broker::Durability durability_max = broker::Durability::journal;

@@ -102,7 +102,7 @@ struct NodeStatus {
   std::vector<LoopWork> loop;
   /// Bodies of messages that had left memory, read back from the journal.
   struct Bodies {
-    std::uint64_t served{}, reads{}, read_ahead{}, read_bytes{};
+    std::uint64_t served{}, reads{}, waits{}, read_ahead{}, read_bytes{};
   } bodies;
   std::uint64_t resident_bytes{};
   double cpu_seconds{};                                ///< user and system, all threads

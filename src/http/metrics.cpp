@@ -126,7 +126,8 @@ std::string metrics_text(const NodeStatus& s) {
           MetricType::Gauge, {{"work", loop.work}}, loop.longest);
   }
   f.counter("mainstay_body_served_total", "Bodies that were asked of the journal.", s.bodies.served);
-  f.counter("mainstay_body_reads_total", "Reads that a delivery had to wait for.", s.bodies.reads);
+  f.counter("mainstay_body_reads_total", "Reads at once, of what the system had in memory.", s.bodies.reads);
+  f.counter("mainstay_body_waits_total", "Reads from the disk that a delivery waited for.", s.bodies.waits);
   f.counter("mainstay_body_read_ahead_total", "Chunks that had been read when they were asked for.",
             s.bodies.read_ahead);
   f.counter("mainstay_body_read_bytes_total", "Bytes of the journal read for bodies.", s.bodies.read_bytes);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,6 +87,26 @@ class PosixFile final : public File {
       done += static_cast<std::size_t>(got);
     }
     return done;
+  }
+
+  Result<std::optional<std::size_t>, DiskError> read_if_cached(std::uint64_t offset,
+                                                               std::span<std::byte> into) override {
+    std::size_t done = 0;
+    while (done < into.size()) {
+      const iovec rest{into.data() + done, into.size() - done};
+      const ssize_t got = retry(
+          [&] { return ::preadv2(fd_.get(), &rest, 1, static_cast<off_t>(offset + done), RWF_NOWAIT); });
+      if (got < 0) {
+        // A file system that cannot tell counts as one that waits.
+        if (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
+          return std::optional<std::size_t>();
+        }
+        return system_error("read", path_, errno);
+      }
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return std::optional(done);
   }
 
   Result<void, DiskError> write(std::uint64_t offset, BytesView from) override {

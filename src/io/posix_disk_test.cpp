@@ -55,6 +55,13 @@ TEST(PosixDisk, ReadsBackWhatWasWrittenAndReportsTheEnd) {
   EXPECT_EQ(as_text(BytesView(content).subspan(3, 7)), "payment");
   EXPECT_EQ(file->read(10, content).value(), 0U);
   EXPECT_EQ(file->size().value(), 10U);
+  // What was just written is in memory, unless the file system cannot tell.
+  Buffer cached(100);
+  if (const auto got = file->read_if_cached(0, cached).value()) {
+    EXPECT_EQ(*got, 10U);
+    EXPECT_EQ(as_text(BytesView(cached).subspan(3, 7)), "payment");
+    EXPECT_EQ(file->read_if_cached(10, cached).value(), 0U);
+  }
   ASSERT_TRUE(file->truncate(4));
   EXPECT_EQ(file->size().value(), 4U);
   EXPECT_THAT(disk->list("a").value(), ElementsAre("b"));

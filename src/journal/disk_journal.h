@@ -41,6 +41,9 @@ class DiskJournal final : public Journal {
   Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to) override {
     return table_.read(first, last, bytes_max, to);
   }
+  Result<Lsn, JournalError> read_if_cached(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to) override {
+    return table_.read(first, last, bytes_max, to, SegmentTable::Wait::no);
+  }
   Result<std::uint64_t, JournalError> hash_at(Lsn lsn) override { return table_.hash_at(lsn); }
 
   std::uint64_t room() const override;

@@ -35,9 +35,10 @@ enum class JournalErrorCode : std::uint8_t {
   corrupt,  ///< a bad record before a good one: refused, never cut (replication-protocol.md R10)
   foreign,  ///< the directory belongs to another cluster or node
   format_too_new,
-  locked,     ///< another process uses the directory
-  not_found,  ///< the LSN is not in this journal (removed or not yet written)
-  diverged,   ///< bytes offered do not continue this log's hash chain
+  locked,      ///< another process uses the directory
+  not_found,   ///< the LSN is not in this journal (removed or not yet written)
+  diverged,    ///< bytes offered do not continue this log's hash chain
+  would_wait,  ///< of read_if_cached() only
 };
 
 /// `what` names file and offset where there is one, and what to do.
@@ -163,6 +164,10 @@ class Journal {
   /// thread.
   [[nodiscard]] virtual Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max,
                                                        Buffer& to) = 0;
+  /// As read(), unless the disk would have to be waited for: `would_wait` then, nothing is appended. Any
+  /// thread.
+  [[nodiscard]] virtual Result<Lsn, JournalError> read_if_cached(Lsn first, Lsn last, std::size_t bytes_max,
+                                                                 Buffer& to) = 0;
   /// Checksum of the record at `lsn` (0 for LSN 0), which is durable or the one before the oldest present.
   /// Any thread.
   [[nodiscard]] virtual Result<std::uint64_t, JournalError> hash_at(Lsn lsn) = 0;

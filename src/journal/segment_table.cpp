@@ -16,6 +16,10 @@ JournalError removed(Lsn lsn) {
           "LSN " + std::to_string(lsn.value) + " has been removed from this journal"};
 }
 
+JournalError would_wait() {
+  return {JournalErrorCode::would_wait, "the disk has to be waited for"};
+}
+
 }  // namespace
 
 void SegmentTable::start(std::vector<std::shared_ptr<Segment>> segments, LogPosition durable) {
@@ -120,13 +124,26 @@ JournalError SegmentTable::not_as_written(const Segment& segment, std::uint64_t 
 
 // --- Reading
 
-Result<std::shared_ptr<OpenSegment>, JournalError> SegmentTable::open(
-    const std::shared_ptr<Segment>& segment) {
+Result<std::size_t, JournalError> SegmentTable::read_file(File& file, std::uint64_t offset,
+                                                          std::span<std::byte> into, Wait wait) {
+  if (wait == Wait::no) {
+    const auto got = file.read_if_cached(offset, into);
+    if (!got) return from_disk(got.error());
+    if (!*got) return would_wait();
+    return **got;
+  }
+  const auto got = file.read(offset, into);
+  if (!got) return from_disk(got.error());
+  return *got;
+}
+Result<std::shared_ptr<OpenSegment>, JournalError> SegmentTable::open(const std::shared_ptr<Segment>& segment,
+                                                                      Wait wait) {
   {
     const std::lock_guard hold(mutex_);
     segment->last_use = ++uses_;
     if (segment->opened) return segment->opened;
   }
+  if (wait == Wait::no) return would_wait();
   auto file = disk_.open(segment->path, OpenMode::read);
   if (!file) {
     const std::lock_guard hold(mutex_);
@@ -167,7 +184,7 @@ Result<SegmentIndex, JournalError> SegmentTable::load_index(File& file, const Se
 
 /// Walks over the headers from a known place to the record at `lsn`.
 Result<std::uint64_t, JournalError> SegmentTable::locate(File& file, const Segment& segment,
-                                                         SegmentIndex::Place from, Lsn lsn) const {
+                                                         SegmentIndex::Place from, Lsn lsn, Wait wait) const {
   std::array<std::byte, kIndexSpacingBytes> window;
   std::uint64_t window_at = 0;
   std::size_t window_bytes = 0;
@@ -175,8 +192,8 @@ Result<std::uint64_t, JournalError> SegmentTable::locate(File& file, const Segme
   for (; from.number < number; ++from.number) {
     if (from.offset < window_at || from.offset + kRecordHeaderBytes > window_at + window_bytes) {
       window_at = from.offset;
-      const auto got = file.read(window_at, window);
-      if (!got) return from_disk(got.error());
+      const auto got = read_file(file, window_at, window, wait);
+      if (!got) return got.error();
       window_bytes = *got;
     }
     const Lsn at{segment.header.first.value + from.number};
@@ -193,7 +210,7 @@ Result<std::uint64_t, JournalError> SegmentTable::locate(File& file, const Segme
 /// Appends records from `first` on, none behind `upto`, all in this segment. @return LSN behind the last one.
 Result<Lsn, JournalError> SegmentTable::read_segment(Segment& segment, OpenSegment& opened, Lsn first,
                                                      Lsn upto, std::size_t room, bool one_at_least,
-                                                     Buffer& to) {
+                                                     Buffer& to, Wait wait) {
   SegmentIndex::Place from;
   std::uint64_t begin = 0;
   std::uint64_t bound = 0;  // all up to `upto` ends before it
@@ -204,7 +221,7 @@ Result<Lsn, JournalError> SegmentTable::read_segment(Segment& segment, OpenSegme
     if (segment.resume.lsn == first) begin = segment.resume.offset;
   }
   if (begin == 0) {
-    const auto located = locate(*opened.file, segment, from, first);
+    const auto located = locate(*opened.file, segment, from, first, wait);
     if (!located) return located.error();
     begin = *located;
   }
@@ -219,8 +236,8 @@ Result<Lsn, JournalError> SegmentTable::read_segment(Segment& segment, OpenSegme
   while (next <= upto) {
     if (have < wanted) {
       to.resize(start + wanted);
-      const auto got = opened.file->read(begin + have, std::span(to).subspan(start + have));
-      if (!got) return from_disk(got.error());
+      const auto got = read_file(*opened.file, begin + have, std::span(to).subspan(start + have), wait);
+      if (!got) return got.error();
       have += *got;
       if (have < wanted) return not_as_written(segment, begin + have, next);
     }
@@ -249,7 +266,8 @@ Result<Lsn, JournalError> SegmentTable::read_segment(Segment& segment, OpenSegme
   return next;
 }
 
-Result<Lsn, JournalError> SegmentTable::read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to) {
+Result<Lsn, JournalError> SegmentTable::read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to,
+                                             Wait wait) {
   const std::size_t start = to.size();
   const auto give_up = [&](JournalError error) {
     to.resize(start);
@@ -272,12 +290,18 @@ Result<Lsn, JournalError> SegmentTable::read(Lsn first, Lsn last, std::size_t by
     const std::size_t taken = to.size() - start;
     const std::size_t room = bytes_max > taken ? bytes_max - taken : 0;
     if (room == 0 && next != first) return next;
-    const auto opened = open(segment);
+    const auto opened = open(segment, wait);
     if (!opened) {
       if (opened.error().code == JournalErrorCode::not_found && next != first) return next;
+      if (opened.error().code == JournalErrorCode::would_wait && next != first) return next;
       return give_up(opened.error());
     }
-    const auto behind = read_segment(*segment, **opened, next, upto, room, next == first, to);
+    const std::size_t whole = to.size();
+    const auto behind = read_segment(*segment, **opened, next, upto, room, next == first, to, wait);
+    if (!behind && behind.error().code == JournalErrorCode::would_wait && next != first) {
+      to.resize(whole);
+      return next;
+    }
     if (!behind) return give_up(behind.error());
     next = *behind;
     if (next <= upto) return next;

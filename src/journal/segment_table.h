@@ -40,8 +40,11 @@ class SegmentTable {
   [[nodiscard]] bool empty() const;
   [[nodiscard]] LogPosition written() const;
   [[nodiscard]] LogPosition durable() const;
+  /// Whether a read may wait for the disk; `would_wait` when it may not and would.
+  enum class Wait : bool { no, yes };
   /// As Journal::read() and Journal::hash_at().
-  Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to);
+  Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to,
+                                 Wait wait = Wait::yes);
   Result<std::uint64_t, JournalError> hash_at(Lsn lsn);
   /// Takes the oldest segment out if all its records are before `before` and it is not the current one.
   /// Nobody begins to read it any more; whoever still does holds a reference.
@@ -56,12 +59,14 @@ class SegmentTable {
   };
   std::shared_ptr<Segment> find(Lsn lsn) const;
   void close_unused();
-  Result<std::shared_ptr<OpenSegment>, JournalError> open(const std::shared_ptr<Segment>& segment);
+  Result<std::shared_ptr<OpenSegment>, JournalError> open(const std::shared_ptr<Segment>& segment, Wait wait);
+  static Result<std::size_t, JournalError> read_file(File& file, std::uint64_t offset,
+                                                     std::span<std::byte> into, Wait wait);
   Result<SegmentIndex, JournalError> load_index(File& file, const Segment& segment) const;
   Result<std::uint64_t, JournalError> locate(File& file, const Segment& segment, SegmentIndex::Place from,
-                                             Lsn lsn) const;
+                                             Lsn lsn, Wait wait) const;
   Result<Lsn, JournalError> read_segment(Segment& segment, OpenSegment& opened, Lsn first, Lsn upto,
-                                         std::size_t room, bool one_at_least, Buffer& to);
+                                         std::size_t room, bool one_at_least, Buffer& to, Wait wait);
   JournalError not_as_written(const Segment& segment, std::uint64_t offset, Lsn lsn) const;
 
   Disk& disk_;

@@ -16,6 +16,8 @@ constexpr std::uint64_t kGapMin = 64;
 /// A stream that nobody used for this many bodies shares no memory any more.
 constexpr std::uint64_t kIdleAfter = 16384;
 constexpr std::size_t kStep = 4;
+/// A record that was read for somebody who has not asked again for so many calls is nobody's any more.
+constexpr std::uint64_t kForgottenAfter = 65536;
 
 void release_if_large(Buffer& bytes, std::size_t kept) {
   bytes.clear();
@@ -46,9 +48,23 @@ BodyReader::Stream* BodyReader::predecessor(Lsn lsn) {
   return nearest;
 }
 
+bool BodyReader::is_awaited(const Stream& stream) const {
+  return stream.awaited && gets_ - stream.awaited_at <= kForgottenAfter;
+}
+
+/// Something is out or due, so that who waits will be told to ask again.
+bool BodyReader::is_pending() const {
+  return reading_ > 0 || std::any_of(streams_.begin(), streams_.end(), [](const Stream& stream) {
+           return stream.awaited && !stream.failed && !stream.next.has(*stream.awaited);
+         });
+}
+
+/// Free ones first: a record that came for somebody must not go before it is taken.
 BodyReader::Stream& BodyReader::oldest() {
-  return *std::min_element(streams_.begin(), streams_.end(),
-                           [](const Stream& a, const Stream& b) { return a.used_at < b.used_at; });
+  return *std::min_element(streams_.begin(), streams_.end(), [this](const Stream& a, const Stream& b) {
+    if (is_free(a) != is_free(b)) return is_free(a);
+    return a.used_at < b.used_at;
+  });
 }
 
 std::size_t BodyReader::chunk_limit() const {
@@ -91,7 +107,7 @@ void BodyReader::make_room(const Stream& stream) {
   while (held() > options_.bytes_max) {
     Stream* out = nullptr;
     for (Stream& other : streams_) {
-      if (&other == &stream || memory_of(other) == 0 || other.reading) continue;
+      if (&other == &stream || memory_of(other) == 0 || !is_free(other)) continue;
       if (out == nullptr || other.used_at < out->used_at) out = &other;
     }
     if (out == nullptr) return;
@@ -120,19 +136,32 @@ BytesView BodyReader::serve(Stream& stream, Lsn lsn) {
   stream.used_at = gets_;
   stream.last = std::max(stream.last, lsn);
   latest_ = static_cast<std::size_t>(&stream - streams_.data());
+  ++counters_.served;
   return BytesView(stream.now.bytes).subspan(from, to - from);
 }
 
-Result<BytesView, journal::JournalError> BodyReader::get(journal::Journal& journal, Lsn lsn) {
+Result<std::optional<BytesView>, journal::JournalError> BodyReader::get(journal::Journal& journal, Lsn lsn) {
   ++gets_;
-  ++counters_.served;
   Stream* stream = holder(lsn);
-  if (stream != nullptr && stream->now.has(lsn)) return serve(*stream, lsn);
+  if (stream != nullptr && stream->now.has(lsn)) return std::optional(serve(*stream, lsn));
   if (stream != nullptr) {
-    ++counters_.read_ahead;
-    adapt(*stream, lsn);
+    const bool awaited = stream->awaited == lsn;
+    for (Stream& waiting : streams_) {
+      if (waiting.awaited == lsn) waiting.awaited.reset();
+    }
+    if (!awaited) {  // else how far to read was decided when it was asked for
+      ++counters_.read_ahead;
+      adapt(*stream, lsn);
+    }
     std::swap(stream->now, stream->next);
   } else {
+    for (Stream& waiting : streams_) {
+      if (waiting.awaited != lsn) continue;
+      waiting.awaited_at = gets_;
+      if (waiting.reading) return std::optional<BytesView>();
+      waiting.awaited.reset();
+      if (auto failed = std::exchange(waiting.failed, std::nullopt)) return *std::move(failed);
+    }
     stream = predecessor(lsn);
     std::size_t bytes = 0;
     if (stream != nullptr && stream->reading && stream->chunk_bytes > 0) {
@@ -143,6 +172,7 @@ Result<BytesView, journal::JournalError> BodyReader::get(journal::Journal& journ
         adapt(*stream, lsn);
       } else {
         stream = &oldest();
+        if (!is_free(*stream) && is_pending()) return std::optional<BytesView>();
         stream->chunk_bytes = 0;
         stream->dense = 0;
         ++stream->generation;  // what is still out for it is not what it needs
@@ -151,12 +181,17 @@ Result<BytesView, journal::JournalError> BodyReader::get(journal::Journal& journ
     }
     make_room(*stream);
     stream->now.first = lsn;
-    auto filled = fill(journal, bytes, stream->now);
-    if (!filled && bytes > 0) {
+    auto filled = fill(journal, bytes, stream->now, Wait::no);
+    const bool would_wait = !filled && filled.error().code == journal::JournalErrorCode::would_wait;
+    if (!filled && !would_wait && bytes > 0) {
       // Damage further on in the chunk does not keep back what is whole before it.
       stream->chunk_bytes = 0;
       stream->dense = 0;
-      filled = fill(journal, 0, stream->now);
+      filled = fill(journal, 0, stream->now, Wait::no);
+    }
+    if (!filled && filled.error().code == journal::JournalErrorCode::would_wait) {
+      wait_for(stream, lsn);
+      return std::optional<BytesView>();
     }
     if (!filled) return filled.error();
     ++counters_.reads;
@@ -168,33 +203,74 @@ Result<BytesView, journal::JournalError> BodyReader::get(journal::Journal& journ
   stream->used_bytes = 0;
   stream->last = stream->now.first;
   stream->tried = false;
-  return serve(*stream, lsn);
+  return std::optional(serve(*stream, lsn));
 }
 
-std::optional<BodyReader::ReadAhead> BodyReader::wanted() {
-  Stream& stream = streams_[latest_];
-  // Of single records nobody knows what follows.
-  if (stream.chunk_bytes == 0 || stream.reading || stream.tried) return std::nullopt;
-  // Two of the longest records at once would be more than all the rest may hold.
-  if (stream.now.bytes.size() > options_.bytes_max / 2) return std::nullopt;
+/// Notes that `lsn` is to be read, unless the stream is busy with what another one waits for: who asks now
+/// asks again when that has arrived.
+void BodyReader::wait_for(Stream* stream, Lsn lsn) {
+  if (is_awaited(*stream)) {
+    if (stream->reading) return;
+    stream = &oldest();
+    if (!is_free(*stream) && is_pending()) return;
+    drop(*stream);
+  }
+  // When a chunk is on its way it is most likely in there.
+  stream->awaited = lsn;
+  stream->awaited_at = stream->used_at = gets_;
+  stream->failed.reset();
+}
+
+BodyReader::ReadAhead BodyReader::send_out(std::size_t index, Lsn first, std::size_t bytes) {
+  Stream& stream = streams_[index];
   make_room(stream);
   stream.reading = stream.tried = true;
   ++reading_;
   ReadAhead ahead;
-  ahead.stream = latest_;
+  ahead.stream = index;
   ahead.generation = stream.generation;
-  ahead.bytes = std::min(stream.chunk_bytes, chunk_limit());
+  ahead.bytes = bytes;
   ahead.chunk = std::exchange(stream.next, Chunk{});
-  ahead.chunk.first = stream.now.behind();
+  ahead.chunk.first = first;
   stream.reached = std::make_shared<std::atomic<std::uint64_t>>(0);
   ahead.reached = stream.reached;
   return ahead;
 }
 
+/// The read that somebody has waited for longest.
+std::optional<BodyReader::ReadAhead> BodyReader::due() {
+  Stream* next = nullptr;
+  for (Stream& stream : streams_) {
+    if (!stream.awaited || stream.reading || stream.failed || stream.next.has(*stream.awaited)) continue;
+    if (next == nullptr || stream.used_at < next->used_at) next = &stream;
+  }
+  if (next == nullptr) return std::nullopt;
+  ++counters_.waits;
+  ReadAhead ahead = send_out(static_cast<std::size_t>(next - streams_.data()), *next->awaited,
+                             std::min(next->chunk_bytes, chunk_limit()));
+  ahead.awaited = true;
+  return ahead;
+}
+
+std::optional<BodyReader::ReadAhead> BodyReader::wanted() {
+  if (reading_ >= kReadingMax) return std::nullopt;
+  if (auto awaited = due()) return awaited;
+  Stream& stream = streams_[latest_];
+  // Of single records nobody knows what follows.
+  if (stream.chunk_bytes == 0 || stream.reading || stream.tried) return std::nullopt;
+  // Two of the longest records at once would be more than all the rest may hold.
+  if (stream.now.bytes.size() > options_.bytes_max / 2) return std::nullopt;
+  return send_out(latest_, stream.now.behind(), std::min(stream.chunk_bytes, chunk_limit()));
+}
+
 void BodyReader::read(journal::Journal& journal, ReadAhead& ahead) {
   ahead.chunk.first = std::max(ahead.chunk.first, Lsn{ahead.reached->load()});
+  auto filled = fill(journal, ahead.bytes, ahead.chunk, Wait::yes);
+  if (!filled && ahead.awaited && ahead.bytes > 0) filled = fill(journal, 0, ahead.chunk, Wait::yes);
+  if (filled) return;
   // Behind the log's end there is nothing; damage is told to whoever asks for the damaged record.
-  if (!fill(journal, ahead.bytes, ahead.chunk)) ahead.chunk.offsets.clear();
+  ahead.chunk.offsets.clear();
+  if (ahead.awaited) ahead.failed = filled.error();
 }
 
 void BodyReader::arrived(ReadAhead ahead) {
@@ -202,7 +278,11 @@ void BodyReader::arrived(ReadAhead ahead) {
   Stream& stream = streams_[ahead.stream];
   stream.reading = false;
   counters_.bytes_read += ahead.chunk.bytes.size();
-  if (stream.generation != ahead.generation) ahead.chunk = {};
+  if (stream.generation != ahead.generation) {
+    ahead.chunk = {};
+    ahead.failed.reset();
+  }
+  if (stream.awaited) stream.failed = std::move(ahead.failed);
   stream.next = std::move(ahead.chunk);
 }
 
@@ -217,11 +297,12 @@ std::uint64_t BodyReader::bytes() const {
 }
 
 Result<void, journal::JournalError> BodyReader::fill(journal::Journal& journal, std::size_t bytes,
-                                                     Chunk& chunk) {
+                                                     Chunk& chunk, Wait wait) {
   chunk.offsets.clear();
   release_if_large(chunk.bytes, std::max<std::size_t>(bytes + bytes / 2, 16384));
   const Lsn last = bytes == 0 ? chunk.first : Lsn{UINT64_MAX};
-  const auto read = journal.read(chunk.first, last, bytes, chunk.bytes);
+  const auto read = wait == Wait::yes ? journal.read(chunk.first, last, bytes, chunk.bytes)
+                                      : journal.read_if_cached(chunk.first, last, bytes, chunk.bytes);
   if (!read) return read.error();
   if (chunk.bytes.empty()) {
     return journal::JournalError{journal::JournalErrorCode::not_found,

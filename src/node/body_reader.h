@@ -6,7 +6,10 @@
 // of them: chunks shrink as their use does, down to single records. Two chunks per stream (the one being
 // used, the one being read); all of them together stay within a bound.
 //
-// Sans-I/O: the journal comes in with each call, and a chunk to read ahead goes out as a value that is read
+// The strand never waits for the disk: what the system has in memory is read at once, anything else is "not
+// here yet", goes out as a read like those ahead, and is there when it has arrived.
+//
+// Sans-I/O: the journal comes in with each call, and a chunk to read goes out as a value that is read
 // wherever the owner likes. One strand, except read(ReadAhead&).
 #pragma once
 
@@ -32,6 +35,8 @@ struct BodyReaderOptions {
 class BodyReader {
  public:
   static constexpr std::size_t kStreamsMax = 32;
+  /// Out at a time: bounds the memory of single long records, and what stands before a sync at the disk.
+  static constexpr std::size_t kReadingMax = 8;
 
   /// Whole records, each checked by Journal::read().
   struct Chunk {
@@ -46,13 +51,16 @@ class BodyReader {
     std::size_t stream{};
     std::uint64_t generation{};  ///< of the stream: a stale chunk is dropped
     std::size_t bytes{};
-    Chunk chunk;  ///< `first` set; the rest empty (its memory is reused)
+    Chunk chunk;                                  ///< `first` set; the rest empty (its memory is reused)
+    bool awaited = false;                         ///< somebody waits for its first record
+    std::optional<journal::JournalError> failed;  ///< why that one could not be read
     /// LSN up to which the reader has gone by itself meanwhile: not read again.
     std::shared_ptr<const std::atomic<std::uint64_t>> reached;
   };
   struct Counters {
     std::uint64_t served{};      ///< get()
-    std::uint64_t reads{};       ///< journal reads that get() waited for
+    std::uint64_t reads{};       ///< by get() itself, from what the system had in memory
+    std::uint64_t waits{};       ///< reads that somebody waits for
     std::uint64_t bytes_read{};  ///< by them and ahead of them
     std::uint64_t read_ahead{};  ///< chunks that were there when they were needed
   };
@@ -60,11 +68,14 @@ class BodyReader {
   explicit BodyReader(const BodyReaderOptions& options = {}) : options_(options) {}
 
   /// The raw record at `lsn`; valid until the next call of get() or forget(). Errors are the journal's.
-  [[nodiscard]] Result<BytesView, journal::JournalError> get(journal::Journal& journal, Lsn lsn);
-  /// What is worth reading next; ask after get(), until there is nothing. Every answer comes back by
-  /// arrived().
+  /// nullopt: not here yet. At least one read is out then, or among those wanted(); ask again each time that
+  /// one has arrived.
+  [[nodiscard]] Result<std::optional<BytesView>, journal::JournalError> get(journal::Journal& journal,
+                                                                            Lsn lsn);
+  /// What is to be read next, or worth it; ask after get(), until there is nothing. Every answer comes back
+  /// by arrived().
   [[nodiscard]] std::optional<ReadAhead> wanted();
-  /// Reads it. Any thread. A failure leaves the chunk empty: get() meets it again and tells.
+  /// Reads it. Any thread. A failure leaves the chunk empty: get() tells who asks for the record.
   static void read(journal::Journal& journal, ReadAhead& ahead);
   void arrived(ReadAhead ahead);
   /// Reads that are out: the journal must stay until they are back.
@@ -87,17 +98,29 @@ class BodyReader {
     std::shared_ptr<std::atomic<std::uint64_t>> reached;
     bool reading = false;  // `next` is out
     bool tried = false;    // what follows `now` has been asked for
+    // Somebody waits for this record: being read, or here and not yet taken.
+    std::optional<Lsn> awaited;
+    std::uint64_t awaited_at = 0;                 // the number of the get() that asked for it last
+    std::optional<journal::JournalError> failed;  // of the read for `awaited`
   };
   Stream* holder(Lsn lsn);
   Stream* predecessor(Lsn lsn);
   Stream& oldest();
+  [[nodiscard]] bool is_pending() const;
+  [[nodiscard]] bool is_awaited(const Stream& stream) const;
+  [[nodiscard]] bool is_free(const Stream& stream) const { return !stream.reading && !is_awaited(stream); }
+  std::optional<ReadAhead> due();
   void adapt(Stream& stream, Lsn lsn);
   BytesView serve(Stream& stream, Lsn lsn);
   [[nodiscard]] std::size_t chunk_limit() const;
   void make_room(const Stream& stream);
   static void drop(Stream& stream);
   static std::uint64_t memory_of(const Stream& stream);
-  static Result<void, journal::JournalError> fill(journal::Journal& journal, std::size_t bytes, Chunk& chunk);
+  enum class Wait : bool { no, yes };
+  static Result<void, journal::JournalError> fill(journal::Journal& journal, std::size_t bytes, Chunk& chunk,
+                                                  Wait wait);
+  void wait_for(Stream* stream, Lsn lsn);
+  ReadAhead send_out(std::size_t stream, Lsn first, std::size_t bytes);
 
   BodyReaderOptions options_;
   std::array<Stream, kStreamsMax> streams_;

@@ -640,24 +640,22 @@ frontend::CreditFigures Node::flow() {
   return f;
 }
 
-std::optional<BytesView> Node::payload(Lsn lsn, std::string& why) {
+frontend::Payload Node::payload(Lsn lsn) {
   std::optional<BytesView> raw = bodies_.find(lsn);
   if (!raw) {
     const auto read = body_reader_.get(*journal_, lsn);
-    if (!read) {
-      why = read.error().what;
-      return std::nullopt;
-    }
-    raw = *read;
+    if (!read) return frontend::Payload::lost(read.error().what);
     read_ahead();
+    if (!*read) return frontend::Payload::coming();
+    raw = *read;
   }
   broker::StoredMessage message;
   if (!broker::read_stored_message(journal::view_record(*raw), message)) {
-    why = "LSN " + std::to_string(lsn.value) + " does not hold a whole message; run `mainstay verify " +
-          options_.data_directory + "`";
-    return std::nullopt;
+    return frontend::Payload::lost("LSN " + std::to_string(lsn.value) +
+                                   " does not hold a whole message; run `mainstay verify " +
+                                   options_.data_directory + "`");
   }
-  return message.payload;
+  return frontend::Payload::here(message.payload);
 }
 
 void Node::read_ahead() {
@@ -666,9 +664,21 @@ void Node::read_ahead() {
     // rejoin_when_quiet() keeps the journal until this is back.
     read_worker_->post([this, shared, journal = journal_.get()] {
       BodyReader::read(*journal, *shared);
-      loop_.post([this, shared] { body_reader_.arrived(std::move(*shared)); });
+      loop_.post([this, shared] { body_arrived(std::move(*shared)); });
     });
   }
+}
+
+void Node::body_arrived(BodyReader::ReadAhead ahead) {
+  body_reader_.arrived(std::move(ahead));
+  if (ended_) return;
+  if (frontend_->awaits_payloads()) {
+    TurnMeter::Laps laps(turns_, clock_);
+    frontend_->payloads_came(laps.from(), clock_.wall());
+    laps.did(Work::outputs);
+    schedule_pump();
+  }
+  if (!rejoining_) read_ahead();
 }
 
 bool Node::authenticate(const amqp::SaslRequest& request) {

@@ -65,7 +65,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::vector<broker::Output>& leader_outputs() override;
   std::string not_live_reason() override;
   frontend::AdmissionAnswer admit(std::size_t bytes, bool replay) override;
-  std::optional<BytesView> payload(Lsn lsn, std::string& why) override;
+  frontend::Payload payload(Lsn lsn) override;
   bool authenticate(const amqp::SaslRequest& request) override;
   std::optional<amqp::Condition> durability_refusal(broker::Durability level) override;
   frontend::CreditFigures flow() override;
@@ -112,6 +112,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void checkpoint_finished(const std::shared_ptr<paging::PageStore::Sealed>& stored, bool fatal,
                            const std::string& problem);
   void read_ahead();
+  void body_arrived(BodyReader::ReadAhead ahead);
   void tick();
   void arm_timer();
   void role_changed(const replica::RoleChanged& change);

@@ -160,7 +160,7 @@ http::NodeStatus Node::status() {
                       turns.times.sum_seconds(), turns.longest.seconds()});
   }
   const BodyReader::Counters& bodies = body_reader_.counters();
-  s.bodies = {bodies.served, bodies.reads, bodies.read_ahead, bodies.bytes_read};
+  s.bodies = {bodies.served, bodies.reads, bodies.waits, bodies.read_ahead, bodies.bytes_read};
   return s;
 }
 
