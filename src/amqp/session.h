@@ -51,6 +51,7 @@ struct Link {
   std::uint32_t credit_tolerated = 0;
   std::uint64_t message_bytes_max = 0;
   std::unique_ptr<PartialMessage> partial;
+  std::size_t last_partial_bytes = 0;  ///< the next one is likely as long: room for it is made at once
 
   // Kept until answered.
   std::string name;

@@ -288,6 +288,7 @@ void EngineImpl::handle_transfer(Session& session, const FrameBody& body) {
   }
   if (!partial.discarding) {
     partial_bytes_ += body.payload.size();
+    if (partial.bytes.empty() && frame.more) partial.bytes.reserve(link->last_partial_bytes);
     partial.bytes.insert(partial.bytes.end(), body.payload.begin(), body.payload.end());
     if (partial_bytes_ > options_.limits.partial_bytes_max) {
       fail(condition::resource_limit_exceeded, "unfinished messages on this connection exceed " +
@@ -300,6 +301,7 @@ void EngineImpl::handle_transfer(Session& session, const FrameBody& body) {
 
   const auto whole = std::move(link->partial);
   partial_bytes_ -= whole->bytes.size();
+  link->last_partial_bytes = whole->bytes.size();
   if (whole->settled && session.incoming.find(delivery) != nullptr) session.incoming.erase(delivery);
   if (dead) return;
   if (whole->discarding) {
