@@ -194,6 +194,7 @@ Result<void, JournalError> DiskJournal::roll(const Encoded& records, std::size_t
     large_.erase(large_.begin());
   } else {
     spare = spares_.take();
+    taken_.fetch_add(1, std::memory_order_relaxed);
   }
   return put_to_use(std::move(spare), table_.written(), records.epoch_of(at));
 }
@@ -302,10 +303,16 @@ Result<void, JournalError> DiskJournal::remove_before(Lsn lsn) {
   if (checkpoints.empty()) return {};
   const Lsn oldest_kept = checkpoints[std::min<std::size_t>(1, checkpoints.size() - 1)];
   const Lsn before = std::min(lsn, oldest_kept.next());
+  bool any = false;
+  std::size_t kept = options_.spare_segments;
   // One at a time, each made durable: a gap in the chain must not be able to appear.
   while (const auto segment = table_.take_oldest_before(before)) {
+    if (!std::exchange(any, true)) {
+      demand_ = std::max(taken_.exchange(0, std::memory_order_relaxed), demand_ / 2);
+      kept = std::max(kept, std::size_t{std::min(demand_, options_.spare_segments_max)});
+    }
     // A file that somebody still reads is not written over.
-    if (wants_spare() && segment->header.segment_bytes == options_.segment_bytes &&
+    if (spares_.count() < kept && segment->header.segment_bytes == options_.segment_bytes &&
         segment.use_count() == 1) {
       auto spare = spares_.recycle(segment->path, segment->header.segment_bytes);
       if (!spare) return fail(spare.error());

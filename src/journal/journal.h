@@ -89,8 +89,12 @@ struct JournalOptions {
   std::uint64_t segment_bytes =
       64ULL << 20;  ///< file length, 64 KiB to 1 GiB; a record larger than a segment gets one of its own size
   /// Kept ready ahead of use, at least 1: made by prepare_spare(), or segments that remove_before() dropped.
-  /// What is removed beyond this number goes back to the file system.
   std::uint32_t spare_segments = 1;
+  /// A log that grows and shrinks by many segments at a time keeps up to so many that it dropped: as many as
+  /// it lately took between two removals. Overwriting one costs half of what making one costs, which is to
+  /// write all of it with zeros first. What is removed beyond that goes back to the file system. At least
+  /// spare_segments count.
+  std::uint32_t spare_segments_max = 0;
   /// Longest record (journal::record_bytes of its body) that room() has to reckon with. Longer ones can be
   /// written too, but may need space beyond room().
   std::uint64_t record_bytes_max = (1ULL << 20) + (64ULL << 10);
@@ -184,8 +188,9 @@ class Journal {
   /// everything as it was; call again later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
   /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
-  /// checkpoints has to replay; without a checkpoint nothing. They become spares if these are wanted (their
-  /// old records stay in the file and are never taken for new ones), else they are deleted.
+  /// checkpoints has to replay; without a checkpoint nothing. They become spares as far as the
+  /// options say (their old records stay in the file and are never taken for new ones), else they are
+  /// deleted.
   [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
   /// Bytes of records in the log / of all segments and spares. Any thread.
   [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;

@@ -113,6 +113,32 @@ TEST(JournalRecycling, RemovedSegmentsBecomeSparesAsFarAsTheyAreWanted) {
   EXPECT_LT(disk.counters().bytes_written - written, 15U * 9100 + 4 * 13'000) << "no zeros are written";
 }
 
+TEST(JournalRecycling, AsManySegmentsAreKeptAsTheLogTookLately) {
+  MemoryDisk disk;
+  Node node(disk, {.spare_segments = 1, .spare_segments_max = 5});
+  const auto grow_and_empty = [&](int segments) {
+    const std::size_t wanted = node.segments() + static_cast<std::size_t>(segments);
+    while (node.segments() < wanted) {
+      node.append(std::string(9000, 'g'));
+      node.commit();
+      ASSERT_TRUE(node.journal->prepare_spare());
+    }
+    const Lsn end = node.journal->durable().lsn;
+    ASSERT_TRUE(node.journal->store_checkpoint(Lsn{end.value - 1}, {}));
+    ASSERT_TRUE(node.journal->store_checkpoint(end, {}));
+    ASSERT_TRUE(node.journal->remove_before(end));
+    ASSERT_EQ(node.segments(), 1U);
+  };
+  grow_and_empty(8);
+  EXPECT_EQ(files(disk, "spare-"), 5U) << "no more than allowed";
+  const std::uint64_t creates = disk.counters().creates;
+  grow_and_empty(4);
+  EXPECT_EQ(disk.counters().creates, creates + 2) << "two checkpoints, no segment";
+  EXPECT_EQ(files(disk, "spare-"), 4U) << "the demand has become less";
+  for (int i = 0; i < 5; ++i) grow_and_empty(1);
+  EXPECT_LE(files(disk, "spare-"), 1U) << "what is not used up again and again goes";
+}
+
 TEST(JournalRecycling, OldRecordsBehindTheEndAreNoTornTail) {
   MemoryDisk disk;
   make_recycled(disk, {"one", "two"});

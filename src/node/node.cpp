@@ -88,6 +88,7 @@ Result<void, Failure> Node::recover() {
   // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
   // another.
   journal_options.spare_segments = 2;
+  journal_options.spare_segments_max = 8;
   auto recovered =
       replica::recover(*disk_, "", journal_options, *random_, {}, broker::StateLimits{options_.index_bytes});
   if (!recovered) return Failure{recovered.error().what};
