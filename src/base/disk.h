@@ -50,6 +50,9 @@ class File {
   [[nodiscard]] virtual Result<void, DiskError> write(std::uint64_t offset, BytesView from) = 0;
   /// Makes everything written before durable (fdatasync). A failure is final for this file.
   [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
+  /// Hint, promises nothing: begin to bring these bytes to the device now, so that a later sync() has less to
+  /// wait for. An error shows at that sync().
+  virtual void start_writing(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) {}
   [[nodiscard]] virtual Result<std::uint64_t, DiskError> size() = 0;
   [[nodiscard]] virtual Result<void, DiskError> truncate(std::uint64_t bytes) = 0;
   /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside

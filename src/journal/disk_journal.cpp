@@ -75,13 +75,26 @@ Result<void, JournalError> DiskJournal::write(const Batch& batch) {
 
 Result<void, JournalError> DiskJournal::sync() {
   if (auto failed = failure()) return *std::move(failed);
-  if (!dirty_ && !mark_dirty_) return {};
+  if (!dirty_) {
+    if (mark_due_) {
+      if (auto done = write_mark(); !done) return done;
+    }
+    if (!mark_dirty_) return {};
+  }
   return sync_current();
 }
 
 Result<void, JournalError> DiskJournal::write_and_sync(const Batch& batch) {
   if (auto done = write(batch); !done) return done;
   return sync();
+}
+
+Result<void, JournalError> DiskJournal::note_durable() {
+  if (auto failed = failure()) return *std::move(failed);
+  if (!mark_due_) return {};
+  if (auto done = write_mark(); !done) return done;
+  table_.current().opened->file->start_writing(kMarksAt, kPageBytes);
+  return {};
 }
 
 Result<void, JournalError> DiskJournal::write_raw(BytesView raw) {
@@ -115,6 +128,9 @@ Result<void, JournalError> DiskJournal::append(const Encoded& records) {
                 records.end.lsn.value + 1 == records.first.value + records.count() &&
                 records.epoch_of(0) >= epoch_,
             "batches are written in the order in which they were built");
+  if (mark_due_) {  // before the records: their sync is the one that makes it durable
+    if (auto done = write_mark(); !done) return done;
+  }
   std::size_t at = records.fitting(0, table_.current().free_bytes());
   if (at < records.count()) {
     if (const auto done = provide_segments(records, at); !done) return done.error();
@@ -237,6 +253,7 @@ Result<void, JournalError> DiskJournal::put_to_use(Spare spare, LogPosition befo
   if (const auto done = disk_.sync_directory(directory_); !done) return fail(sync_failed(done.error()));
   table_.add(std::move(segment));
   mark_slot_ = 0;
+  mark_due_ = false;
   mark_dirty_ = false;
   note_free();
   return {};
@@ -249,7 +266,8 @@ Result<void, JournalError> DiskJournal::sync_current() {
   mark_dirty_ = false;
   if (!had_records) return {};
   table_.set_durable();
-  return write_mark();
+  mark_due_ = true;
+  return {};
 }
 
 /// Notes in the segment what is durable. Not synced: it rides along with the next sync. A process that is
@@ -260,6 +278,7 @@ Result<void, JournalError> DiskJournal::write_mark() {
   if (const auto done = segment.opened->file->write(mark_at(mark_slot_++), mark); !done) {
     return fail(from_disk(done.error()));
   }
+  mark_due_ = false;
   mark_dirty_ = true;
   return {};
 }

@@ -34,6 +34,7 @@ class DiskJournal final : public Journal {
   Result<void, JournalError> write(const Batch& batch) override;
   Result<void, JournalError> sync() override;
   Result<void, JournalError> write_and_sync(const Batch& batch) override;
+  Result<void, JournalError> note_durable() override;
   Result<void, JournalError> write_raw(BytesView raw) override;
   LogPosition written() const override { return table_.written(); }
   LogPosition durable() const override { return table_.durable(); }
@@ -90,6 +91,7 @@ class DiskJournal final : public Journal {
 
   // The writer only.
   bool dirty_ = false;       // records written since the last sync
+  bool mark_due_ = false;    // something became durable that the current segment's mark does not say yet
   bool mark_dirty_ = false;  // the current segment's mark was written since the last sync
   std::uint64_t mark_slot_ = 0;
   Epoch epoch_{};

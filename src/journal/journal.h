@@ -149,8 +149,12 @@ class Journal {
   /// worth doing when idle.
   [[nodiscard]] virtual Result<void, JournalError> sync() = 0;
   /// write() and sync() in one. As long as the current segment has space it allocates no memory and asks the
-  /// system for two writes and one fdatasync.
+  /// system for one write and one fdatasync.
   [[nodiscard]] virtual Result<void, JournalError> write_and_sync(const Batch& batch) = 0;
+  /// Writes the durable mark of the last sync, if it is not written yet, and lets the disk begin with it.
+  /// To be called once those who waited for the sync have their answers: the mark is then neither in their
+  /// way nor in the next sync's. Left out, the next write or sync does it first. A failure is final.
+  [[nodiscard]] virtual Result<void, JournalError> note_durable() = 0;
   /// Position up to which everything is written / durable. Any thread.
   [[nodiscard]] virtual LogPosition written() const = 0;
   [[nodiscard]] virtual LogPosition durable() const = 0;

@@ -434,14 +434,50 @@ TEST(Journal, OlderCheckpointsAreGivenToWhoCannotUseTheNewest) {
   EXPECT_EQ(Journal::load_checkpoint(disk, "", 1)->lsn, Lsn{});
 }
 
+TEST(Journal, MarkIsOutOfTheCommitsWayAndOneSyncLate) {
+  MemoryDisk disk;
+  Node node(disk);
+  node.append("first");
+  ASSERT_TRUE(node.journal->write_and_sync(node.log->take()));
+  auto before = disk.counters();
+  ASSERT_TRUE(node.journal->note_durable());
+  ASSERT_TRUE(node.journal->note_durable()) << "nothing is left to note";
+  EXPECT_EQ(disk.counters().writes - before.writes, 1U);
+  EXPECT_EQ(disk.counters().syncs, before.syncs);
+  before = disk.counters();
+  node.append("second");
+  ASSERT_TRUE(node.journal->write_and_sync(node.log->take()));
+  EXPECT_EQ(disk.counters().writes - before.writes, 1U) << "records only";
+  EXPECT_EQ(disk.counters().syncs - before.syncs, 1U);
+  node.reset();
+  disk.crash_losing_unsynced();  // nobody noted the second: the first one's mark is durable all the same
+  disk.flip(segment_path(1), kRecordsAt + 50);
+  const auto damaged = Journal::open(disk, "", small_segments(), node.random, {}, [](const Record&) {});
+  ASSERT_FALSE(damaged) << "acknowledged, then damaged: not a torn tail";
+  EXPECT_EQ(damaged.error().code, JournalErrorCode::corrupt);
+}
+
+TEST(Journal, FailureToNoteWhatIsDurableIsFinal) {
+  MemoryDisk disk;
+  Node node(disk);
+  node.append("first");
+  ASSERT_TRUE(node.journal->write_and_sync(node.log->take()));
+  disk.fail_next_write();
+  EXPECT_FALSE(node.journal->note_durable());
+  node.append("second");
+  EXPECT_FALSE(node.journal->write_and_sync(node.log->take()));
+}
+
 TEST(Journal, CommitInOneCallIsTwoWritesAndOneSync) {
   MemoryDisk disk;
   Node node(disk);
+  node.append("warm up");
+  node.commit();
   for (int i = 0; i < 20; ++i) {
     node.append("payment");
     const auto before = disk.counters();
     ASSERT_TRUE(node.journal->write_and_sync(node.log->take()));
-    EXPECT_EQ(disk.counters().writes - before.writes, 2U) << "records, mark";
+    EXPECT_EQ(disk.counters().writes - before.writes, 2U) << "mark of the commit before, records";
     EXPECT_EQ(disk.counters().syncs - before.syncs, 1U);
     EXPECT_EQ(disk.counters().mutations - before.mutations, 3U);
     EXPECT_EQ(node.journal->durable(), node.log->end());

@@ -179,23 +179,26 @@ void Node::pump() {
   TurnMeter::Laps laps(turns_, clock_);
   handle_outputs();
   laps.did(Work::outputs);
-  if (!ended_ && start_write(laps)) {
+  const bool written_here = !ended_ && start_write(laps);
+  if (written_here) {
     // Written on the loop: what waited for it goes out in this turn, what came of it is written in the next.
     handle_outputs();
     laps.did(Work::outputs);
     if (!ended_ && replica_->bytes_under_way() > 0) schedule_pump();
   }
   if (ended_) return;
-  // After the outputs: what waits for its reader is known then, and stays in the log.
-  if (std::exchange(maintain_due_, false)) {
-    maintain();
-    laps.did(Work::upkeep);
-  }
   // While the journal's thread works, its core may be the one that looking would take away.
   loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
   frontend_->review_credit(clock_.now());
   flush_connections();
   laps.did(Work::sockets);
+  // Those who waited for the batch have their answers: now what nobody waits for.
+  if (written_here) {
+    if (const auto noted = journal_->note_durable(); !noted) return end_fatally(noted.error().what);
+  }
+  // After the outputs: what waits for its reader is known then, and stays in the log.
+  if (std::exchange(maintain_due_, false)) maintain();
+  laps.did(Work::upkeep);
   if (stopping_ && !writing_ && stopped_) {
     const auto stopped = std::move(stopped_);
     stopped_ = nullptr;
@@ -276,6 +279,8 @@ bool Node::start_write(TurnMeter::Laps& laps) {
           committed(std::move(*shared), result, started, took);
           if (!ended_) pump();
         });
+        // While the loop tells those who waited. A failure comes back with the next write.
+        static_cast<void>(journal_->note_durable());
       });
   return false;
 }
