@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "harness.h"
+#include "plan.h"
 #include "report.h"
 
 extern char** environ;
@@ -24,20 +25,24 @@ namespace {
 
 struct Part {
   const char* name;
-  Arguments quick;  ///< instead of the sizes that the targets are for
+  double seconds, quick_seconds;  ///< about, on a machine of two cores
+  Arguments quick;                ///< instead of the sizes that the targets are for
 };
 const std::vector<Part>& parts() {
   static const std::vector<Part> all = {
-      {"journal", {"--rounds", "5", "--seconds", "0.1"}},
-      {"publish", {"--rounds", "3", "--messages", "100000"}},
-      {"e2e", {"--rounds", "3", "--seconds", "3", "--messages", "100000"}},
-      {"latency", {"--rounds", "3", "--messages", "1000"}},
-      {"backlog", {"--rounds", "3", "--shallow", "100000", "--deep", "500000", "--slice", "20000"}},
-      {"restart", {"--rounds", "1", "--shallow", "100000", "--deep", "500000"}},
-      {"many-queues", {"--rounds", "3", "--queues", "1000", "--connections", "100", "--messages", "50000"}},
-      {"large", {"--rounds", "3", "--messages", "100"}},
-      {"longrun", {"--messages", "2000000"}},
-      {"peers", {"--quick"}},
+      {"journal", 60, 6, {"--rounds", "5", "--seconds", "0.1"}},
+      {"publish", 120, 20, {"--rounds", "3", "--messages", "100000"}},
+      {"e2e", 150, 30, {"--rounds", "3", "--seconds", "3", "--messages", "100000"}},
+      {"latency", 60, 10, {"--rounds", "3", "--messages", "1000"}},
+      {"backlog", 900, 40, {"--rounds", "3", "--shallow", "100000", "--deep", "500000", "--slice", "20000"}},
+      {"restart", 600, 20, {"--rounds", "1", "--shallow", "100000", "--deep", "500000"}},
+      {"many-queues",
+       600,
+       30,
+       {"--rounds", "3", "--queues", "1000", "--connections", "100", "--messages", "50000"}},
+      {"large", 90, 10, {"--rounds", "3", "--messages", "100"}},
+      {"longrun", 1500, 20, {"--messages", "2000000"}},
+      {"peers", 1000, 240, {"--quick"}},
   };
   return all;
 }
@@ -55,7 +60,8 @@ void write_file(const std::string& path, const std::string& text) {
   if (!out) throw CouldNotRun("cannot write " + path);
 }
 
-/// Runs a program to its end with our own output. @return its exit status; 2 when it could not be run.
+/// Runs a program to its end with our own output. @return its exit status; 2 when it could not be run, 128 +
+/// the signal that ended it.
 int run(const std::string& program, const Arguments& arguments) {
   std::vector<const char*> argv = {program.c_str()};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
@@ -69,18 +75,18 @@ int run(const std::string& program, const Arguments& arguments) {
   }
   int status = 0;
   waitpid(pid, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /// Stands in the table for a benchmark that gave no figures: its targets are missed.
-Record not_measured(const std::string& name) {
+Record not_measured(const std::string& name, const std::string& why) {
   Figure missing = at_most(figure(name + ".could_not_run", name + ": could not run", ""), 0);
-  missing.note = "bench " + name + " could not run; its words are above";
-  return {name, "./dev bench " + name, "", {missing}};
+  missing.note = why;
+  return {name, "./dev bench " + name, "", {missing}, why};
 }
 
-/// @return nothing when it could not run.
-std::optional<std::vector<Record>> measure(const Part& part, bool quick, const std::string& directory) {
+/// What it measured, whole or not, with the reason.
+std::vector<Record> measure(const Part& part, bool quick, const std::string& directory) {
   const auto self = std::filesystem::read_symlink("/proc/self/exe");
   const std::string scratch =
       std::filesystem::temp_directory_path() / ("mainstay-bench-" + std::to_string(getpid()) + ".json");
@@ -97,28 +103,24 @@ std::optional<std::vector<Record>> measure(const Part& part, bool quick, const s
   const int status = run(program, with);
   auto found = from_json(read_file(scratch));
   std::filesystem::remove(scratch);
-  if (status > 1 || !found || found->empty()) return {};
-  return found;
+  const std::string why = status > 128 ? "ended by signal " + std::to_string(status - 128)
+                                       : "could not run; its words are in the output of `bench all`";
+  if (!found || found->empty()) return {not_measured(part.name, why)};
+  if (status > 1 && exit_status(*found) != 2) found->front().trouble = why;
+  return *found;
 }
 
-/// Puts `found` where the records of the same benchmarks are, or at the end.
-void replace(std::vector<Record>& records, const std::vector<Record>& found) {
-  for (const Record& record : found) {
-    const auto same = std::find_if(records.begin(), records.end(),
-                                   [&](const Record& other) { return other.benchmark == record.benchmark; });
-    if (same != records.end()) {
-      *same = record;
-    } else {
-      records.push_back(record);
-    }
-  }
+std::vector<Record> records_in(const std::string& file) {
+  auto read = from_json(read_file(file));
+  if (!read) throw CouldNotRun(file + " is not a file of benchmark records");
+  return std::move(*read);
 }
 
 }  // namespace
 
 int run_all(const Arguments& arguments) {
   std::vector<std::string> only, skip;
-  std::string json_file, directory, from, docs;
+  std::string json_file, directory, from, resume, docs;
   bool quick = false;
   CLI::App app{
       "Every benchmark in sequence, `peers` included when it is built; then one table with every target.",
@@ -129,17 +131,26 @@ int run_all(const Arguments& arguments) {
                "small sizes, to see that everything runs: the figures say so and do not count");
   app.add_option("--directory", directory, "an existing directory on the disk to measure")
       ->default_str("the one for temporary files");
-  app.add_option("--json", json_file, "writes every record to this file");
-  app.add_option("--from", from, "takes the records from this file; measures again only what --only names")
-      ->check(CLI::ExistingFile);
+  app.add_option("--json", json_file, "writes every record to this file, again after each benchmark");
+  auto* from_option =
+      app.add_option("--from", from,
+                     "takes the records from this file; measures again only what --only names")
+          ->check(CLI::ExistingFile);
+  app.add_option("--resume", resume,
+                 "goes on with this file, which --json wrote: measures what is not in it or not whole, and "
+                 "writes it again. Give --quick as the first time")
+      ->check(CLI::ExistingFile)
+      ->excludes(from_option);
   app.add_option("--write-docs", docs,
                  "directory with performance.md: its generated part and performance.svg are written anew")
       ->check(CLI::ExistingDirectory);
   app.footer(
-      "Exit status: 0 every target reached, 1 at least one missed, 2 a benchmark could not run.\n"
+      "Exit status: 0 every target reached, 1 at least one missed, 2 a benchmark or a peer could not be "
+      "measured, or only in part: the others' figures are kept, and the reason is told.\n"
       "Examples:\n"
       "  ./dev bench all --quick\n"
       "  ./dev bench all --json figures.json --write-docs docs     one to two hours, 14 GB of disk\n"
+      "  ./dev bench all --resume figures.json --write-docs docs   what is missing or was not whole\n"
       "  ./dev bench all --from figures.json --write-docs docs     the page again, without measuring\n"
       "  ./dev bench all --from figures.json --only latency --json figures.json     one of them again");
   try {
@@ -156,22 +167,32 @@ int run_all(const Arguments& arguments) {
   }
   try {
     std::vector<Record> records;
-    bool trouble = false;
-    if (!from.empty()) {
-      auto read = from_json(read_file(from));
-      if (!read) throw CouldNotRun(from + " is not a file of benchmark records");
-      records = std::move(*read);
+    if (!from.empty()) records = records_in(from);
+    if (!resume.empty()) {
+      records = records_in(resume);
+      if (json_file.empty()) json_file = resume;
     }
-    for (const Part& part : parts()) {
+    std::vector<Planned> planned;
+    for (const Part& part : parts())
+      planned.push_back({part.name, quick ? part.quick_seconds : part.seconds});
+    const std::vector<std::string> left = left_to_measure(planned, records);
+    std::erase_if(planned, [&](const Planned& part) {
       const auto named = [&](const std::vector<std::string>& in) {
         return std::find(in.begin(), in.end(), part.name) != in.end();
       };
-      if (named(skip) || (only.empty() ? !from.empty() : !named(only))) continue;
-      std::cout << "\n== " << part.name << "\n" << std::flush;
-      auto found = measure(part, quick, directory);
-      trouble = trouble || !found;
-      if (!found) found = {{not_measured(part.name)}};
-      replace(records, *found);
+      return named(skip) || (only.empty() ? !from.empty() : !named(only)) ||
+             (!resume.empty() && !named(left));
+    });
+    Schedule schedule(planned);
+    for (std::size_t i = 0; i < planned.size(); ++i) {
+      const Part& part = *std::find_if(parts().begin(), parts().end(),
+                                       [&](const Part& each) { return each.name == planned[i].name; });
+      std::cout << "\n== " << part.name << " (" << i + 1 << " of " << planned.size() << "; "
+                << schedule.text() << ")\n"
+                << std::flush;
+      const double begun = seconds_now();
+      merge(records, measure(part, quick, directory));
+      schedule.done(seconds_now() - begun);
       // After each: what was measured in an hour must not be lost with what comes next.
       if (!json_file.empty()) write_file(json_file, to_json(records));
     }
@@ -186,7 +207,7 @@ int run_all(const Arguments& arguments) {
       write_file(docs + "/performance.svg", chart_svg(records));
       std::cout << "written: " << page << ", " << docs << "/performance.svg\n";
     }
-    return trouble ? 2 : exit_status(records);
+    return exit_status(records);
   } catch (const std::exception& error) {
     std::cerr << "bench all: " << error.what() << "\n";
     return 2;

@@ -63,6 +63,7 @@ std::optional<Record> record_of(const json::value& from) {
   record.benchmark = text_of(*object, "benchmark");
   record.command = text_of(*object, "command");
   record.environment = text_of(*object, "environment");
+  record.trouble = text_of(*object, "trouble");
   const json::value* figures = object->if_contains("figures");
   if (record.benchmark.empty() || figures == nullptr || !figures->is_array()) return {};
   for (const json::value& each : figures->get_array()) {
@@ -183,6 +184,9 @@ std::string table(const std::vector<Record>& records) {
     out += line + "\n";
   }
   for (std::size_t i = 0; i < notes.size(); ++i) out += "[" + std::to_string(i + 1) + "] " + notes[i] + "\n";
+  for (const Record& record : records) {
+    if (!record.trouble.empty()) out += record.benchmark + " is not whole: " + record.trouble + "\n";
+  }
   return out;
 }
 
@@ -208,10 +212,12 @@ std::string to_json(const std::vector<Record>& records) {
       if (!figure.note.empty()) object["note"] = figure.note;
       figures.push_back(std::move(object));
     }
-    out.push_back(json::object{{"benchmark", record.benchmark},
-                               {"command", record.command},
-                               {"environment", record.environment},
-                               {"figures", std::move(figures)}});
+    json::object object{{"benchmark", record.benchmark},
+                        {"command", record.command},
+                        {"environment", record.environment},
+                        {"figures", std::move(figures)}};
+    if (!record.trouble.empty()) object["trouble"] = record.trouble;
+    out.push_back(std::move(object));
   }
   return json::serialize(json::object{{"format", kFormat}, {"records", std::move(out)}}) + "\n";
 }
@@ -232,12 +238,14 @@ std::optional<std::vector<Record>> from_json(const std::string& text) {
 }
 
 int exit_status(const std::vector<Record>& records) {
+  int status = 0;
   for (const Record& record : records) {
+    if (!record.trouble.empty()) return 2;
     for (const Figure& figure : record.figures) {
-      if (figure.verdict() == Verdict::missed) return 1;
+      if (figure.verdict() == Verdict::missed) status = 1;
     }
   }
-  return 0;
+  return status;
 }
 
 }  // namespace mainstay::bench

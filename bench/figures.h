@@ -40,14 +40,18 @@ struct Record {
   std::string command;      ///< that repeats it
   std::string environment;  ///< commit, CPU, kernel, disk, versions
   std::vector<Figure> figures;
+  /// Why figures are missing: what failed and its reason ("NATS JetStream: its Debian package is not
+  /// installed"). Empty: the record is whole.
+  std::string trouble = {};
 };
 
-/// An aligned table: what, median, spread, target, verdict. Notes follow as footnotes.
+/// An aligned table: what, median, spread, target, verdict. Notes follow as footnotes, then what is not whole
+/// and why.
 [[nodiscard]] std::string table(const std::vector<Record>& records);
 [[nodiscard]] std::string to_json(const std::vector<Record>& records);
 /// Nothing when the text is not such a file.
 [[nodiscard]] std::optional<std::vector<Record>> from_json(const std::string& text);
-/// 0 when no figure missed its target, else 1.
+/// 2 when a record is not whole, else 1 when a figure missed its target, else 0.
 [[nodiscard]] int exit_status(const std::vector<Record>& records);
 
 // For those who print figures in another shape:

@@ -76,6 +76,20 @@ TEST(BenchJson, RecordsComeBackAsTheyWere) {
   EXPECT_EQ(to_json(*back), to_json(records));
 }
 
+TEST(BenchVerdict, ARecordThatIsNotWholeGivesExitStatusTwoAndItsReasonWhateverTheFiguresSay) {
+  Figure good = figure({10}), bad = figure({10});
+  good.at_least = 9;
+  bad.at_least = 11;
+  const std::vector<Record> records = {{"a", "", "", {bad}},
+                                       {"peers", "", "", {good}, "NATS: not installed"}};
+  EXPECT_EQ(exit_status(records), 2);
+  EXPECT_NE(table(records).find("peers is not whole: NATS: not installed"), std::string::npos);
+  const auto back = from_json(to_json(records));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->at(1).trouble, "NATS: not installed");
+  EXPECT_EQ(back->at(0).trouble, "");
+}
+
 TEST(BenchJson, AnythingElseIsRefused) {
   for (
       const char* text :

@@ -81,7 +81,12 @@ int run_benchmark(const Benchmark& benchmark, const Arguments& arguments,
     record.command = command_of(benchmark.name, arguments);
     record.environment = environment_text(workspace.path);
     std::cout << record.environment << "\n" << std::flush;
-    measure(common, record);
+    try {
+      measure(common, record);
+    } catch (const std::exception& error) {
+      record.trouble = error.what();
+      std::cerr << "bench " << benchmark.name << ": " << error.what() << "\n";
+    }
     std::cout << table({record}) << std::flush;
     if (!common.json_file.empty()) {
       std::ofstream out(common.json_file);

@@ -16,7 +16,7 @@
 namespace mainstay::bench {
 
 /// The benchmark cannot be run or its own check failed (a message came twice, the broker ended): no figure,
-/// exit status 2.
+/// exit status 2. Figures that the record had before are kept, and the reason with them.
 struct CouldNotRun : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

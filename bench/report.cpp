@@ -74,6 +74,7 @@ std::string markdown(const std::vector<Record>& records) {
   for (const Record& record : records) {
     out += "\n### " + record.benchmark + "\n\n";
     if (!record.command.empty()) out += "`" + record.command + "`\n\n";
+    if (!record.trouble.empty()) out += "Not whole: " + cell(record.trouble) + "\n\n";
     out += "| figure | id | median | spread | target | verdict |\n|---|---|---|---|---|---|\n";
     std::vector<std::string> notes;
     for (const Figure& figure : record.figures) {

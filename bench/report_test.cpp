@@ -25,6 +25,16 @@ TEST(BenchReport, PageTellsEachFigureItsTargetAndItsVerdict) {
   EXPECT_EQ(page.find("cpu x"), page.rfind("cpu x")) << "an environment is told once";
 }
 
+TEST(BenchReport, PageTellsWhichRecordIsNotWholeAndWhy) {
+  std::vector<Record> some = records();
+  some[1].trouble = "the broker ended";
+  const std::string page = markdown(some);
+  EXPECT_NE(page.find("### backlog\n\n`./dev bench backlog`\n\nNot whole: the broker ended\n"),
+            std::string::npos)
+      << page;
+  EXPECT_NE(page.find("backlog.rss_10m_mib"), std::string::npos) << "what was measured stays";
+}
+
 TEST(BenchReport, OnlyWhatIsBetweenTheMarkersIsReplaced) {
   const std::string page =
       std::string("before\n") + kGeneratedBegin + "\nold\n" + kGeneratedEnd + "\nafter\n";

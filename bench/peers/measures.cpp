@@ -171,6 +171,20 @@ Record to_record(const std::vector<System>& systems, const std::string& backlog_
       record.figures.push_back(std::move(figure));
     }
   }
+  for (const System& system : systems) {
+    if (system.trouble.empty()) continue;
+    record.trouble += (record.trouble.empty() ? "" : "; ") + system.title + ": " + system.trouble;
+    const std::string prefix = "peers." + system.name + ".";
+    const bool has_rows =
+        std::any_of(record.figures.begin(), record.figures.end(),
+                    [&](const Figure& figure) { return figure.id.compare(0, prefix.size(), prefix) == 0; });
+    if (has_rows) continue;
+    Figure figure;
+    figure.id = prefix + "not_measured";
+    figure.what = system.title;
+    figure.note = system.trouble;
+    record.figures.push_back(std::move(figure));
+  }
   const System* ours = find(systems, "mainstay");
   for (const Ratio& ratio : kRatios) {
     const System* peer = find(systems, ratio.peer);

@@ -51,7 +51,9 @@ struct System {
   SyncOrder order;
 };
 
-/// Every figure: of each system, then the ratios, each made of one round, with their targets.
+/// Every figure: of each system, then the ratios, each made of one round, with their targets. A system with
+/// trouble keeps what was measured of it before; one without any figure has a row that says why. Both are in
+/// Record::trouble.
 [[nodiscard]] Record to_record(const std::vector<System>& systems, const std::string& backlog_text);
 
 /// Systems as columns, measures as rows: median (low–high).

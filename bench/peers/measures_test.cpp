@@ -55,6 +55,23 @@ TEST(PeerRatios, APeerThatCouldNotBeMeasuredMissesItsTargets) {
   EXPECT_EQ(ratio->note, "its Debian package is not installed");
 }
 
+TEST(PeerFigures, APeerThatFailsKeepsWhatWasMeasuredAndCostsTheOthersNothing) {
+  std::vector<System> systems;
+  for (const char* name : {"mainstay", "rabbitmq", "activemq"}) systems.push_back(system_named(name));
+  systems[0].samples["publish"] = {{0, 1000}, {1, 1000}};
+  systems[1].samples["publish"] = {{0, 100}};
+  systems[1].trouble = "its server ended";
+  systems[2].trouble = "cannot start";
+  const Record record = to_record(systems, "");
+  EXPECT_EQ(figure(record, "peers.publish.over_rabbitmq")->samples.values, (std::vector<double>{10}));
+  ASSERT_NE(figure(record, "peers.rabbitmq.publish"), nullptr);
+  EXPECT_EQ(figure(record, "peers.rabbitmq.not_measured"), nullptr);
+  ASSERT_NE(figure(record, "peers.activemq.not_measured"), nullptr);
+  EXPECT_EQ(figure(record, "peers.activemq.not_measured")->note, "cannot start");
+  EXPECT_EQ(record.trouble, "rabbitmq: its server ended; activemq: cannot start");
+  EXPECT_EQ(exit_status({record}), 2);
+}
+
 TEST(PeerRatios, PeersThatWereNotAskedForHaveNoRows) {
   std::vector<System> systems;
   systems.push_back(system_named("mainstay"));
