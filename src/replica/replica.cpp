@@ -149,7 +149,7 @@ void Replica::Impl::finish_promotion(WallTime wall) {
   follower.reset();
   epoch = epoch.next();
   log.emplace(durable, epoch);
-  leader = std::make_unique<broker::Leader>(state, *log, random);
+  leader = std::make_unique<broker::Leader>(state, *log, random, options.leader_limits);
   if (promotion->forced) {
     promotion->record = leader->record_other(
         journal::RecordType::forked, encode(Forked{promotion->term, committed_heard, options.region,

@@ -51,6 +51,7 @@ struct ReplicaOptions {
   std::uint64_t state_hash_every = 10'000;  ///< records between state_hash records; 0 = none
   std::uint64_t rpo_records_soft = 0;       ///< lag at which publish credit shrinks; 0 = no limit
   std::uint64_t rpo_records_hard = 0;       ///< lag at which publishes are refused; 0 = no limit
+  broker::LeaderLimits leader_limits = {};  ///< of each leadership
 };
 
 /// Send the packet to the peer, in order.

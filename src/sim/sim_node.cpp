@@ -44,7 +44,9 @@ SimNode::SimNode(World& world, std::string region, std::string other_region)
       clock_(world.queue, static_cast<std::int64_t>(world.random.below(401)) - 200),
       random_(world.random.next()),
       limits_{random_.chance(1, 2) ? kTinyIndexBytes : std::size_t{32} << 20},
-      cleans_(random_.chance(1, 2)) {}
+      cleans_(random_.chance(1, 2)),
+      short_searches_(random_.chance(1, 2)),
+      window_(random_.chance(1, 2) ? static_cast<std::uint32_t>(random_.between(1, 2)) : 1000) {}
 SimNode::~SimNode() = default;
 
 void SimNode::later(Duration delay, std::function<void()> event) {
@@ -74,6 +76,11 @@ void SimNode::try_start() {
   options.state_hash_every = 50;
   options.ship_bytes_max = 4 << 10;
   options.ship_ahead_bytes_max = 16 << 10;
+  if (short_searches_) {
+    options.leader_limits = {.returned_max = static_cast<std::size_t>(random_.below(3)),
+                             .available_max = static_cast<std::size_t>(random_.between(1, 2)),
+                             .search_steps_max = random_.between(1, 3)};
+  }
   auto recovered =
       replica::recover(lying_, "journal",
                        {.cluster = cluster(),
@@ -174,7 +181,7 @@ void SimNode::break_clients() {
   };
   for (const auto& [tag, asked] : publishes_) take(asked.port);
   for (const auto& [tag, asked] : settlements_) take(asked.port);
-  for (const auto& [id, port] : consumers_) take(port);
+  for (const auto& [id, receiving] : consumers_) take(receiving.port);
   publishes_.clear();
   settlements_.clear();
   consumers_.clear();
@@ -203,6 +210,8 @@ void SimNode::step() {
   stepping_ = false;
   if (!up()) return;
   world_.leadership.believes(region_, replica_->term());
+  if (replica_->role() == replica::Role::live && replica_->leader().searching())
+    ++world_.report.reached["a search went on in a later call"];
   if (!writing_ && replica_->take_batch(pending_)) {
     writing_ = true;
     later(world_.between(microseconds(20), microseconds(200)), [this] { write(); });
@@ -499,7 +508,8 @@ bool SimNode::try_subscribe(const std::shared_ptr<ClientPort>& port, broker::Con
     subscribe.session = broker::Subscribe::Session::next_available;
     subscribe.session_deadline = now() + seconds(3);
   }
-  consumers_[consumer] = port;
+  subscribe.window = window_;
+  consumers_[consumer] = {port};
   replica_->leader().subscribe(subscribe, now(), wall(), replica_->leader_outputs());
   step();
   return true;
@@ -588,16 +598,16 @@ void SimNode::show(broker::Output& output) {
     asked->second.port->settle_done(asked->second.client_tag, !settled->error);
     settlements_.erase(asked);
   } else if (auto* ended = std::get_if<broker::Unsubscribed>(&output)) {
-    const auto port = consumers_.find(ended->consumer);
-    if (port == consumers_.end()) return;
-    const auto keep = port->second;
-    consumers_.erase(port);
+    const auto found = consumers_.find(ended->consumer);
+    if (found == consumers_.end()) return;
+    const auto keep = found->second.port;
+    consumers_.erase(found);
     keep->unsubscribed(ended->consumer);
   }
 }
 
 void SimNode::deliver(const broker::Deliver& output) {
-  const auto port = consumers_.find(output.delivery.consumer);
+  const auto receiving = consumers_.find(output.delivery.consumer);
   Buffer raw;
   journal::Record record;
   broker::StoredMessage stored;
@@ -625,7 +635,21 @@ void SimNode::deliver(const broker::Deliver& output) {
                std::to_string(output.delivery.lsn.value) + " to consumer " +
                std::to_string(delivered.consumer));
   world_.digest(output.delivery.lsn.value);
-  if (port != consumers_.end()) port->second->deliver(std::move(delivered));
+  if (receiving == consumers_.end()) return;
+  const broker::ConsumerId consumer = delivered.consumer;
+  Receiving& link = receiving->second;
+  ++link.handed;
+  if (link.handed - link.taken == window_) ++world_.report.reached["a delivery window was full"];
+  later(world_.between(microseconds(100), milliseconds(20)), [this, consumer] { taken_by_link(consumer); });
+  link.port->deliver(std::move(delivered));
+}
+
+/// The link has room for one more: that is when the next message leaves a full window.
+void SimNode::taken_by_link(broker::ConsumerId consumer) {
+  const auto receiving = consumers_.find(consumer);
+  if (receiving == consumers_.end() || replica_->role() != replica::Role::live) return;
+  replica_->leader().taken(consumer, ++receiving->second.taken, now(), wall(), replica_->leader_outputs());
+  step();
 }
 
 }  // namespace mainstay::sim

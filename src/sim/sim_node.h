@@ -130,6 +130,8 @@ class SimNode {
   SeededRandom random_;
   broker::StateLimits limits_;  ///< of every life; for half of the nodes a few pages
   bool cleans_;                 ///< half of the nodes; moves what is older than a few records
+  bool short_searches_;         ///< half of the nodes: the leader remembers and looks at next to nothing
+  std::uint32_t window_;        ///< of each consumer; for half of the nodes less than its credit
   std::uint64_t life_ = 0;
   std::unique_ptr<journal::Journal> journal_;
   std::unique_ptr<paging::PageStore> pages_;
@@ -150,7 +152,13 @@ class SimNode {
     bool global = false;   ///< a publish to be confirmed when both regions have it
   };
   std::map<std::uint64_t, Asked> publishes_, settlements_;
-  std::map<broker::ConsumerId, std::shared_ptr<ClientPort>> consumers_;
+  struct Receiving {
+    std::shared_ptr<ClientPort> port;
+    std::uint64_t handed = 0;  ///< deliveries
+    std::uint64_t taken = 0;   ///< of those, by its link
+  };
+  void taken_by_link(broker::ConsumerId consumer);
+  std::map<broker::ConsumerId, Receiving> consumers_;
 };
 
 }  // namespace mainstay::sim

@@ -344,6 +344,8 @@ const std::vector<std::string>& probes() {
                                             "checkpoint used",
                                             "a page was loaded back",
                                             "a message was moved",
+                                            "a search went on in a later call",
+                                            "a delivery window was full",
                                             "restored from a checkpoint with pages",
                                             "delivered again after a failover",
                                             "publish repeated after an unknown outcome",
