@@ -72,6 +72,11 @@ void append_page(PageRef page, BytesView content, Buffer& to) {
   to.resize(at + extent_of(content.size()));
 }
 
+std::uint32_t page_bytes_of(BytesView header) {
+  if (load_le<std::uint32_t>(header.data()) != kPageMagic) return 0;
+  return load_le<std::uint32_t>(header.data() + 4);
+}
+
 std::string check_page(PageRef page, BytesView header_and_content) {
   if (header_and_content.size() < kPageHeaderBytes + page.bytes) return "the file ends inside the page";
   const std::byte* header = header_and_content.data();

@@ -35,6 +35,8 @@ std::string check_file_header(std::uint32_t file, BytesView header);
 
 /// Appends header, content and padding of a page that lies at `page`.
 void append_page(PageRef page, BytesView content, Buffer& to);
+/// The length that the page header there gives; 0 when no page begins there. `header` has kPageHeaderBytes.
+std::uint32_t page_bytes_of(BytesView header);
 /// What is wrong with header and content read from where `page` lies; empty when nothing is.
 std::string check_page(PageRef page, BytesView header_and_content);
 
