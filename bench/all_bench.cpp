@@ -107,6 +107,9 @@ std::vector<Record> measure(const Part& part, bool quick, const std::string& dir
                                        : "could not run; its words are in the output of `bench all`";
   if (!found || found->empty()) return {not_measured(part.name, why)};
   if (status > 1 && exit_status(*found) != 2) found->front().trouble = why;
+  for (Record& record : *found) {
+    if (record.figures.empty()) record.figures = not_measured(part.name, record.trouble).figures;
+  }
   return *found;
 }
 
@@ -191,8 +194,9 @@ int run_all(const Arguments& arguments) {
                 << schedule.text() << ")\n"
                 << std::flush;
       const double begun = seconds_now();
-      merge(records, measure(part, quick, directory));
-      schedule.done(seconds_now() - begun);
+      const std::vector<Record> found = measure(part, quick, directory);
+      merge(records, found);
+      schedule.done(seconds_now() - begun, exit_status(found) != 2);
       // After each: what was measured in an hour must not be lost with what comes next.
       if (!json_file.empty()) write_file(json_file, to_json(records));
     }

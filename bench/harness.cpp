@@ -67,6 +67,9 @@ int run_benchmark(const Benchmark& benchmark, const Arguments& arguments,
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  Record record;
+  record.benchmark = benchmark.name;
+  record.command = command_of(benchmark.name, arguments);
   try {
     if (common.program.empty())
       common.program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "mainstay";
@@ -76,29 +79,24 @@ int run_benchmark(const Benchmark& benchmark, const Arguments& arguments,
     if (!std::filesystem::is_directory(base)) throw CouldNotRun(base + " is not a directory");
     const Workspace workspace(base);
     common.directory = workspace.path;
-    Record record;
-    record.benchmark = benchmark.name;
-    record.command = command_of(benchmark.name, arguments);
     record.environment = environment_text(workspace.path);
     std::cout << record.environment << "\n" << std::flush;
-    try {
-      measure(common, record);
-    } catch (const std::exception& error) {
-      record.trouble = error.what();
-      std::cerr << "bench " << benchmark.name << ": " << error.what() << "\n";
-    }
-    std::cout << table({record}) << std::flush;
-    if (!common.json_file.empty()) {
-      std::ofstream out(common.json_file);
-      out << to_json({record});
-      out.close();
-      if (!out) throw CouldNotRun("cannot write " + common.json_file);
-    }
-    return exit_status({record});
+    measure(common, record);
   } catch (const std::exception& error) {
+    record.trouble = error.what();
     std::cerr << "bench " << benchmark.name << ": " << error.what() << "\n";
-    return 2;
   }
+  if (!record.figures.empty()) std::cout << table({record}) << std::flush;
+  if (!common.json_file.empty()) {
+    std::ofstream out(common.json_file);
+    out << to_json({record});
+    out.close();
+    if (!out) {
+      std::cerr << "bench " << benchmark.name << ": cannot write " << common.json_file << "\n";
+      return 2;
+    }
+  }
+  return exit_status({record});
 }
 
 Progress::Progress(std::string what)

@@ -38,10 +38,13 @@ void merge(std::vector<Record>& records, const std::vector<Record>& found) {
   }
 }
 
-void Schedule::done(double seconds) {
+void Schedule::done(double seconds, bool whole) {
   if (left_.empty()) return;
-  took_ += seconds;
-  expected_ += left_.front().seconds;
+  gone_ += seconds;
+  if (whole) {
+    took_ += seconds;
+    expected_ += left_.front().seconds;
+  }
   left_.erase(left_.begin());
 }
 
@@ -52,7 +55,7 @@ double Schedule::remaining_seconds() const {
 }
 
 std::string Schedule::text() const {
-  return duration_text(took_) + " gone, about " + duration_text(remaining_seconds()) + " left";
+  return duration_text(gone_) + " gone, about " + duration_text(remaining_seconds()) + " left";
 }
 
 std::string duration_text(double seconds) {

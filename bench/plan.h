@@ -27,8 +27,8 @@ void merge(std::vector<Record>& records, const std::vector<Record>& found);
 class Schedule {
  public:
   explicit Schedule(std::vector<Planned> parts) : left_(std::move(parts)) {}
-  /// The next part took this long. Call at most once per part.
-  void done(double seconds);
+  /// The next part took this long. What one that failed took says nothing about the others.
+  void done(double seconds, bool whole = true);
   /// Of the parts that are left, as much slower or faster than expected as those that are done.
   [[nodiscard]] double remaining_seconds() const;
   /// "12 min gone, about 45 min left".
@@ -36,7 +36,8 @@ class Schedule {
 
  private:
   std::vector<Planned> left_;
-  double took_ = 0, expected_ = 0;  ///< of what is done
+  double gone_ = 0;
+  double took_ = 0, expected_ = 0;  ///< of what is done and whole
 };
 
 /// "40 s", "12 min", "1 h 25 min".

@@ -46,6 +46,13 @@ TEST(BenchPlan, WhatIsLeftIsExpectedToBeAsSlowAsWhatIsDone) {
   EXPECT_EQ(schedule.remaining_seconds(), 0);
 }
 
+TEST(BenchPlan, APartThatFailedAtOnceDoesNotMakeTheOthersQuick) {
+  Schedule schedule(kAll);
+  schedule.done(0, false);
+  EXPECT_EQ(schedule.remaining_seconds(), 90);
+  EXPECT_EQ(schedule.text(), "0 s gone, about 2 min left");
+}
+
 TEST(BenchPlan, DurationsAreToldInTheUnitThatFits) {
   EXPECT_EQ(duration_text(0.4), "0 s");
   EXPECT_EQ(duration_text(59.4), "59 s");
