@@ -196,5 +196,16 @@ def resident_bytes(process):
     return 0
 
 
+def bytes_below(directory):
+    """What the files below a directory have on the disk; what goes meanwhile does not count."""
+    total = 0
+    for file in pathlib.Path(directory).rglob("*"):
+        try:
+            total += file.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return total
+
+
 def running_as_root():
     return os.geteuid() == 0

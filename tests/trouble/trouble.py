@@ -16,7 +16,7 @@ import time
 
 here = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(here.parent / "process"))
-from broker import PASSWORD, USER, Broker, resident_bytes, running_as_root  # noqa: E402
+from broker import PASSWORD, USER, Broker, bytes_below, resident_bytes, running_as_root  # noqa: E402
 from checks import expect, ok, skip  # noqa: E402
 from clients import (BINARY, CLUSTER, LAG_METRIC, SEED, RawClient, connect, in_step, pair, run_case, send,  # noqa: E402
                      serves, start_standby, take_all)
@@ -302,6 +302,55 @@ def kill_broker(directory):
     ok("mainstay verify finds the journal whole")
 
 
+def stuck_message(directory):
+    """One message that a consumer keeps locked and one that nobody asks for, while many times the log's bound passes them."""
+    segment, passes = 1 << 20, 64 << 20
+    # A log of four segments before cleaning begins, then what is written until a checkpoint lets go of segments, and the spare ones.
+    bound = 16 * segment
+    rng = random.Random(SEED)
+    body = rng.randbytes(32 << 10)
+    kept, asleep = rng.randbytes(100 << 10), rng.randbytes(100 << 10)
+    queues = {"plain": {"lock_duration_s": 300}, "asleep": {}}
+    journal = {"segment_bytes": segment, "reserve_bytes": 128 << 10, "checkpoint_every_records": 200}
+    broker = Broker(BINARY, directory, queues=queues, journal=journal)
+    del broker.config["replication"]  # a log that the other region may need stays whole
+    broker.write_config()
+    with broker.start():
+        connection = connect(broker)
+        connection.create_sender("asleep").send(Message(id="asleep", body=asleep))
+        sender = connection.create_sender("plain")
+        sender.send(Message(id="stuck", body=kept))
+        holder = connect(broker).create_receiver("plain", credit=1)
+        expect(holder.receive(timeout=10).id == "stuck", "the first message")
+
+        receiver = connection.create_receiver("plain", credit=20)
+        peak = 0
+        for n in range(passes // len(body)):
+            sender.send(Message(id=f"p{n}", body=body))
+            expect(receiver.receive(timeout=10).id == f"p{n}", f"p{n} past the stuck one")
+            receiver.accept()
+            if n % 16 == 0:
+                peak = max(peak, bytes_below(broker.data))
+        expect(peak < bound, f"{passes >> 20} MiB past two messages in less than {bound >> 20} MiB of disk", f"{peak / (1 << 20):.1f} MiB")
+        ok(f"{passes >> 20} MiB went past two messages that stay; the data directory had at most {peak / (1 << 20):.1f} MiB")
+        # Not closed: a broker that sees its consumer go would give the message back first.
+        broker.kill()
+        broker.start()
+        connection = connect(broker)
+        for queue, id_, content in (("plain", "stuck", kept), ("asleep", "asleep", asleep)):
+            receiver = connection.create_receiver(queue, credit=1)
+            found = receiver.receive(timeout=10)
+            expect(found.id == id_ and bytes(found.body) == content, f"{id_} with its content after kill -9", found.id)
+            receiver.accept()
+            receiver.close()
+            expect(take_all(connection, queue) == [], f"nothing else in {queue}")
+        ok("both are there with their content after kill -9, and nothing else is")
+        connection.close()
+        broker.stop()
+    verified = subprocess.run([BINARY, "verify", str(broker.data)], capture_output=True, text=True)
+    expect(verified.returncode == 0, "mainstay verify to find the journal whole", verified.stdout + verified.stderr)
+
+
 def full_disk(directory):
     if not running_as_root():
         skip("a small file system can only be mounted by root")
@@ -412,4 +461,4 @@ def standby_diverged(directory):
 
 
 run_case((port_in_use, config_errors, second_process, foreign_journal, wrong_password, garbage, half_frame, never_reads,
-          kill_broker, full_disk, standby_away, standby_diverged))
+          kill_broker, stuck_message, full_disk, standby_away, standby_diverged))
