@@ -62,6 +62,7 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
   to.body_cache_bytes = from.journal.body_cache_bytes;
   to.limits = {from.limits.memory_bytes, from.limits.connection_bytes, from.limits.queue_bytes,
                from.limits.journal_bytes, from.limits.link_credit};
+  to.delivery_window = from.limits.delivery_window;
   to.index_bytes = from.memory.index_bytes;
   to.spin = microseconds(from.threads.spin_us);
   return to;

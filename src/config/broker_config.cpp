@@ -132,6 +132,8 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
     l.queue_bytes = part("queue_bytes", l.queue_bytes, l.memory_bytes / 2);
     l.journal_bytes = part("journal_bytes", l.journal_bytes, l.memory_bytes / 8);
     l.link_credit = static_cast<std::uint32_t>(t.integer("link_credit", 1, 100'000, l.link_credit));
+    l.delivery_window =
+        static_cast<std::uint32_t>(t.integer("delivery_window", 1, 100'000, l.delivery_window));
   }
   {
     TableReader t = top.table("memory");

@@ -57,6 +57,7 @@ struct BrokerConfig {
     std::uint64_t queue_bytes = 128ULL << 20;
     std::uint64_t journal_bytes = 32ULL << 20;
     std::uint32_t link_credit = 1000;
+    std::uint32_t delivery_window = 1000;  ///< as frontend/frontend.h FrontendOptions
   } limits;
   struct Memory {
     std::uint64_t index_bytes = 32ULL << 20;  ///< of what is known of messages; ≥ 1 MiB

@@ -216,6 +216,18 @@ TEST(BrokerConfig, LimitsShrinkWithTheMemoryAndMustTakeALargeMessage) {
       HasSubstr("\"memory_bytes\" (15728640) must be at least 8 times \"max_message_bytes\""));
 }
 
+TEST(BrokerConfig, DeliveryWindowHasADefaultAndARangeWithoutAnUnboundedOne) {
+  EXPECT_EQ(parse_broker_config(minimal(""), "b.toml", "/")->limits.delivery_window, 1000U);
+  const auto narrow = parse_broker_config(minimal("[limits]\ndelivery_window = 1\n"), "b.toml", "/");
+  ASSERT_TRUE(narrow);
+  EXPECT_EQ(narrow->limits.delivery_window, 1U);
+  for (const char* wrong : {"0", "100001", "-1"}) {
+    EXPECT_THAT(broker_problems(minimal(std::string("[limits]\ndelivery_window = ") + wrong + "\n")),
+                HasSubstr("\"delivery_window\" in [limits] must be an integer from 1 to 100000"))
+        << wrong;
+  }
+}
+
 TEST(BrokerConfig, AQueuesDurabilityIsOneOfTheLevels) {
   const auto config = parse_broker_config(
       minimal("[[queue]]\nname = \"q\"\ndurability = \"global\"\nproducers_choose_durability = false\n"),

@@ -123,6 +123,7 @@ Result<void, Failure> Node::recover() {
   frontend_options.engine.limits.max_frame_bytes = options_.frame_bytes_max;
   frontend_options.engine.limits.idle_timeout = milliseconds(options_.idle_timeout_ms);
   frontend_options.limits = options_.limits;
+  frontend_options.delivery_window = options_.delivery_window;
   frontend_options.held_publish_bytes_max = options_.limits.memory_bytes / 4;
   frontend_options.unfinished_bytes_max = options_.limits.memory_bytes / 4;
   frontend_options.output_bytes_max = options_.limits.memory_bytes / 4;

@@ -54,7 +54,8 @@ struct NodeOptions {
   std::uint32_t frame_bytes_max = 65536;
   std::int64_t idle_timeout_ms = 120'000;
   std::uint64_t connections_max = 10'000;
-  frontend::CreditLimits limits;  ///< memory for messages on their way, and publish credit from it
+  frontend::CreditLimits limits;         ///< memory for messages on their way, and publish credit from it
+  std::uint32_t delivery_window = 1000;  ///< frontend::FrontendOptions::delivery_window
   std::uint64_t lag_records_soft = 0, lag_records_hard = 0;
   Duration spin = microseconds(50);  ///< how long the loop looks for work before it sleeps; 0: not at all
 };
