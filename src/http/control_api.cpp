@@ -124,6 +124,8 @@ std::string status_json(const NodeStatus& s) {
     stalls.push_back(
         json::object{{"reason", stall.reason}, {"links", stall.links}, {"seconds", stall.seconds}});
   }
+  json::object used;
+  for (const LimitUsed& each : limits_used(s)) used[each.limit] = each.part;
   json::object out{{"version", s.version},
                    {"node", s.node},
                    {"region", s.region},
@@ -188,6 +190,7 @@ std::string status_json(const NodeStatus& s) {
                                          {"output_bytes", s.flow.output_bytes},
                                          {"journal_backlog_bytes", s.flow.journal_backlog_bytes},
                                          {"confirms_waiting", s.flow.confirms_waiting},
+                                         {"limits_used", used},
                                          {"links_cut", s.flow.links_cut},
                                          {"stalls", stalls}}},
                    {"uptime_seconds", s.uptime_seconds}};

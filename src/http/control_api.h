@@ -77,6 +77,7 @@ struct NodeStatus {
     std::uint64_t sending_links{}, throttled_links{}, credit_granted{};
     std::uint64_t budget_bytes{}, memory_bytes{}, memory_limit_bytes{};
     std::uint64_t held_bytes{}, unfinished_bytes{}, output_bytes{}, journal_backlog_bytes{};
+    std::uint64_t journal_backlog_limit_bytes{}, connections_limit{};
     std::uint64_t links_cut{};
     struct Stall {
       std::string reason;  ///< memory, journal, disk_full, replication, consumer_window, link_credit
@@ -109,6 +110,14 @@ struct NodeStatus {
   std::uint64_t disk_size_bytes{}, disk_free_bytes{};  ///< of the file system that has the journal
   double uptime_seconds{};
 };
+
+/// How much of a limit is used, 0 to 1, of each limit at which producers or clients are held back: the signal
+/// to scale on (docs/flow-control.md). "memory", "journal", "disk", "connections".
+struct LimitUsed {
+  const char* limit = "";
+  double part{};
+};
+[[nodiscard]] std::vector<LimitUsed> limits_used(const NodeStatus& status);
 
 /// Outcome of a region command.
 struct CommandResult {

@@ -108,5 +108,30 @@ TEST_F(ControlApi, MetricsAndStatusShowWhatTheNodeTold) {
   EXPECT_EQ(status.at("queues").at(0).at("locked").as_int64(), 2);
 }
 
+TEST_F(ControlApi, UsedPartOfEachLimitIsTheSignalToScaleOn) {
+  node.now.flow.memory_bytes = 64;
+  node.now.flow.memory_limit_bytes = 256;
+  node.now.flow.journal_backlog_bytes = 96;
+  node.now.flow.journal_backlog_limit_bytes = 32;
+  node.now.amqp.connections = 5;
+  node.now.flow.connections_limit = 10;
+  node.now.disk_size_bytes = 1000;
+  node.now.disk_free_bytes = 100;
+  node.now.journal.room_bytes = 150;
+  const std::string metrics = ask("GET", "/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"memory\"} 0.25\n"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"journal\"} 1\n")) << "never above 1";
+  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"disk\"} 0.75\n")) << "room is not used";
+  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"connections\"} 0.5\n"));
+  node.now.journal.disk_full = true;
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_limit_used_ratio{limit=\"disk\"} 1\n"));
+  const auto status = boost::json::parse(ask("GET", "/status").body).as_object();
+  EXPECT_EQ(status.at("flow").at("limits_used").at("memory").as_double(), 0.25);
+}
+
+TEST_F(ControlApi, LimitsThatAreNotKnownAreNotUsed) {
+  for (const LimitUsed& used : limits_used(NodeStatus{})) EXPECT_EQ(used.part, 0) << used.limit;
+}
+
 }  // namespace
 }  // namespace mainstay::http

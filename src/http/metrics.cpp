@@ -2,6 +2,7 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "http/control_api.h"
@@ -71,6 +72,18 @@ class Families {
 };
 
 }  // namespace
+
+std::vector<LimitUsed> limits_used(const NodeStatus& s) {
+  const auto part = [](std::uint64_t used, std::uint64_t of) {
+    return of == 0 ? 0.0 : std::min(1.0, static_cast<double>(used) / static_cast<double>(of));
+  };
+  // Free space that the journal holds as prepared room is no longer free, and not used either.
+  const std::uint64_t free = std::min(s.disk_size_bytes, s.disk_free_bytes + s.journal.room_bytes);
+  return {{"memory", part(s.flow.memory_bytes, s.flow.memory_limit_bytes)},
+          {"journal", part(s.flow.journal_backlog_bytes, s.flow.journal_backlog_limit_bytes)},
+          {"disk", s.journal.disk_full ? 1.0 : part(s.disk_size_bytes - free, s.disk_size_bytes)},
+          {"connections", part(s.amqp.connections, s.flow.connections_limit)}};
+}
 
 std::string metrics_text(const NodeStatus& s) {
   Families f;
@@ -180,6 +193,10 @@ std::string metrics_text(const NodeStatus& s) {
           {{"reason", stall.reason}}, static_cast<double>(stall.links));
     f.add("mainstay_flow_stall_seconds_total", "Time in which any link waited, by reason.",
           MetricType::Counter, {{"reason", stall.reason}}, stall.seconds);
+  }
+  for (const LimitUsed& used : limits_used(s)) {
+    f.add("mainstay_limit_used_ratio", "Part of a limit that is used, 0 to 1: at 1 clients are held back.",
+          MetricType::Gauge, {{"limit", used.limit}}, used.part);
   }
   f.gauge("mainstay_flow_sending_links", "Links on which clients publish.",
           static_cast<double>(flow.sending_links));

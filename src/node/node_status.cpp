@@ -146,6 +146,8 @@ http::NodeStatus Node::status() {
   s.flow.unfinished_bytes = flow.unfinished_bytes;
   s.flow.output_bytes = flow.output_bytes;
   s.flow.journal_backlog_bytes = flow.journal_backlog_bytes;
+  s.flow.journal_backlog_limit_bytes = options_.limits.journal_bytes;
+  s.flow.connections_limit = options_.connections_max;
   s.flow.links_cut = c.links_cut;
   s.flow.confirms_waiting = replica_->confirms_waiting();
   for (const auto& stall : flow.stalls) s.flow.stalls.push_back({stall.reason, stall.links, stall.seconds});
