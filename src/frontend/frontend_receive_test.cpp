@@ -417,6 +417,60 @@ TEST(FrontendReceive, AMessageThatIsMovedWhileItsBodyIsBeingReadIsFoundAgain) {
   client.run();
   EXPECT_EQ(client.take_ids(receiver), ids(0, 3));
   EXPECT_EQ(client.transport_error, "");
+
+/// Twenty of forty messages received and deleted by a client that does not read: most wait for it, and are
+/// only in the log any more.
+struct DeletedUnread {
+  DeletedUnread() : node(small_output()), publisher(node), client(node) {
+    fill(publisher, "q", 40, 1000);
+    receiver = client.from("q", 0, true);
+    client.reads = false;
+    pn_link_flow(receiver, 20);
+    client.run();
+  }
+  static FrontendOptions small_output() {
+    FrontendOptions options;
+    options.engine.limits.output_bytes_max = 4096;
+    return options;
+  }
+  TestNode node;
+  Client publisher, client;
+  pn_link_t* receiver = nullptr;
+};
+
+TEST(FrontendReceive, WhatWasDeletedAndWaitsForItsReaderComesWholeWhenTheLogBeforeItIsRemoved) {
+  DeletedUnread all;
+  EXPECT_EQ(all.node.stats().active, 20U) << "deleted, whether read or not";
+  const auto held = all.node.frontend.oldest_held();
+  ASSERT_TRUE(held);
+  EXPECT_LT(*held, Lsn{21}) << "of those that were deleted";
+  all.node.move_all();
+  EXPECT_EQ(all.node.frontend.oldest_held(), held) << "what is deleted has no new record";
+  all.node.log_begins = *held;  // as a node removes it
+  all.client.reads = true;
+  all.client.run();
+  for (const std::string& id : ids(0, 20)) {
+    pn_delivery_t* got = all.client.take(all.receiver);
+    ASSERT_NE(got, nullptr) << id;
+    EXPECT_TRUE(pn_delivery_settled(got));
+    EXPECT_EQ(all.client.id_taken(), id);
+    EXPECT_GT(all.client.taken.size(), 1000U) << id << " is whole";
+  }
+  EXPECT_EQ(all.client.transport_error, "");
+  EXPECT_EQ(all.node.frontend.oldest_held(), std::nullopt);
+}
+
+TEST(FrontendReceive, WhatWasDeletedAndCannotBeReadAnyMoreEndsTheConnectionAndIsNotSkipped) {
+  DeletedUnread all;
+  const std::uint64_t delivered = all.node.frontend.counters().delivered;
+  all.node.move_all();  // and the log before is gone: a node does not do that
+  all.client.reads = true;
+  all.client.run();
+  EXPECT_EQ(all.client.take_ids(all.receiver), ids(0, static_cast<int>(delivered)));
+  pn_condition_t* condition = pn_connection_remote_condition(all.client.connection());
+  EXPECT_STREQ(pn_condition_get_name(condition), "amqp:connection:forced");
+  EXPECT_NE(std::string(pn_condition_get_description(condition)).find("cannot be read from the journal"),
+            std::string::npos);
 }
 
 TEST(FrontendReceive, AMessageThatCannotBeReadBackEndsTheConnection) {

@@ -351,6 +351,66 @@ def stuck_message(directory):
     expect(verified.returncode == 0, "mainstay verify to find the journal whole", verified.stdout + verified.stderr)
 
 
+def deleted_while_unread(directory):
+    """What was received and deleted by a client that does not read yet is only in the log: its segments stay until it has read."""
+    segment, count, body_bytes, passes = 1 << 20, 600, 32 << 10, 24 << 20
+    rng = random.Random(SEED)
+    bodies = [rng.randbytes(body_bytes) for _ in range(count)]
+    broker = Broker(BINARY, directory, queues={"plain": {}, "other": {}}, limits={"delivery_window": 1000},
+                    journal={"segment_bytes": segment, "reserve_bytes": 128 << 10, "checkpoint_every_records": 200, "body_cache_bytes": 0})
+    del broker.config["replication"]  # a log that the other region may need stays whole
+    broker.write_config()
+    with broker.start():
+        connection = connect(broker)
+        sender = connection.create_sender("plain")
+        for n, body in enumerate(bodies):
+            sender.send(Message(id=f"d{n}", body=body))
+        client = RawClient(broker)
+        session = client.connection.session()
+        session.open()
+        link = session.receiver("deletes")
+        link.source.address = "plain"
+        link.snd_settle_mode = link.SND_SETTLED
+        link.open()
+        client.pump(lambda: link.state & link.REMOTE_ACTIVE)
+        link.flow(count)
+        client.write()
+        messages = 'mainstay_queue_messages{queue="plain"}'
+        broker.wait(lambda: f"{messages} 0\n" in broker.get("/metrics")[1], 30, "all to be deleted")
+        expect(bytes_below(broker.data) >= count * body_bytes // 2, "a log that holds them", bytes_below(broker.data))
+        ok(f"{count * body_bytes >> 20} MiB are deleted, and their reader has not read")
+        sender, receiver = connection.create_sender("other"), connection.create_receiver("other", credit=1)
+        for n in range(passes // body_bytes):
+            sender.send(Message(id=f"o{n}", body=bodies[n % count]))
+            receiver.receive(timeout=10)
+            receiver.accept()
+        found = []
+
+        def take():
+            while link.current and not link.current.partial:
+                message = Message()
+                message.decode(link.recv(link.current.pending))
+                link.advance()
+                found.append((message.id, bytes(message.body)))
+            return len(found) == count
+
+        client.pump(take, timeout_s=60)
+        expect([id_ for id_, _ in found] == [f"d{n}" for n in range(count)], "each once and in order", len(found))
+        expect([body for _, body in found] == bodies, "each with its content")
+        ok(f"it gets all {count} whole after {passes >> 20} MiB of others, checkpoints and cleaning")
+        client.socket.close()
+        connection.close()
+        connection = connect(broker)
+        sender, receiver = connection.create_sender("other"), connection.create_receiver("other", credit=1)
+        for n in range(200):
+            sender.send(Message(id=f"l{n}", body=bodies[n]))
+            receiver.receive(timeout=10)
+            receiver.accept()
+        broker.wait(lambda: bytes_below(broker.data) < 16 * segment, 20, "the log to go when nobody waits for it any more")
+        ok(f"then the log is let go: {bytes_below(broker.data) / (1 << 20):.1f} MiB are left")
+        connection.close()
+
+
 def full_disk(directory):
     if not running_as_root():
         skip("a small file system can only be mounted by root")
@@ -461,4 +521,4 @@ def standby_diverged(directory):
 
 
 run_case((port_in_use, config_errors, second_process, foreign_journal, wrong_password, garbage, half_frame, never_reads,
-          kill_broker, stuck_message, full_disk, standby_away, standby_diverged))
+          kill_broker, stuck_message, deleted_while_unread, full_disk, standby_away, standby_diverged))
