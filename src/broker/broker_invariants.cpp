@@ -58,6 +58,7 @@ void State::Impl::check_invariants() {
     MS_ASSERT(count == queue.ring.size() && count == active + dead, "each message is in one place");
     MS_ASSERT(active == queue.active && dead == queue.dead && bytes == queue.bytes, "counters agree");
     MS_ASSERT(queue.ring.size() == 0 || queue.ring.min_lsn() == min_lsn, "the oldest record is known");
+    queue.ring.check_bounds();
     std::size_t pages = 0;
     for (std::size_t at = queue.ring.table().begin(); at < queue.ring.table().end(); ++at) {
       const PageEntry* entry = queue.ring.table()[at].entry;

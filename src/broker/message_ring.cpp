@@ -1,6 +1,8 @@
 #include "broker/message_ring.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "broker/effects.h"
 #include "broker/page_codec.h"
@@ -178,6 +180,7 @@ Message& MessageRing::add(std::uint64_t sequence, std::uint64_t lsn, std::int64_
     PageEntry& entry = pager_.new_entry(number);
     pager_.add(std::move(fresh), entry, *this, kPageOverhead, true);
     table_.append(entry);
+    add_bound({lsn, number});
     hot_[number % kHot] = {number, page};
   } else {
     pager_.change(*page);
@@ -310,23 +313,56 @@ void MessageRing::refresh_min_lsn(PageEntry& entry) const {
   entry.min_is_stale = false;
 }
 
-std::uint64_t MessageRing::min_lsn() const {
-  std::uint64_t lsn = PageEntry::kNoLsn;
-  for (std::size_t at = table_.begin(); at < table_.end(); ++at) {
-    PageEntry* entry = table_[at].entry;
-    if (entry == nullptr || entry->min_lsn >= lsn) continue;
-    refresh_min_lsn(*entry);
-    lsn = std::min(lsn, entry->min_lsn);
+void MessageRing::push_bound(Bound bound) const {
+  bounds_.push_back(bound);
+  std::push_heap(bounds_.begin(), bounds_.end(), std::greater<>());
+}
+
+/// Once per page. Those of pages that are gone are let go when they are as many as the others: O(1) each.
+void MessageRing::add_bound(Bound bound) {
+  constexpr std::size_t kLeast = 64;
+  if (bounds_.size() >= kLeast && bounds_.size() >= 2 * table_.size()) {
+    bounds_.clear();
+    for (std::size_t at = table_.begin(); at < table_.end(); ++at) {
+      const PageEntry* entry = table_[at].entry;
+      if (entry != nullptr && entry->number != bound.page) bounds_.push_back({entry->min_lsn, entry->number});
+    }
+    std::make_heap(bounds_.begin(), bounds_.end(), std::greater<>());
   }
-  return lsn;
+  push_bound(bound);
+}
+
+PageEntry* MessageRing::oldest_page() const {
+  while (!bounds_.empty()) {
+    const Bound lowest = bounds_.front();
+    PageEntry* entry = table_.find(lowest.page);
+    ++looked_at_;
+    if (entry != nullptr) {
+      refresh_min_lsn(*entry);
+      if (entry->min_lsn == lowest.lsn) return entry;
+    }
+    std::pop_heap(bounds_.begin(), bounds_.end(), std::greater<>());
+    bounds_.pop_back();
+    if (entry != nullptr) push_bound({entry->min_lsn, entry->number});
+  }
+  return nullptr;
+}
+
+std::uint64_t MessageRing::min_lsn() const {
+  const PageEntry* oldest = oldest_page();
+  return oldest == nullptr ? PageEntry::kNoLsn : oldest->min_lsn;
 }
 
 void MessageRing::collect_older_than(std::uint64_t lsn, std::size_t max, std::vector<Old>& out) const {
-  for (std::size_t at = table_.begin(); at < table_.end() && max > 0; ++at) {
-    PageEntry* entry = table_[at].entry;
-    if (entry == nullptr || entry->min_lsn >= lsn) continue;
-    refresh_min_lsn(*entry);
-    if (entry->min_lsn >= lsn) continue;
+  std::vector<Bound> seen;
+  while (max > 0) {
+    PageEntry* entry = oldest_page();
+    if (entry == nullptr || entry->min_lsn >= lsn) break;
+    const Bound bound = bounds_.front();
+    std::pop_heap(bounds_.begin(), bounds_.end(), std::greater<>());
+    bounds_.pop_back();
+    if (!seen.empty() && seen.back() == bound) continue;  // of a page that came back
+    seen.push_back(bound);
     const MessagePage& page = load(*entry);
     for (std::uint64_t rest = page.live; rest != 0 && max > 0; rest &= rest - 1) {
       const auto slot = static_cast<unsigned>(std::countr_zero(rest));
@@ -334,6 +370,23 @@ void MessageRing::collect_older_than(std::uint64_t lsn, std::size_t max, std::ve
       out.push_back({entry->number * kPage + slot, page.slots[slot].lsn});
       --max;
     }
+  }
+  for (const Bound& bound : seen) push_bound(bound);
+}
+
+void MessageRing::check_bounds() const {
+  std::map<std::uint64_t, std::uint64_t> of;
+  for (const Bound& bound : bounds_) {
+    const auto [known, first] = of.emplace(bound.page, bound.lsn);
+    if (!first) known->second = std::min(known->second, bound.lsn);
+  }
+  MS_ASSERT(bounds_.size() <= 64 + 2 * std::max<std::size_t>(table_.size(), 64), "bounds are few");
+  for (std::size_t at = table_.begin(); at < table_.end(); ++at) {
+    const PageEntry* entry = table_[at].entry;
+    if (entry == nullptr) continue;
+    const auto found = of.find(entry->number);
+    MS_ASSERT(found != of.end() && found->second <= entry->min_lsn,
+              "a page's bound is not above its messages");
   }
 }
 

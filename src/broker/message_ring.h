@@ -100,15 +100,23 @@ class MessageRing final : private PageOwner {
   [[nodiscard]] std::uint64_t first() const { return next(0); }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::size_t pages() const { return table_.size(); }
-  [[nodiscard]] std::size_t directory_bytes() const { return table_.bytes(); }
+  [[nodiscard]] std::size_t directory_bytes() const {
+    return table_.bytes() + bounds_.capacity() * sizeof(Bound);
+  }
 
-  /// PageEntry::kNoLsn when empty.
+  /// PageEntry::kNoLsn when empty. Looks at as many pages as have changed their oldest message since it was
+  /// asked, not at all of them.
   [[nodiscard]] std::uint64_t min_lsn() const;
   struct Old {
     std::uint64_t sequence{}, lsn{};
   };
-  /// Messages with an LSN below `lsn`, at most `max` more in `out`, in order.
+  /// Messages with an LSN below `lsn`, at most `max` more in `out`, page by page, that with the oldest
+  /// message first. Looks at no more pages than these lie in and min_lsn() would.
   void collect_older_than(std::uint64_t lsn, std::size_t max, std::vector<Old>& out) const;
+  /// Pages looked at by these two, ever.
+  [[nodiscard]] std::uint64_t pages_looked_at() const { return looked_at_; }
+  /// Aborts unless each page has a bound that is not above its messages' LSNs. O(pages): tests.
+  void check_bounds() const;
 
   /// f(page number, no message of it expires before) for each page whose messages expire.
   template <class F>
@@ -127,6 +135,7 @@ class MessageRing final : private PageOwner {
   [[nodiscard]] const PageTable& table() const { return table_; }
   void adopt(PageEntry& entry) {
     table_.append(entry);
+    add_bound({entry.min_lsn, entry.number});
     size_ += entry.live;
   }
   /// Exact again where it was not.
@@ -153,6 +162,17 @@ class MessageRing final : private PageOwner {
   [[nodiscard]] std::uint64_t next_of(std::uint64_t from, const Has& has, const Bits& bits) const;
   void forget(const Page& page) override;
 
+  /// No message of the page has an LSN below. Within the life of a page that only rises, and so does not have
+  /// to be told: what is in the heap may be too low, and of pages that are gone.
+  struct Bound {
+    std::uint64_t lsn{}, page{};
+    friend constexpr auto operator<=>(const Bound&, const Bound&) = default;
+  };
+  void add_bound(Bound bound);
+  void push_bound(Bound bound) const;
+  /// Makes the lowest bound exact. @return its page; nullptr when there is none.
+  [[nodiscard]] PageEntry* oldest_page() const;
+
   // Pages found lately: head, tail and what is between are nearly always here.
   static constexpr std::uint64_t kHot = 4;
   static constexpr std::uint64_t kNoPage = ~std::uint64_t{0};
@@ -162,6 +182,9 @@ class MessageRing final : private PageOwner {
   };
   Pager& pager_;
   PageTable table_;
+  /// Heap, lowest first: at least one of each page, and of some that are gone, or were and came back.
+  mutable std::vector<Bound> bounds_;
+  mutable std::uint64_t looked_at_ = 0;
   mutable std::array<Hot, kHot> hot_;
   std::uint64_t size_ = 0;
 };

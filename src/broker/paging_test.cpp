@@ -332,6 +332,94 @@ TEST(BrokerCheckpoint, EveryChangedByteAndEveryCutIsRefused) {
   EXPECT_TRUE(State::restore(good->root, pages).has_value());
 }
 
+/// A queue of so many messages, with LSNs from 2 on.
+struct Deep {
+  Deep(std::uint64_t messages, StateLimits limits) : state(nullptr, limits), count(messages) {
+    append(log.builder, QueueDeclared{{kStart_ms}, QueueId{1}, {}, "q"});
+    for (std::uint64_t n = 1; n <= messages; ++n) {
+      append(log.builder, stored(n));
+      if (n % 1000 == 0) apply();
+    }
+    apply();
+  }
+  static StoredMessage stored(std::uint64_t sequence) {
+    StoredMessage m;
+    m.queue = QueueId{1};
+    m.sequence = {sequence};
+    m.enqueued = {kStart_ms};
+    m.payload = as_bytes("x");
+    return m;
+  }
+  void apply() {
+    const journal::Batch batch = log.builder.take();
+    journal::Record record;
+    for (std::size_t at = 0; at < batch.bytes.size(); at += record.raw.size()) {
+      ASSERT_EQ(journal::decode_record(BytesView(batch.bytes).subspan(at), record),
+                journal::DecodeStatus::ok);
+      ASSERT_TRUE(state.apply(record).has_value());
+    }
+  }
+  /// As the cleaner does: what is found gets a record at the end.
+  std::size_t move(std::size_t most) {
+    const auto old = state.collect_older_than(Lsn{count + 2}, most);
+    for (const State::Place& place : old)
+      append(log.builder, MessageMoved{{kStart_ms}, stored(place.sequence.value)});
+    apply();
+    return old.size();
+  }
+  MemoryLog log;
+  State state;
+  std::uint64_t count;
+};
+
+TEST(BrokerPaging, CleaningLooksAtThePagesItMovesNotAtAllOfThem) {
+  constexpr std::uint64_t kMessages = 64'000;  // a thousand pages
+  constexpr std::size_t kSteps = 40, kMost = 100;
+  for (const StateLimits limits : {StateLimits{}, kTiny}) {
+    Deep deep(kMessages, limits);
+    EXPECT_EQ(deep.state.oldest_needed(), Lsn{2});
+    const std::uint64_t before = deep.state.pages_looked_at();
+    std::uint64_t moved = 0;
+    for (std::size_t step = 0; step < kSteps; ++step) {
+      moved += deep.move(kMost);
+      EXPECT_EQ(deep.state.oldest_needed(), Lsn{2 + moved}) << "in the order of the log";
+    }
+    EXPECT_EQ(moved, kSteps * kMost);
+    EXPECT_LE(deep.state.pages_looked_at() - before, kSteps * (2 * kMost / 64 + 8))
+        << "a step is as long as what it moves";
+  }
+}
+
+TEST(BrokerPaging, AskingForTheOldestMessageAgainLooksAtOnePage) {
+  Deep deep(20'000, {});
+  EXPECT_EQ(deep.state.oldest_needed(), Lsn{2});
+  const std::uint64_t before = deep.state.pages_looked_at();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(deep.state.oldest_needed(), Lsn{2});
+  EXPECT_EQ(deep.state.pages_looked_at() - before, 100U);
+}
+
+TEST(BrokerPaging, APageThatEmptiesAndFillsAgainIsCollectedOnce) {
+  MemoryLog log;
+  append(log.builder, QueueDeclared{{kStart_ms}, QueueId{1}, {}, "q"});
+  std::uint64_t sequence = 0;
+  for (; sequence < 30;) {  // all in one page, which is gone in between
+    append(log.builder, Deep::stored(++sequence));
+    append(log.builder,
+           MessagesSettled{
+               {kStart_ms}, QueueId{1}, RemovalCause::completed, std::as_bytes(std::span(&sequence, 1))});
+  }
+  append(log.builder, Deep::stored(++sequence));
+  append(log.builder, Deep::stored(++sequence));
+  State state;
+  apply_all(state, log.records());
+  EXPECT_EQ(state.oldest_needed(), Lsn{62});
+  const auto old = state.collect_older_than(state.applied().next(), 10);
+  ASSERT_EQ(old.size(), 2U);
+  EXPECT_EQ(old[0].lsn, Lsn{62});
+  EXPECT_EQ(old[1].lsn, Lsn{63});
+  state.check_invariants();
+}
+
 TEST(BrokerEffects, MovedMessageIsReadFromItsNewRecordAndCountsAsPossiblyDelivered) {
   MemoryLog log;
   append(log.builder, QueueDeclared{{kStart_ms}, QueueId{1}, {}, "q"});

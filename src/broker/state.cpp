@@ -195,6 +195,12 @@ std::vector<State::Place> State::collect_older_than(Lsn lsn, std::size_t max) co
   return out;
 }
 
+std::uint64_t State::pages_looked_at() const {
+  std::uint64_t total = 0;
+  for (const auto& queue : impl_->queues) total += queue->ring.pages_looked_at();
+  return total;
+}
+
 Lsn State::lsn_of(QueueId queue, SequenceNumber sequence) const {
   const Message* message = impl_->at(queue).ring.find(sequence.value);
   const Lsn lsn{message == nullptr ? 0 : message->lsn};

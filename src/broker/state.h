@@ -93,8 +93,11 @@ class State {
     SequenceNumber sequence{};
     Lsn lsn{};
   };
-  /// Resident messages whose record is before `lsn`, at most `max`.
+  /// Resident messages whose record is before `lsn`, at most `max`. O(queues + what it gives), as
+  /// oldest_needed() is O(queues + what has changed).
   [[nodiscard]] std::vector<Place> collect_older_than(Lsn lsn, std::size_t max) const;
+  /// Pages looked at by these two, ever: for tests.
+  [[nodiscard]] std::uint64_t pages_looked_at() const;
 
   /// Where the message's record is now; 0 when the message is not there any more.
   [[nodiscard]] Lsn lsn_of(QueueId queue, SequenceNumber sequence) const;

@@ -364,7 +364,7 @@ Replica::Cleaned Replica::clean(const CleanInput& input, Instant now, WallTime w
   facts.live_bytes = me.state.payload_bytes_total() + me.state.messages_total() * kRecordOverhead;
   facts.publishes_held = input.publishes_held;
   facts.disk_full = input.disk_full;
-  // The oldest message is looked for only when the whole log is long: that takes a look at every page.
+  // The oldest message is looked for only when the whole log is long: that takes a look at every queue.
   if (!me.cleaner.cleaning() && me.journal.record_bytes_total() <= LogCleaner::limit(facts)) return cleaned;
   const std::uint64_t under_way = bytes_under_way();
   const std::uint64_t room = me.journal.room();
