@@ -141,6 +141,7 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
   }
   {
     TableReader t = top.table("threads");
+    c.threads.io = static_cast<std::uint32_t>(t.integer("io", 0, 64, c.threads.io));
     c.threads.spin_us = t.integer("spin_us", 0, 1000, c.threads.spin_us);
   }
   Names users;

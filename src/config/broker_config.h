@@ -63,6 +63,7 @@ struct BrokerConfig {
     std::uint64_t index_bytes = 32ULL << 20;  ///< of what is known of messages; ≥ 1 MiB
   } memory;
   struct Threads {
+    std::uint32_t io = 0;       ///< that own the AMQP connections' sockets; 0 = the broker's thread does
     std::int64_t spin_us = 50;  ///< how long the loop looks for work before it sleeps; 0 = not at all
   } threads;
   struct User {

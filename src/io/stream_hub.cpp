@@ -27,10 +27,9 @@ struct Stream {
   bool ended = false;
 };
 
-}  // namespace
-
-struct StreamHub::Impl : std::enable_shared_from_this<StreamHub::Impl> {
-  Impl(Loop& of, StreamEvents& handler)
+/// Shared with handlers still queued in the loop.
+struct LoopStreams : std::enable_shared_from_this<LoopStreams> {
+  LoopStreams(Loop& of, StreamEvents& handler)
       : loop(of), events(handler), acceptor(of.impl().context), read_buffer(kReadBytes) {}
 
   Loop& loop;
@@ -117,9 +116,23 @@ struct StreamHub::Impl : std::enable_shared_from_this<StreamHub::Impl> {
   }
 };
 
-StreamHub::StreamHub(Loop& loop, StreamEvents& events) : impl_(std::make_shared<Impl>(loop, events)) {}
+class LoopStreamHub final : public StreamHub {
+ public:
+  LoopStreamHub(Loop& loop, StreamEvents& events) : impl_(std::make_shared<LoopStreams>(loop, events)) {}
+  ~LoopStreamHub() override;
+  [[nodiscard]] Result<std::uint16_t, Failure> listen(const std::string& host, std::uint16_t port) override;
+  void connect(const std::string& host, std::uint16_t port,
+               std::function<void(const std::string& why)> failed) override;
+  using StreamHub::flush;
+  void flush(StreamId stream) override;
+  void close(StreamId stream) override;
+  void stop_listening() override;
 
-StreamHub::~StreamHub() {
+ private:
+  std::shared_ptr<LoopStreams> impl_;
+};
+
+LoopStreamHub::~LoopStreamHub() {
   impl_->stopped = true;
   error_code ignored;
   impl_->acceptor.close(ignored);
@@ -130,14 +143,14 @@ StreamHub::~StreamHub() {
   impl_->streams.clear();
 }
 
-Result<std::uint16_t, Failure> StreamHub::listen(const std::string& host, std::uint16_t port) {
+Result<std::uint16_t, Failure> LoopStreamHub::listen(const std::string& host, std::uint16_t port) {
   auto bound = open_listener(impl_->acceptor, host, port);
   if (bound) impl_->accept();
   return bound;
 }
 
-void StreamHub::connect(const std::string& host, std::uint16_t port,
-                        std::function<void(const std::string& why)> failed) {
+void LoopStreamHub::connect(const std::string& host, std::uint16_t port,
+                            std::function<void(const std::string& why)> failed) {
   error_code error;
   const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
   if (error) {
@@ -153,23 +166,29 @@ void StreamHub::connect(const std::string& host, std::uint16_t port,
   });
 }
 
-void StreamHub::flush(StreamId stream) {
+void LoopStreamHub::flush(StreamId stream) {
   const auto found = impl_->streams.find(stream);
   if (found == impl_->streams.end()) return;
   const auto kept = found->second;
   impl_->flush(kept);
 }
 
-void StreamHub::close(StreamId stream) {
+void LoopStreamHub::close(StreamId stream) {
   const auto found = impl_->streams.find(stream);
   if (found == impl_->streams.end()) return;
   const auto kept = found->second;
   impl_->end(kept);
 }
 
-void StreamHub::stop_listening() {
+void LoopStreamHub::stop_listening() {
   error_code ignored;
   impl_->acceptor.close(ignored);
+}
+
+}  // namespace
+
+std::unique_ptr<StreamHub> make_stream_hub(Loop& loop, StreamEvents& events) {
+  return std::make_unique<LoopStreamHub>(loop, events);
 }
 
 Result<HostPort, Failure> parse_host_port(const std::string& text) {

@@ -1,11 +1,12 @@
-// TCP byte streams for one protocol: accepted and connected ones alike. The protocol keeps its own output
-// buffers; the hub writes from them without copying and reads into one buffer shared by all streams, so an
-// idle connection costs only its socket.
+// TCP byte streams for one protocol: accepted and connected ones alike. Their sockets are read and written
+// on the loop's thread or on threads beside it; the protocol sees no difference. It keeps its own output
+// buffers, and an idle connection costs little more than its socket.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/bytes.h"
@@ -33,28 +34,41 @@ class StreamEvents {
   virtual void on_end(StreamId stream) = 0;
 };
 
+/// On the loop's thread.
 class StreamHub {
  public:
-  StreamHub(Loop& loop, StreamEvents& events);
-  ~StreamHub();
+  /// No on_end() follows for streams that are open.
+  virtual ~StreamHub() = default;
 
   /// Listens on a numeric address. @param port  0 picks a free one. @return the port.
   /// The failure names the address and, for a port in use, what to do.
-  [[nodiscard]] Result<std::uint16_t, Failure> listen(const std::string& host, std::uint16_t port);
+  [[nodiscard]] virtual Result<std::uint16_t, Failure> listen(const std::string& host,
+                                                              std::uint16_t port) = 0;
   /// Connects; on success on_open() follows, else `failed` with the reason.
-  void connect(const std::string& host, std::uint16_t port,
-               std::function<void(const std::string& why)> failed);
-  /// Writes what pending() has, as far as the socket takes it; the rest follows by itself.
-  void flush(StreamId stream);
+  virtual void connect(const std::string& host, std::uint16_t port,
+                       std::function<void(const std::string& why)> failed) = 0;
+  /// Writes what pending() has, as far as there is room for it; the rest follows by itself.
+  virtual void flush(StreamId stream) = 0;
+  /// The same for many, which may be cheaper than one by one.
+  virtual void flush(std::span<const StreamId> streams) {
+    for (const StreamId stream : streams) flush(stream);
+  }
   /// Ends the stream now; on_end() follows.
-  void close(StreamId stream);
-  void stop_listening();
-
-  struct Impl;
-
- private:
-  std::shared_ptr<Impl> impl_;  // shared with handlers still queued in the loop
+  virtual void close(StreamId stream) = 0;
+  virtual void stop_listening() = 0;
 };
+
+/// Sockets on the loop's thread: output is written from the protocol's buffers without copying, input is read
+/// into one buffer that all streams share.
+[[nodiscard]] std::unique_ptr<StreamHub> make_stream_hub(Loop& loop, StreamEvents& events);
+
+/// Sockets on `threads` threads, at least one: reading, writing and closing them is not the loop's work.
+/// Bytes go through rings of fixed size between it and each thread. on_written() then means "copied, and
+/// will be written": the hub keeps at most 256 KiB of a stream whose socket takes nothing, 4 KiB once it
+/// keeps 8 MiB of all of a thread, and leaves the rest with pending().
+/// @param spin  how long a thread looks for work before it sleeps (Loop::spin_before_sleep()).
+[[nodiscard]] std::unique_ptr<StreamHub> make_threaded_stream_hub(Loop& loop, StreamEvents& events,
+                                                                  unsigned threads, Duration spin);
 
 /// "host:port" with a numeric or "localhost" host; IPv6 in brackets.
 struct HostPort {

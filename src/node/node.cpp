@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "base/assert.h"
@@ -26,6 +27,11 @@ constexpr std::size_t kPacketBytesMax = 80U << 20;
 constexpr std::uint64_t kControlBodyBytesMax = 64U << 20;
 // A publish becomes one record: its header and our fields in front of the payload.
 constexpr std::size_t kRecordOverheadMax = 1024;
+
+/// Looking for work helps only who has a core for it that nobody else needs: the loop has one, too.
+Duration io_thread_spin(const NodeOptions& options) {
+  return std::thread::hardware_concurrency() >= options.io_threads + 3 ? options.spin : Duration{};
+}
 
 }  // namespace
 
@@ -145,14 +151,17 @@ Result<void, Failure> Node::listen() {
   auto control_port = control_->listen(options_.control.host, options_.control.port);
   if (!control_port) return Failure{"[control] " + control_port.error().what};
   packet_streams_ = std::make_unique<PacketStreams>(*this, kPacketBytesMax);
-  peer_hub_ = std::make_unique<io::StreamHub>(loop_, *packet_streams_);
+  peer_hub_ = io::make_stream_hub(loop_, *packet_streams_);
   wire_ = std::make_unique<PeerWire>(*packet_streams_, *peer_hub_);
   if (options_.has_replication) {
     auto port = peer_hub_->listen(options_.replication.host, options_.replication.port);
     if (!port) return Failure{"[replication] " + port.error().what};
   }
   amqp_streams_ = std::make_unique<AmqpStreams>(*this);
-  amqp_hub_ = std::make_unique<io::StreamHub>(loop_, *amqp_streams_);
+  amqp_hub_ = options_.io_threads == 0
+                  ? io::make_stream_hub(loop_, *amqp_streams_)
+                  : io::make_threaded_stream_hub(loop_, *amqp_streams_, options_.io_threads,
+                                                 io_thread_spin(options_));
   auto amqp_port = amqp_hub_->listen(options_.amqp.host, options_.amqp.port);
   if (!amqp_port) return Failure{"[amqp] " + amqp_port.error().what};
   log(LogLevel::info, "node " + options_.name + " of region " + options_.region + ": AMQP on " +
@@ -224,7 +233,7 @@ void Node::handle_outputs() {
 
 void Node::flush_connections() {
   frontend_->take_dirty(dirty_);
-  for (const frontend::ConnectionId connection : dirty_) amqp_hub_->flush(connection);
+  amqp_hub_->flush(dirty_);
 }
 
 void Node::handle(const replica::Output& output) {

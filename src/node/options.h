@@ -57,6 +57,7 @@ struct NodeOptions {
   frontend::CreditLimits limits;         ///< memory for messages on their way, and publish credit from it
   std::uint32_t delivery_window = 1000;  ///< frontend::FrontendOptions::delivery_window
   std::uint64_t lag_records_soft = 0, lag_records_hard = 0;
+  unsigned io_threads = 0;           ///< that own the AMQP connections' sockets; 0: the loop does
   Duration spin = microseconds(50);  ///< how long the loop looks for work before it sleeps; 0: not at all
 };
 
