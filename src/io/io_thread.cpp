@@ -169,9 +169,10 @@ bool IoThread::take_commands() {
   return false;
 }
 
-/// Reads once from each that has something. @return whether there may be more at once.
+/// Reads once from each that has something. @return whether to come back at once: some were read, some are
+/// left.
 bool IoThread::read_ready() {
-  bool more = false;
+  bool any = false;
   for (std::size_t left = std::min<std::size_t>(ready_.size(), kReadsPerTurn); left > 0; --left) {
     ThreadedSocket& socket = *ready_.front();
     if (!owed_.empty()) break;  // notices wait for room: they first
@@ -184,8 +185,9 @@ bool IoThread::read_ready() {
       socket.io.in_ring = 0;
     }
     const auto into = to_strand.reserve(kReadLeast, kReadMost);
-    if (into.empty()) return more;  // it stays in front: the first when there is room
+    if (into.empty()) break;  // it stays in front: the first when there is room
     ready_.pop_front();
+    any = true;
     const auto got = ::recv(socket.fd, into.data(), into.size(), MSG_DONTWAIT);
     if (got > 0) {
       to_strand.commit(received, &socket, static_cast<std::size_t>(got));
@@ -195,19 +197,17 @@ bool IoThread::read_ready() {
       told_ = true;
       if (static_cast<std::size_t>(got) == into.size() || socket.io.hung_up) {
         ready_.push_back(&socket);
-        more = true;
       } else {
         socket.io.readable = false;  // a short read took all; what comes later is another edge
       }
     } else if (got < 0 && errno == EINTR) {
       ready_.push_back(&socket);
-      more = true;
     } else {
       socket.io.readable = false;
       if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) over(socket);
     }
   }
-  return more;
+  return any && !ready_.empty();
 }
 
 void IoThread::write(ThreadedSocket& socket, BytesView bytes) {

@@ -359,6 +359,46 @@ TEST_P(StreamHubModes, EveryStreamEndsOnceHoweverItEnds) {
   EXPECT_EQ(echo.open(), 0U);
 }
 
+// While the loop is busy, floods fill what is between it and the threads; others become readable meanwhile.
+TEST_P(StreamHubModes, ManyThatBecameReadableMeanwhileAreAllRead) {
+  Loop loop;
+  Echo echo;
+  const auto hub = make(loop, echo);
+  const auto port = *hub->listen("127.0.0.1", 0);
+  std::promise<void> blocked, go_on;
+  echo.on_any = [&](StreamId, BytesView bytes) {
+    if (as_text(bytes) != "block") return;
+    blocked.set_value();
+    go_on.get_future().wait();
+  };
+  run(loop, [&] {
+    const std::string much = pattern(1U << 20, 0);
+    std::vector<std::unique_ptr<Client>> floods, others;
+    for (int i = 0; i < 20; ++i) floods.push_back(std::make_unique<Client>(port));
+    for (int i = 0; i < 150; ++i) others.push_back(std::make_unique<Client>(port));
+    for (const auto& other : others) {
+      other->send("x");
+      EXPECT_EQ(other->receive(1), "x");
+    }
+    Client first(port);
+    first.send("block");
+    blocked.get_future().wait();
+    std::vector<std::thread> flooding;
+    for (const auto& flood : floods) {
+      flooding.emplace_back([&] {
+        std::thread sender([&] { flood->send(much); });
+        EXPECT_TRUE(flood->receive(much.size()) == much);
+        sender.join();
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // floods come first; not needed to pass
+    for (const auto& other : others) other->send("y");
+    go_on.set_value();
+    for (const auto& other : others) EXPECT_EQ(other->receive(1), "y");
+    for (auto& thread : flooding) thread.join();
+  });
+}
+
 TEST_P(StreamHubModes, ARefusedStreamIsClosedAtOnce) {
   Loop loop;
   Echo echo;

@@ -69,6 +69,9 @@ class Broker:
             "journal": {"segment_bytes": "8MiB", "reserve_bytes": "1MiB"},
             "log": {"level": "debug"},
         }
+        # The same cases with sockets on threads of their own: tests/CMakeLists.txt sets it for some.
+        if "MAINSTAY_TEST_IO_THREADS" in os.environ:
+            self.config["threads"] = {"io": int(os.environ["MAINSTAY_TEST_IO_THREADS"])}
         for table, keys in tables.items():
             self.config.setdefault(table, {}).update(keys)
         self.queues = QUEUES if queues is None else queues
