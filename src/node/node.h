@@ -5,8 +5,8 @@
 // other batches, one at a time), a spare worker (zero-writes segments ahead of use, stores checkpoints,
 // removes segments), a pages worker (syncs the state's pages), a read worker (reads old bodies ahead of
 // consumers), a register worker (the register's file may block); with NodeOptions::io_threads, that many own
-// the AMQP connections' sockets and hand bytes to the loop and back (io/stream_hub.h). Shut-down order is the reverse of the
-// members' order below.
+// the AMQP connections' sockets and hand bytes to the loop and back (io/stream_hub.h). Shut-down order is the
+// reverse of the members' order below.
 #pragma once
 
 #include <chrono>
