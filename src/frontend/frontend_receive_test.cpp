@@ -417,6 +417,7 @@ TEST(FrontendReceive, AMessageThatIsMovedWhileItsBodyIsBeingReadIsFoundAgain) {
   client.run();
   EXPECT_EQ(client.take_ids(receiver), ids(0, 3));
   EXPECT_EQ(client.transport_error, "");
+}
 
 /// Twenty of forty messages received and deleted by a client that does not read: most wait for it, and are
 /// only in the log any more.
