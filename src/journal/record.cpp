@@ -82,12 +82,15 @@ std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t prev
   // insert() rather than resize(): the bytes are written once, not zeroed first.
   const std::size_t at = to.size();
   to.insert(to.end(), header.begin(), header.end());
-  for (const BytesView part : body_parts) to.insert(to.end(), part.begin(), part.end());
+  for (const BytesView part : body_parts) {
+    if (!part.empty()) to.insert(to.end(), part.begin(), part.end());
+  }
   const std::size_t content = kRecordHeaderBytes + body_bytes;
   const std::uint64_t checksum = checksum64(BytesView(to).subspan(at + kCheckedFrom, content - kCheckedFrom));
   store_le(to.data() + at + kChecksumAt, checksum);
   if (const std::size_t padding = record_bytes(body_bytes) - content; padding > 0) {
-    to.insert(to.end(), padding, std::byte{0});
+    static constexpr std::array<std::byte, kRecordHeaderBytes> kZeros{};
+    to.insert(to.end(), kZeros.begin(), kZeros.begin() + padding);
   }
   return checksum;
 }
