@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/ids.h"
 #include "base/random.h"
 
@@ -89,6 +90,24 @@ TEST(Clock, ManualClockMovesOnlyWhenToldAndWallMayJump) {
 
 TEST(AssertDeathTest, BrokenPromiseNamesConditionReasonAndPlace) {
   EXPECT_DEATH(MS_ASSERT(1 == 2, "arithmetic holds"), "1 == 2.*\n.*arithmetic holds.*\n.*base_test.cpp");
+}
+
+TEST(Escape, FieldsOfALineComeBackAsTheyWere) {
+  const std::string fields[] = {"",     "plain", "tab\there",           "\\t is no tab",
+                                "\r\n", "\\",    std::string("a\0b", 3)};
+  for (const std::string& field : fields) {
+    std::string line = "before ";
+    append_tsv_field(line, field);
+    EXPECT_EQ(line.find_first_of("\t\n\r"), std::string::npos) << field;
+    EXPECT_EQ(unescaped_tsv_field(std::string_view(line).substr(7)), field);
+  }
+  for (const char* wrong : {"\\", "a\\", "\\x", "\\ "})
+    EXPECT_EQ(unescaped_tsv_field(wrong), std::nullopt) << wrong;
+}
+
+TEST(Escape, NothingOfATextIsMarkup) {
+  EXPECT_EQ(escaped_xml("<a href=\"x\" b='y'> & \x01\n\tµ"),
+            "&lt;a href=&quot;x&quot; b=&#39;y&#39;&gt; &amp;  \n µ");
 }
 
 }  // namespace
