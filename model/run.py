@@ -201,7 +201,8 @@ def check_one(name, defines, what, expected, bounds):
         words = reason(trail(directory, bounds, defines)) if found.errors else ""
     result = verdict_of_mutant(found, words, expected)
     row(name, what, result or ("refuted" if expected == "violated" else "reached"), found, bounds)
-    say(f"{'':9} {words}")
+    if words:
+        say(f"{'':9} {words}")
     return result is not None
 
 
