@@ -133,7 +133,7 @@ def search(directory, bounds, defines, shortest):
     status, text = run(spin, directory)
     if status != 0 or not os.path.exists(os.path.join(directory, "pan.c")):
         raise Unreadable(f"spin failed ({status}):\n{text}")
-    gcc = ["gcc", "-O1" if shortest else "-O2",  # a short search is over before -O2 has compiled it
+    gcc = ["gcc", "-O0" if shortest else "-O2",  # a short search is over before an optimiser is
            "-w", "-DSAFETY", "-DNOREDUCE", f"-DMEMLIM={MEMORY_MB}", *(["-DBFS"] if shortest else []), "-o", "pan", "pan.c"]
     status, text = run(gcc, directory)
     if status != 0:
