@@ -15,7 +15,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -65,7 +67,16 @@ struct Unsubscribed {
 struct Drained {
   ConsumerId consumer{};
 };
-using Output = std::variant<PublishDone, Deliver, SettleDone, Subscribed, Unsubscribed, Drained>;
+/// Answer to receive_deferred() and peek(). Show it, messages and all, when `after` is committed.
+struct Fetched {
+  std::uint64_t tag{};
+  Lsn after{};
+  std::vector<Delivery> messages;  ///< as they were asked for; of peek(): in order of sequence number
+  /// Peek: it has looked at many that were not asked for, more may be from here on. 0 = it came to an end.
+  SequenceNumber next{};
+  std::optional<BrokerError> error;  ///< nothing has happened, `messages` is empty
+};
+using Output = std::variant<PublishDone, Deliver, SettleDone, Subscribed, Unsubscribed, Drained, Fetched>;
 
 /// Bounds on what is volatile. They change how long a search takes, never what is handed out or in which
 /// order.
@@ -117,12 +128,58 @@ class Leader {
     /// Abandon, dead_letter: encoded AMQP map merged into what earlier ones gave; ignored when it is no map
     /// or the merged map would be over 64 KiB.
     BytesView modified_properties;
+    /// Not 0: a message of a session is settled only while this consumer holds that session, else the answer
+    /// is session_lock_lost.
+    ConsumerId holder = 0;
   };
+  /// By token, from wherever: locks belong to the entity. A message received by receive_deferred() stays
+  /// deferred unless it is completed or dead-lettered.
   void settle(const Settle& settle, Instant now, WallTime wall, std::vector<Output>& out);
   /// @return new end of the lock; for a message of a session its session's end, which this does not move.
   [[nodiscard]] Result<WallTime, BrokerError> renew_lock(LockToken token, Instant now, WallTime wall);
   [[nodiscard]] Result<WallTime, BrokerError> renew_session_lock(ConsumerId consumer, Instant now,
                                                                  WallTime wall);
+
+  /// Deferred messages, by sequence number; answered by Fetched. All or none: any that is not there, not
+  /// deferred, locked, of another session or named twice makes it message_not_found. Peek-lock gives each a
+  /// lock of its own, which ends as others do: settled, or by its time (count + 1; in a session with the
+  /// session's). The message is deferred still then.
+  struct ReceiveDeferred {
+    std::uint64_t tag{};
+    QueueId queue{};
+    SubQueue sub = SubQueue::active;
+    ReceiveMode mode = ReceiveMode::peek_lock;
+    std::span<const SequenceNumber> sequences;
+    /// A queue with sessions (not its dead-letter queue): who holds the session of all of them, else
+    /// session_lock_lost. See session_holder().
+    ConsumerId holder = 0;
+  };
+  void receive_deferred(const ReceiveDeferred& receive, Instant now, WallTime wall, std::vector<Output>& out);
+
+  /// Messages from a sequence number on, active, deferred and scheduled, locked or not: no locks, no counts.
+  /// Answered by Fetched.
+  struct Peek {
+    std::uint64_t tag{};
+    QueueId queue{};
+    SubQueue sub = SubQueue::active;
+    SequenceNumber from{};
+    std::size_t max{};
+    std::optional<std::string_view> session_id;  ///< only those of this session
+  };
+  void peek(const Peek& peek, std::vector<Output>& out) const;
+
+  /// Scheduled messages go for good; answered by SettleDone. All or none: any that is not there, not (or no
+  /// longer) scheduled or named twice makes it message_not_found. Their ids stay in the window.
+  struct CancelScheduled {
+    std::uint64_t tag{};
+    QueueId queue{};
+    std::span<const SequenceNumber> sequences;
+  };
+  void cancel_scheduled(const CancelScheduled& cancel, Instant now, WallTime wall, std::vector<Output>& out);
+
+  /// Who holds the session now; nothing when nobody does.
+  [[nodiscard]] std::optional<ConsumerId> session_holder(QueueId queue, std::string_view session_id,
+                                                         Instant now) const;
 
   /// Gives a message a new record at the log's end, with the same content, so that the segment of the one it
   /// has may go. @param record  read at the message's LSN. @return its new LSN; 0 when the message has left
@@ -131,10 +188,10 @@ class Leader {
 
   /// Everything up to `lsn` is committed: messages up to there may be dispatched.
   void committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out);
-  /// Lock expiry, message expiry, waiting session receivers, duplicate-detection windows. Call at
-  /// next_deadline() or every second, whichever is earlier; a late call only delays.
+  /// Lock expiry, message expiry, scheduled messages, waiting session receivers, duplicate-detection windows.
+  /// Call at next_deadline() or every second, whichever is earlier; a late call only delays.
   void tick(Instant now, WallTime wall, std::vector<Output>& out);
-  /// May be early, never late; message expiry does not count.
+  /// May be early, never late; message expiry does not count, the times of scheduled messages do.
   [[nodiscard]] std::optional<Instant> next_deadline() const;
   /// A search goes on in the next committed(), which may repeat the LSN, or tick().
   [[nodiscard]] bool searching() const;

@@ -27,6 +27,13 @@ using LockToken = Uuid;
 /// A queue is two addressable sequences: its own and its dead-letter queue (`<name>/$DeadLetterQueue`).
 enum class SubQueue : std::uint8_t { active = 0, dead_letter = 1 };
 
+/// What a message in its place waits for. In checkpoints, and numbered as `x-opt-message-state`.
+enum class MessageState : std::uint8_t {
+  active = 0,     ///< to be handed out
+  deferred = 1,   ///< to be received by its sequence number, by Leader::receive_deferred() only
+  scheduled = 2,  ///< its time has not come
+};
+
 /// How safe a message is when its publish is confirmed. In the log: never renumber. Each includes the ones
 /// before.
 enum class Durability : std::uint8_t {
@@ -64,6 +71,7 @@ enum class ErrorCode : std::uint8_t {
   session_timeout,        ///< no session became available in time
   session_lock_lost,
   message_lock_lost,    ///< expired, settled before, or never given out
+  message_not_found,    ///< a sequence number named none, or one that is not deferred (not scheduled)
   id_too_long,          ///< message id or session id over 128 characters
   cannot_dead_letter,   ///< the message is in a dead-letter queue already
   publish_not_allowed,  ///< target is a dead-letter queue
@@ -94,7 +102,10 @@ struct Publish {
   std::int64_t ttl_ms = -1;  ///< header.ttl; -1 = none
   std::uint32_t message_format{};
   Durability durability = Durability::journal;  ///< what PublishDone is to wait for: passed on, not recorded
-  BytesView payload;                            ///< the encoded message as it came
+  /// Stored now and there from then on, under another sequence number; a time that has passed: at once. Its
+  /// time to live begins then.
+  std::optional<WallTime> scheduled_enqueue;
+  BytesView payload;  ///< the encoded message as it came
 };
 
 enum class ReceiveMode : std::uint8_t { peek_lock, receive_and_delete };
@@ -113,30 +124,36 @@ struct Subscribe {
   std::uint32_t window = 0;
 };
 
-/// A message on its way to a consumer. The bytes are in the log at `lsn` (effects.h: stored_payload()).
+/// A message on its way to a consumer, or to who looks at it. The bytes are in the log at `lsn` (effects.h:
+/// read_stored_message()).
 struct Delivery {
-  ConsumerId consumer{};
+  ConsumerId consumer{};  ///< 0 when asked for by sequence number or looked at
   QueueId queue{};
   SubQueue sub{};
   SequenceNumber sequence{};
   Lsn lsn{};                       ///< of its message_stored record
-  LockToken token{};               ///< nil for receive_and_delete
-  std::uint32_t delivery_count{};  ///< earlier deliveries that failed
+  LockToken token{};               ///< nil for receive_and_delete and for what is only looked at
+  std::uint32_t delivery_count{};  ///< earlier deliveries that failed or ended in deferral
+  MessageState state{};
+  /// The sequence number under which it was scheduled (x-opt-enqueue-sequence-number); 0 = it was not.
+  SequenceNumber scheduled_as{};
   bool maybe_delivered =
-      false;  ///< stored under an earlier leadership: may have been handed out there unsettled
-  WallTime enqueued{};
+      false;            ///< stored under an earlier leadership: may have been handed out there unsettled
+  WallTime enqueued{};  ///< of a scheduled message: when it will be
   WallTime locked_until{};
   /// Owned: a delivery may wait for a commit or for a slow reader. Empty but in dead-letter queues.
   std::string dead_letter_reason, dead_letter_description;
   Buffer modified_properties;  ///< encoded AMQP map, empty when none
 };
 
-/// Numbers for metrics, CLI and tests.
+/// Numbers for metrics, CLI and tests. Each message is in one of active, dead_letter, deferred, scheduled.
 struct QueueStats {
   QueueId queue{};
   std::string name;
   std::uint64_t active{};  ///< in the queue itself, locked ones included
   std::uint64_t dead_letter{};
+  std::uint64_t deferred{};  ///< both sub-queues, locked ones included
+  std::uint64_t scheduled{};
   std::uint64_t locked{};              ///< given out and unsettled, both sub-queues (leader only)
   std::uint64_t sessions{};            ///< with at least one message
   std::uint64_t bytes{};               ///< payload bytes of all its messages

@@ -30,6 +30,9 @@ amqp::Condition condition_of(const broker::BrokerError& error) {
     case Code::message_lock_lost:
       symbol = "com.microsoft:message-lock-lost";
       break;
+    case Code::message_not_found:
+      symbol = "com.microsoft:message-not-found";
+      break;
     case Code::bad_queue_options:
     case Code::id_too_long:
       symbol = "amqp:invalid-field";

@@ -21,6 +21,7 @@ TEST(Conditions, EveryBrokerErrorHasASymbolAndKeepsItsSentence) {
       {ErrorCode::session_timeout, "com.microsoft:timeout"},
       {ErrorCode::session_lock_lost, "com.microsoft:session-lock-lost"},
       {ErrorCode::message_lock_lost, "com.microsoft:message-lock-lost"},
+      {ErrorCode::message_not_found, "com.microsoft:message-not-found"},
       {ErrorCode::id_too_long, "amqp:invalid-field"},
       {ErrorCode::cannot_dead_letter, "amqp:not-allowed"},
       {ErrorCode::publish_not_allowed, "amqp:not-allowed"},

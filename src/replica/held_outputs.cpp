@@ -19,7 +19,8 @@ Lsn after_of(const broker::Output& output) {
   return std::visit(
       Overloaded{[](const broker::PublishDone& o) { return o.error ? Lsn{} : o.after; },
                  [](const broker::Deliver& o) { return o.after; },
-                 [](const broker::SettleDone& o) { return o.after; }, [](const auto&) { return Lsn{}; }},
+                 [](const broker::SettleDone& o) { return o.after; },
+                 [](const broker::Fetched& o) { return o.after; }, [](const auto&) { return Lsn{}; }},
       output);
 }
 
@@ -27,6 +28,7 @@ std::optional<broker::ConsumerId> consumer_of(const broker::Output& output) {
   using Found = std::optional<broker::ConsumerId>;
   return std::visit(Overloaded{[](const broker::PublishDone&) { return Found{}; },
                                [](const broker::SettleDone&) { return Found{}; },
+                               [](const broker::Fetched&) { return Found{}; },
                                [](const broker::Deliver& o) { return Found{o.delivery.consumer}; },
                                [](const auto& o) { return Found{o.consumer}; }},
                     output);
