@@ -19,10 +19,16 @@ void State::Impl::check_invariants() {
     MS_ASSERT(!queue_declaration_problem(queue.name, queue.options), "options are in range");
 
     std::uint64_t active = 0, dead = 0, bytes = 0, count = 0, first_active = 0;
+    std::uint64_t deferred = 0, scheduled = 0;
     std::uint64_t min_lsn = PageEntry::kNoLsn;
     std::map<std::uint64_t, std::uint64_t> page_sums;
     std::set<std::uint64_t> lsns;
-    std::map<std::string, std::vector<std::uint64_t>> sessions;
+    std::map<std::string, std::vector<std::uint64_t>> sessions;  ///< what is in their lists
+    std::map<std::string, std::uint64_t> apart;
+    struct PageCounts {
+      unsigned hidden_active = 0, hidden_dead = 0, scheduled = 0;
+    };
+    std::map<std::uint64_t, PageCounts> page_counts;
     for (std::uint64_t s = queue.ring.first(); s != 0; s = queue.ring.next(s + 1)) {
       const Message* message = queue.ring.find(s);
       MS_ASSERT(message != nullptr, "next() names messages that are there");
@@ -33,21 +39,43 @@ void State::Impl::check_invariants() {
       min_lsn = std::min(min_lsn, message->lsn);
       const PageEntry* entry = queue.ring.table().find(s / MessageRing::kPage);
       MS_ASSERT(entry != nullptr && entry->min_lsn <= message->lsn, "no message is older than its page says");
-      MS_ASSERT(message->expires_ms == 0 || entry->min_expiry <= message->expires_ms,
-                "no message expires before its page says");
+      MS_ASSERT(entry->min_expiry <= message->due_ms(), "no message expires or is due before its page says");
       page_sums[s / MessageRing::kPage] += hash_of(queue, s, *message);
-      MS_ASSERT(message->enqueued_ms <= log_time.ms, "nothing is enqueued after the log's time");
+      MS_ASSERT(message->state == MessageState::scheduled || message->enqueued_ms <= log_time.ms,
+                "nothing is enqueued after the log's time");
       bytes += message->payload_bytes;
+      PageCounts& counts = page_counts[s / MessageRing::kPage];
+      if (message->hidden()) {
+        ++(message->state == MessageState::scheduled ? scheduled : deferred);
+        ++(message->place == SubQueue::active ? counts.hidden_active : counts.hidden_dead);
+        MS_ASSERT(message->session_previous == 0 && message->session_next == 0,
+                  "what is hidden is in no list");
+        MS_ASSERT(queue.next_active(s) != s && queue.next_dead(s) != s, "what is hidden is not available");
+      }
+      if (message->state == MessageState::scheduled) {
+        ++counts.scheduled;
+        MS_ASSERT(message->place == SubQueue::active && message->delivery_count == 0 && !message->annotated &&
+                      message->renumbered_by == 0,
+                  "nothing happens to a scheduled message before its time");
+      }
+      MS_ASSERT(message->scheduled_as(s) < s, "what was scheduled had an earlier number");
       if (message->place == SubQueue::active) {
-        ++active;
-        if (first_active == 0) first_active = s;
+        if (!message->hidden()) {
+          ++active;
+          if (first_active == 0) first_active = s;
+        }
         MS_ASSERT((message->session != kNone) == queue.options.requires_session,
                   "active messages have a session exactly when the queue requires it");
         if (message->session != kNone) {
-          sessions[std::string(queue.sessions[message->session].id)].push_back(s);
+          const std::string id = queue.sessions[message->session].id;
+          auto& listed = sessions[id];
+          if (message->hidden())
+            ++apart[id];
+          else
+            listed.push_back(s);
         }
       } else {
-        ++dead;
+        if (!message->hidden()) ++dead;
         MS_ASSERT(message->session == kNone, "dead-lettered messages have no session");
         MS_ASSERT(message->expires_ms == 0, "dead-lettered messages do not expire");
       }
@@ -55,8 +83,10 @@ void State::Impl::check_invariants() {
                 "annotations belong to messages");
       trim();
     }
-    MS_ASSERT(count == queue.ring.size() && count == active + dead, "each message is in one place");
+    MS_ASSERT(count == queue.ring.size() && count == active + dead + deferred + scheduled,
+              "each message is in one place");
     MS_ASSERT(active == queue.active && dead == queue.dead && bytes == queue.bytes, "counters agree");
+    MS_ASSERT(deferred == queue.deferred && scheduled == queue.scheduled, "counters agree");
     MS_ASSERT(queue.ring.size() == 0 || queue.ring.min_lsn() == min_lsn, "the oldest record is known");
     queue.ring.check_bounds();
     std::size_t pages = 0;
@@ -65,6 +95,10 @@ void State::Impl::check_invariants() {
       if (entry == nullptr) continue;
       ++pages;
       MS_ASSERT(entry->sum == page_sums[entry->number], "a page has the sum of its messages");
+      const PageCounts& counts = page_counts[entry->number];
+      MS_ASSERT(entry->hidden_active == counts.hidden_active && entry->hidden_dead == counts.hidden_dead &&
+                    entry->scheduled == counts.scheduled,
+                "a page counts what is hidden in it");
       if (const auto* page = static_cast<const MessagePage*>(entry->page)) {
         const auto here = static_cast<std::size_t>(
             std::count_if(page->annotations.begin(), page->annotations.end(), [&](const auto& a) {
@@ -77,13 +111,16 @@ void State::Impl::check_invariants() {
     MS_ASSERT(queue.first_active() == first_active, "the first active message is known");
     total += count;
 
-    MS_ASSERT(sessions.size() == queue.sessions.live(), "a session exists while it has active messages");
+    MS_ASSERT(sessions.size() == queue.sessions.live(), "a session exists while it has messages");
     for (const auto& [id, members] : sessions) {
       const std::uint32_t index = queue.find_session(id);
       MS_ASSERT(index != kNone, "a session is found by its id");
       const Session session = queue.sessions[index];
-      MS_ASSERT(session.count == members.size(), "a session counts its messages");
-      MS_ASSERT(session.head == members.front() && session.tail == members.back(), "a session has both ends");
+      MS_ASSERT(session.count == members.size() && session.apart == apart[id],
+                "a session counts its messages");
+      MS_ASSERT(session.head == (members.empty() ? 0 : members.front()) &&
+                    session.tail == (members.empty() ? 0 : members.back()),
+                "a session has both ends");
       std::uint64_t previous = 0, at = session.head;
       for (const std::uint64_t member : members) {
         const Message* message = queue.ring.find(member);

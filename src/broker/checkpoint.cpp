@@ -83,6 +83,9 @@ void RootWriter::messages(const MessageRing& ring) {
     page(*entry);
     out_.u8(entry->live);
     out_.u8(entry->dead);
+    out_.u8(entry->hidden_active);
+    out_.u8(entry->hidden_dead);
+    out_.u8(entry->scheduled);
     out_.varint(delta(lsn, entry->min_lsn));
     out_.varint(delta(expiry, static_cast<std::uint64_t>(entry->min_expiry)));
     out_.u64(entry->sum);

@@ -11,6 +11,8 @@ using journal::RecordType;
 constexpr std::size_t kStoredHeaderBytes = 40;
 constexpr std::size_t kSettledHeaderBytes = 16;
 constexpr std::size_t kMovedHeaderBytes = 24;
+constexpr std::size_t kScheduledHeaderBytes = 8;
+constexpr std::size_t kActivatedBytes = 40;
 constexpr std::uint8_t kReplacesProperties = 1;
 
 bool time_in_range(std::int64_t ms) {
@@ -103,7 +105,7 @@ bool decode(BytesView body, MessagesSettled& out) {
   const auto cause = load_le<std::uint32_t>(at + 12);
   out.cause = static_cast<RemovalCause>(cause);
   out.sequences = body.subspan(kSettledHeaderBytes);
-  return time_in_range(out.time.ms) && cause <= 2;
+  return time_in_range(out.time.ms) && cause <= 3;
 }
 
 bool decode(BytesView body, DeliveryFailed& out) {
@@ -152,9 +154,45 @@ bool decode(BytesView body, MessageMoved& out) {
   const auto queue = load_le<std::uint32_t>(at + 8);
   const auto reserved = load_le<std::uint32_t>(at + 12);
   const auto sequence = load_le<std::uint64_t>(at + 16);
-  return time_in_range(out.time.ms) && reserved == 0 &&
-         decode(body.subspan(kMovedHeaderBytes), out.message) && out.message.queue.value == queue &&
-         out.message.sequence.value == sequence;
+  if (!time_in_range(out.time.ms) || reserved != 0 || !decode(body.subspan(kMovedHeaderBytes), out.message) ||
+      out.message.queue.value != queue || out.message.sequence.value > sequence) {
+    return false;
+  }
+  out.renumbered = SequenceNumber{out.message.sequence.value == sequence ? 0 : sequence};
+  return true;
+}
+
+bool decode(BytesView body, MessageDeferred& out) {
+  ByteReader reader(body);
+  out.time = read_time(reader);
+  out.queue = QueueId{reader.u32_le()};
+  out.delivery_count = reader.u32_le();
+  out.sequence = SequenceNumber{reader.u64_le()};
+  const std::uint8_t flags = reader.u8();
+  out.replaces_properties = (flags & kReplacesProperties) != 0;
+  out.modified_properties = reader.sized_bytes();
+  return reader.finished() && flags <= 1 &&
+         properties_agree(out.replaces_properties, out.modified_properties);
+}
+
+bool decode(BytesView body, MessageScheduled& out) {
+  if (body.size() < kScheduledHeaderBytes) return false;
+  out.due = {load_le<std::int64_t>(body.data())};
+  if (!decode(body.subspan(kScheduledHeaderBytes), out.message)) return false;
+  return time_in_range(out.due.ms) && out.due > out.message.enqueued &&
+         (out.message.expires_ms == 0 || out.message.expires_ms >= out.due.ms);
+}
+
+bool decode(BytesView body, MessageActivated& out) {
+  if (body.size() != kActivatedBytes) return false;
+  const std::byte* at = body.data();
+  out.time = {load_le<std::int64_t>(at)};
+  out.queue = {load_le<std::uint32_t>(at + 8)};
+  const auto reserved = load_le<std::uint32_t>(at + 12);
+  out.scheduled_as = {load_le<std::uint64_t>(at + 16)};
+  out.sequence = {load_le<std::uint64_t>(at + 24)};
+  out.expires_ms = load_le<std::int64_t>(at + 32);
+  return time_in_range(out.time.ms) && time_in_range(out.expires_ms) && reserved == 0;
 }
 
 Lsn append(journal::LogBuilder& log, const QueueDeclared& effect) {
@@ -183,7 +221,7 @@ Lsn append(journal::LogBuilder& log, const MessageMoved& effect) {
   store_le(front.data(), effect.time.ms);
   store_le(front.data() + 8, effect.message.queue.value);
   store_le(front.data() + 12, std::uint32_t{0});
-  store_le(front.data() + 16, effect.message.sequence.value);
+  store_le(front.data() + 16, effect.sequence().value);
   const auto header = stored_header(effect.message);
   const std::array<BytesView, 5> parts{front, header, as_bytes(effect.message.message_id),
                                        as_bytes(effect.message.session_id), effect.message.payload};
@@ -233,8 +271,46 @@ Lsn append(journal::LogBuilder& log, const TimeAdvanced& effect) {
   return log.append(RecordType::time_advanced, BytesView(body));
 }
 
+Lsn append(journal::LogBuilder& log, const MessageDeferred& effect) {
+  Buffer body;
+  ByteWriter writer(body);
+  writer.i64_le(effect.time.ms);
+  writer.u32_le(effect.queue.value);
+  writer.u32_le(effect.delivery_count);
+  writer.u64_le(effect.sequence.value);
+  writer.u8(effect.replaces_properties ? kReplacesProperties : 0);
+  writer.sized_bytes(effect.modified_properties);
+  return log.append(RecordType::message_deferred, body);
+}
+
+Lsn append(journal::LogBuilder& log, const MessageScheduled& effect) {
+  std::array<std::byte, kScheduledHeaderBytes> front;
+  store_le(front.data(), effect.due.ms);
+  const auto header = stored_header(effect.message);
+  const std::array<BytesView, 5> parts{front, header, as_bytes(effect.message.message_id),
+                                       as_bytes(effect.message.session_id), effect.message.payload};
+  return log.append(RecordType::message_scheduled, parts);
+}
+
+Lsn append(journal::LogBuilder& log, const MessageActivated& effect) {
+  std::array<std::byte, kActivatedBytes> body;
+  store_le(body.data(), effect.time.ms);
+  store_le(body.data() + 8, effect.queue.value);
+  store_le(body.data() + 12, std::uint32_t{0});
+  store_le(body.data() + 16, effect.scheduled_as.value);
+  store_le(body.data() + 24, effect.sequence.value);
+  store_le(body.data() + 32, effect.expires_ms);
+  return log.append(RecordType::message_activated, BytesView(body));
+}
+
 bool read_stored_message(const journal::Record& record, StoredMessage& out) {
   if (record.header.type == RecordType::message_stored) return decode(record.body, out);
+  if (record.header.type == RecordType::message_scheduled) {
+    MessageScheduled scheduled;
+    if (!decode(record.body, scheduled)) return false;
+    out = scheduled.message;
+    return true;
+  }
   MessageMoved moved;
   if (record.header.type != RecordType::message_moved || !decode(record.body, moved)) return false;
   out = moved.message;

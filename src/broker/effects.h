@@ -39,7 +39,12 @@ struct StoredMessage {
 };
 
 /// Messages left the queue for good. In the log: never renumber.
-enum class RemovalCause : std::uint8_t { completed = 0, received_and_deleted = 1, expired = 2 };
+enum class RemovalCause : std::uint8_t {
+  completed = 0,
+  received_and_deleted = 1,
+  expired = 2,
+  cancelled = 3,  ///< of scheduled messages, the others are never of those
+};
 struct MessagesSettled {
   WallTime time{};
   QueueId queue{};
@@ -85,6 +90,36 @@ struct TimeAdvanced {
 struct MessageMoved {
   WallTime time{};
   StoredMessage message;
+  /// Its sequence number now, when that is another one because it was scheduled; else 0.
+  SequenceNumber renumbered{};
+  [[nodiscard]] SequenceNumber sequence() const {
+    return renumbered.value != 0 ? renumbered : message.sequence;
+  }
+};
+
+/// A delivery ended in deferral: the message stays where it is, to be had by its sequence number only.
+struct MessageDeferred {
+  WallTime time{};
+  QueueId queue{};
+  SequenceNumber sequence{};
+  std::uint32_t delivery_count{};  ///< from now on: one more than before, unchanged in a dead-letter queue
+  bool replaces_properties = false;
+  BytesView modified_properties;  ///< whole map from now on, when replaces_properties
+};
+
+/// A message was stored that is not there before `due`. `message.enqueued` is the record's log time,
+/// `message.expires_ms` when it expires if it is there at `due`.
+struct MessageScheduled {
+  WallTime due{};  ///< after the record's time
+  StoredMessage message;
+};
+
+/// A scheduled message is there: last in its queue and session, under that queue's next sequence number.
+struct MessageActivated {
+  WallTime time{};  ///< its enqueued time
+  QueueId queue{};
+  SequenceNumber scheduled_as{}, sequence{};
+  std::int64_t expires_ms{};  ///< wall time; 0 = never
 };
 
 /// Log times and expiry times are in [0, kTimeMax_ms]: arithmetic on them cannot overflow.
@@ -112,6 +147,9 @@ inline constexpr std::uint8_t kQueueFlagsMax = 63;
 [[nodiscard]] bool decode(BytesView body, MessageDeadLettered& out);
 [[nodiscard]] bool decode(BytesView body, TimeAdvanced& out);
 [[nodiscard]] bool decode(BytesView body, MessageMoved& out);
+[[nodiscard]] bool decode(BytesView body, MessageDeferred& out);
+[[nodiscard]] bool decode(BytesView body, MessageScheduled& out);
+[[nodiscard]] bool decode(BytesView body, MessageActivated& out);
 
 /// Encoders: append the effect's record to the log. @return its LSN.
 Lsn append(journal::LogBuilder& log, const QueueDeclared& effect);
@@ -121,9 +159,12 @@ Lsn append(journal::LogBuilder& log, const DeliveryFailed& effect);
 Lsn append(journal::LogBuilder& log, const MessageDeadLettered& effect);
 Lsn append(journal::LogBuilder& log, const TimeAdvanced& effect);
 Lsn append(journal::LogBuilder& log, const MessageMoved& effect);
+Lsn append(journal::LogBuilder& log, const MessageDeferred& effect);
+Lsn append(journal::LogBuilder& log, const MessageScheduled& effect);
+Lsn append(journal::LogBuilder& log, const MessageActivated& effect);
 
-/// Reads the message in a message_stored or message_moved record. Views point into the record. False when it
-/// is of another type or its body is not well-formed.
+/// Reads the message in a message_stored, message_scheduled or message_moved record, as it was stored. Views
+/// point into the record. False when it is of another type or its body is not well-formed.
 [[nodiscard]] bool read_stored_message(const journal::Record& record, StoredMessage& out);
 
 }  // namespace mainstay::broker

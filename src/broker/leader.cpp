@@ -39,6 +39,10 @@ void Leader::Impl::add_runtime(Queue& queue) {
   queues.push_back(std::make_unique<QueueRuntime>());
   QueueRuntime& q = *queues.back();
   q.queue = &queue;
+  q.schedule.start(queue.ring);
+  if (q.schedule.earliest_ms() != PageEntry::kNever_ms) {
+    schedule_timers.arm(queue.id.value - 1, q.schedule.earliest_ms());
+  }
   q.expiry.start(queue.ring);
   if (q.expiry.earliest_ms() != PageEntry::kNever_ms) {
     expiry_timers.arm(queue.id.value - 1, q.expiry.earliest_ms());
@@ -124,35 +128,36 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
       return;
     }
   }
+  const bool later = publish.scheduled_enqueue && *publish.scheduled_enqueue > effect.enqueued;
+  const WallTime from{later ? std::min(publish.scheduled_enqueue->ms, kTimeMax_ms) : effect.enqueued.ms};
   std::int64_t ttl_ms = queue.options.default_ttl_ms > 0 ? queue.options.default_ttl_ms : kTimeMax_ms;
   if (publish.ttl_ms >= 0) ttl_ms = std::min(ttl_ms, publish.ttl_ms);
-  if (ttl_ms < kTimeMax_ms - effect.enqueued.ms) {
-    effect.expires_ms = std::max<std::int64_t>(effect.enqueued.ms + ttl_ms, 1);
-  }
+  if (ttl_ms < kTimeMax_ms - from.ms) effect.expires_ms = std::max<std::int64_t>(from.ms + ttl_ms, 1);
   effect.sequence = SequenceNumber{queue.next_sequence};
   effect.message_format = publish.message_format;
   effect.message_id = publish.message_id;
   effect.has_session = q->has_sessions();
   if (effect.has_session) effect.session_id = publish.session_id;
   effect.payload = publish.payload;
-  const Lsn lsn = record(effect);
+  const Lsn lsn = later ? record(MessageScheduled{from, effect}) : record(effect);
 
   const std::uint64_t sequence = effect.sequence.value;
+  if (later) watch_schedule(*q, sequence, from.ms);
   if (effect.expires_ms != 0 || effect.has_session) {
-    if (effect.expires_ms != 0) watch_expiry(*q, sequence, effect.expires_ms);
+    if (effect.expires_ms != 0 && !later) watch_expiry(*q, sequence, effect.expires_ms);
     if (effect.has_session) {
       const std::uint32_t session = queue.ring.find(sequence)->session;
       Consumer* holder = holder_of(queue.id.value, session);
-      if (holder == nullptr && !q->held.empty() && queue.sessions[session].count == 1) {
+      if (holder == nullptr && !q->held.empty() && queue.sessions[session].messages() == 1) {
         if (const auto held = q->held.find(publish.session_id); held != q->held.end()) {
           holder = held->second;
           hold(*q, session, *holder);
         }
       }
-      if (holder != nullptr && holder->next == 0) holder->next = sequence;
+      if (holder != nullptr && holder->next == 0 && !later) holder->next = sequence;
     }
   }
-  uncommitted.push({lsn, publish.queue.value, sequence});
+  if (!later) uncommitted.push({lsn, publish.queue.value, sequence});
   done.after = lsn;
   done.sequence = effect.sequence;
   out.emplace_back(std::move(done));
@@ -172,20 +177,26 @@ void Leader::Impl::committed(Lsn lsn) {
   while (!uncommitted.empty() && uncommitted.front().lsn <= lsn) {
     const Uncommitted one = uncommitted.front();
     uncommitted.pop();
-    QueueRuntime& q = *queues[one.queue - 1];
-    if (!q.has_sessions()) {
-      mark(q);
-      continue;
-    }
-    const Message* message = q.queue->ring.find(one.sequence);
-    if (message == nullptr) continue;
-    if (message->session == kNone) {
-      mark(q);  // dead-lettered since
-    } else if (Consumer* holder = holder_of(one.queue, message->session); holder != nullptr) {
-      mark(*holder);
-    } else if (q.queue->sessions[message->session].head == one.sequence) {
-      offer_session(q, message->session);
-    }
+    became_visible(one);
+  }
+  while (!activated_uncommitted.empty() && activated_uncommitted.begin()->first <= lsn) {
+    const Uncommitted one = activated_uncommitted.begin()->second;
+    activated_uncommitted.erase(activated_uncommitted.begin());
+    became_visible(one);
+  }
+}
+
+void Leader::Impl::became_visible(const Uncommitted& one) {
+  QueueRuntime& q = *queues[one.queue - 1];
+  if (!q.has_sessions()) return mark(q);
+  const Message* message = q.queue->ring.find(one.sequence);
+  if (message == nullptr) return;
+  if (message->session == kNone) {
+    mark(q);  // dead-lettered since
+  } else if (Consumer* holder = holder_of(one.queue, message->session); holder != nullptr) {
+    mark(*holder);
+  } else if (q.queue->sessions[message->session].head == one.sequence) {
+    offer_session(q, message->session);
   }
 }
 
@@ -202,6 +213,7 @@ void Leader::Impl::mark(Consumer& holder) {
 }
 
 void Leader::Impl::end(Times t, std::vector<Output>& out) {
+  seen = t;
   dispatch_dirty(t, out);
   if (!draining.empty()) finish_drains(out);
   state.trim();
@@ -225,6 +237,17 @@ void Leader::Impl::tick(Times t, std::vector<Output>& out) {
   }
   more_has_expired = false;
   std::vector<std::uint32_t> due;
+  while (!schedule_timers.empty() && schedule_timers.first().at <= log_now(t.wall).ms) {
+    due.push_back(schedule_timers.first().id);
+    schedule_timers.pop();
+  }
+  for (const std::uint32_t index : due) {
+    QueueRuntime& q = *queues[index];
+    activate_due(q, t);
+    if (q.schedule.earliest_ms() != PageEntry::kNever_ms)
+      schedule_timers.arm(index, q.schedule.earliest_ms());
+  }
+  due.clear();
   while (!expiry_timers.empty() && expiry_timers.first().at <= log_now(t.wall).ms) {
     due.push_back(expiry_timers.first().id);
     expiry_timers.pop();
@@ -250,6 +273,14 @@ std::optional<Instant> Leader::next_deadline() const {
   if (!leader.lock_timers.empty()) next = leader.lock_timers.first().at;
   if (!leader.timers.empty() && (!next || leader.timers.begin()->first < *next)) {
     next = leader.timers.begin()->first;
+  }
+  if (!leader.schedule_timers.empty()) {
+    // The wall clock as it went since the last call; when it jumps the tick of every second finds out.
+    constexpr std::int64_t kLongest_ms = 60'000;
+    const std::int64_t wait_ms =
+        std::clamp<std::int64_t>(leader.schedule_timers.first().at - leader.seen.wall.ms, 0, kLongest_ms);
+    const Instant due = leader.seen.now + milliseconds(wait_ms);
+    if (!next || due < *next) next = due;
   }
   return next;
 }

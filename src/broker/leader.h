@@ -125,8 +125,8 @@ class Leader {
     LockToken token{};
     Settlement how{};
     std::string_view reason, description;  ///< dead_letter; ≤ 4096 characters, longer ones are cut
-    /// Abandon, dead_letter: encoded AMQP map merged into what earlier ones gave; ignored when it is no map
-    /// or the merged map would be over 64 KiB.
+    /// Abandon, dead_letter, defer: encoded AMQP map merged into what earlier ones gave; ignored when it is
+    /// no map or the merged map would be over 64 KiB.
     BytesView modified_properties;
     /// Not 0: a message of a session is settled only while this consumer holds that session, else the answer
     /// is session_lock_lost.
@@ -182,9 +182,10 @@ class Leader {
                                                          Instant now) const;
 
   /// Gives a message a new record at the log's end, with the same content, so that the segment of the one it
-  /// has may go. @param record  read at the message's LSN. @return its new LSN; 0 when the message has left
-  /// the queue or has another record by now: nothing is recorded then.
-  [[nodiscard]] Lsn move_message(const journal::Record& record, WallTime now);
+  /// has may go. @param record  read at the message's LSN. @param sequence  the message's, which for one that
+  /// was scheduled is not the record's. @return its new LSN; 0 when the message has left the queue or has
+  /// another record by now: nothing is recorded then.
+  [[nodiscard]] Lsn move_message(const journal::Record& record, SequenceNumber sequence, WallTime now);
 
   /// Everything up to `lsn` is committed: messages up to there may be dispatched.
   void committed(Lsn lsn, Instant now, WallTime wall, std::vector<Output>& out);

@@ -122,7 +122,9 @@ void Leader::Impl::dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::ve
       after = lane.returned.begin()->second;
       lane.returned.erase(lane.returned.begin());
     } else {
-      if (sub == SubQueue::dead_letter || sequence < lane.fresh) after = lane.after;
+      if (sub == SubQueue::dead_letter || sequence < lane.fresh || message.renumbered_by != 0) {
+        after = lane.after;
+      }
       lane.cursor = sequence + 1;
     }
     // Also for one that returned: a dead letter may come below the cursor without having been handed out.
@@ -153,7 +155,7 @@ void Leader::Impl::dispatch_holder(QueueRuntime& q, Consumer& c, Times t, std::v
       after = c.returned.begin()->second;
       c.returned.erase(c.returned.begin());
     } else {
-      if (sequence < c.fresh) after = c.after;
+      if (sequence < c.fresh || message.renumbered_by != 0) after = c.after;
       c.next = message.session_next;
       c.fresh = std::max(c.fresh, sequence + 1);
     }
@@ -169,19 +171,7 @@ void Leader::Impl::deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint
   Deliver& deliver = std::get<Deliver>(out.emplace_back(std::in_place_type<Deliver>));
   Delivery& d = deliver.delivery;
   d.consumer = c.id;
-  d.queue = q.queue->id;
-  d.sub = sub;
-  d.sequence = SequenceNumber{sequence};
-  d.lsn = Lsn{message.lsn};
-  d.delivery_count = message.delivery_count;
-  d.maybe_delivered = message.moved || d.lsn <= takeover;
-  d.enqueued = {message.enqueued_ms};
-  if (message.annotated) {
-    const Annotation& annotation = q.queue->annotations.at(sequence);
-    d.dead_letter_reason = annotation.reason;
-    d.dead_letter_description = annotation.description;
-    d.modified_properties = annotation.properties;
-  }
+  describe(q, sequence, message, d);
   after = std::max(after, d.lsn);
   if (c.mode == ReceiveMode::receive_and_delete) {
     after = remove(q, sequence, RemovalCause::received_and_deleted, t);
@@ -257,7 +247,7 @@ void Leader::Impl::free_lock(QueueRuntime& q, std::uint32_t index) {
   lock_index.erase(mix64(lock.queue, lock.sequence), index);
   lock.live = false;
   lock.token = {};
-  --q.lane(lock.sub).locked;
+  --(lock.deferred ? q.deferred_locked : q.lane(lock.sub).locked);
   locks.release(index);
 }
 

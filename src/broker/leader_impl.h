@@ -15,8 +15,9 @@
 //     `returned` and `fresh`; messages of sessions that nobody holds are neither locked nor returned;
 //   - a session that nobody holds, whose oldest message is committed and below `session_cursor`, is in
 //     `available`;
-//   - a queue with locks of its own or with messages that expire has its timer armed, no later than they are
-//   due.
+//   - a queue with locks of its own, with messages that expire or with scheduled ones has its timer armed, no
+//     later than they are due;
+//   - deferred and scheduled messages are in no lane and in no session's list; deferred ones may be locked.
 #pragma once
 
 #include <map>
@@ -52,6 +53,7 @@ struct Lock {
   SubQueue sub{};
   bool live = false;
   bool in_session = false;
+  bool deferred = false;  ///< on a deferred message: it is in no lane
 };
 
 struct LockList {
@@ -116,7 +118,9 @@ struct QueueRuntime {
   std::uint64_t duplicates_dropped = 0;
   bool dirty = false;      ///< in dirty_queues
   bool searching = false;  ///< in unfinished
-  ExpiryWatch expiry;
+  ExpiryWatch expiry{MessageRing::Due::expires}, schedule{MessageRing::Due::is_enqueued};
+  std::uint64_t deferred_locked = 0;
+  Lsn deferred_change{};  ///< last record about a deferred message: they are not seen before it is committed
   // Sessions.
   std::unordered_map<std::string, Consumer*, TextHash, std::equal_to<>>
       held;                       ///< by id, also of sessions without messages
@@ -124,12 +128,13 @@ struct QueueRuntime {
   std::set<Available> available;  ///< the oldest ones
   std::uint64_t session_cursor = 1;
   Fifo<ConsumerId> waiting;
-  Lsn session_failure{};  ///< last failed delivery: the next holder sees nothing before it is committed
+  Lsn session_failure{};  ///< last failed delivery or activation: the next holder sees nothing before it is
+                          ///< committed
 
   Lane& lane(SubQueue sub) { return sub == SubQueue::active ? active : dead; }
   [[nodiscard]] const Lane& lane(SubQueue sub) const { return sub == SubQueue::active ? active : dead; }
   [[nodiscard]] bool has_sessions() const { return queue->options.requires_session; }
-  [[nodiscard]] std::uint64_t locked() const { return active.locked + dead.locked; }
+  [[nodiscard]] std::uint64_t locked() const { return active.locked + dead.locked + deferred_locked; }
 };
 static_assert(sizeof(QueueRuntime) <= 1024, "memory of an idle queue is a promise");
 
@@ -140,7 +145,7 @@ struct Holding {
 };
 
 struct Leader::Impl {
-  static constexpr std::size_t kExpiredPerCall = 16384;  ///< of a queue
+  static constexpr std::size_t kExpiredPerCall = 16384;  ///< of a queue, and as many scheduled ones
 
   Impl(State& s, journal::LogBuilder& l, Random& r, LeaderLimits most)
       : state(*s.impl_), whole(s), log(l), random(r), limits(most) {}
@@ -169,13 +174,17 @@ struct Leader::Impl {
   Pool<Holding> holdings;
   HashIndex holding_index;  ///< by queue and session
   Fifo<Uncommitted> uncommitted;
-  TimerHeap<Instant> lock_timers;         ///< queue index → its first lock expires, or did not last
-  TimerHeap<std::int64_t> expiry_timers;  ///< queue index → log time (ms)
+  /// Activated before they were committed: their time came at once.
+  std::multimap<Lsn, Uncommitted> activated_uncommitted;
+  TimerHeap<Instant> lock_timers;           ///< queue index → its first lock expires, or did not last
+  TimerHeap<std::int64_t> expiry_timers;    ///< queue index → log time (ms)
+  TimerHeap<std::int64_t> schedule_timers;  ///< the same of scheduled messages
   std::set<std::pair<Instant, ConsumerId>> timers;  ///< waits for sessions and session locks
   std::vector<std::uint32_t> dirty_queues;          ///< to be looked at when this call ends
   std::vector<ConsumerId> dirty_holders;
   std::vector<ConsumerId> draining;       ///< Drained is owed
-  bool more_has_expired = false;          ///< than the last tick has removed
+  bool more_has_expired = false;          ///< or was scheduled, than the last tick has dealt with
+  Times seen{};                           ///< of the last call that had both
   std::uint64_t steps_left = 0;           ///< of this call's search
   std::vector<std::uint32_t> unfinished;  ///< queues whose search goes on in the next committed() or tick()
   std::vector<ConsumerId> holders_to_resume;
@@ -191,6 +200,7 @@ struct Leader::Impl {
   [[nodiscard]] bool ready() const { return committed_lsn >= takeover; }
   void publish(const Publish& publish, WallTime now, std::vector<Output>& out);
   void committed(Lsn lsn);
+  void became_visible(const Uncommitted& one);
   void tick(Times t, std::vector<Output>& out);
   /// Each call of the public interface begins and ends with these.
   void begin() { steps_left = limits.search_steps_max; }
@@ -212,6 +222,7 @@ struct Leader::Impl {
   void dispatch_dirty(Times t, std::vector<Output>& out);
   void dispatch_lane(QueueRuntime& q, SubQueue sub, Times t, std::vector<Output>& out);
   void dispatch_holder(QueueRuntime& q, Consumer& c, Times t, std::vector<Output>& out);
+  void describe(const QueueRuntime& q, std::uint64_t sequence, const Message& message, Delivery& d) const;
   void deliver(QueueRuntime& q, Consumer& c, SubQueue sub, std::uint64_t sequence, Lsn after, Times t,
                std::vector<Output>& out);
   void offer(QueueRuntime& q, Consumer& c);
@@ -229,10 +240,12 @@ struct Leader::Impl {
   // leader_settle.cpp
   void settle(const Settle& settle, Times t, std::vector<Output>& out);
   void step_over(QueueRuntime& q, std::uint64_t sequence, const Message& message);
-  [[nodiscard]] bool leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t messages);
+  [[nodiscard]] bool leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t listed,
+                                   std::uint32_t for_good);
   Lsn remove(QueueRuntime& q, std::uint64_t sequence, RemovalCause cause, Times t);
   Lsn dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLetterCause cause, std::uint32_t count,
                   std::string_view reason, std::string_view description, const Buffer* properties, Times t);
+  Lsn defer(QueueRuntime& q, std::uint64_t sequence, const Buffer* properties, Times t);
   struct Failed {
     Lsn lsn{};
     bool dead_lettered = false;
@@ -245,6 +258,17 @@ struct Leader::Impl {
   void expire_messages(QueueRuntime& q, Times t);
   void expire_locks(QueueRuntime& q, Times t);
   void watch_expiry(QueueRuntime& q, std::uint64_t sequence, std::int64_t expires_ms);
+
+  // leader_deferred.cpp
+  void receive_deferred(const ReceiveDeferred& receive, Times t, std::vector<Output>& out);
+  [[nodiscard]] std::optional<BrokerError> not_receivable(const QueueRuntime& q,
+                                                          const ReceiveDeferred& receive,
+                                                          const Consumer* holder) const;
+  [[nodiscard]] Fetched peek(const Peek& peek) const;
+  void cancel_scheduled(const CancelScheduled& cancel, Times t, std::vector<Output>& out);
+  void watch_schedule(QueueRuntime& q, std::uint64_t sequence, std::int64_t due_ms);
+  void activate_due(QueueRuntime& q, Times t);
+  void activate(QueueRuntime& q, std::uint64_t sequence, Times t);
 
   // leader_sessions.cpp
   void subscribe(const Subscribe& subscribe, Times t, std::vector<Output>& out);
@@ -281,5 +305,25 @@ struct Leader::Impl {
   void check_queue(std::uint32_t index) const;
   [[nodiscard]] bool searching_in(std::uint32_t queue) const { return queues[queue - 1]->searching; }
 };
+
+/// What a delivery says of the message, but for its lock.
+inline void Leader::Impl::describe(const QueueRuntime& q, std::uint64_t sequence, const Message& message,
+                                   Delivery& d) const {
+  d.queue = q.queue->id;
+  d.sub = message.place;
+  d.sequence = SequenceNumber{sequence};
+  d.lsn = Lsn{message.lsn};
+  d.delivery_count = message.delivery_count;
+  d.state = message.state;
+  d.scheduled_as = SequenceNumber{message.scheduled_as(sequence)};
+  d.maybe_delivered = message.moved || d.lsn <= takeover;
+  d.enqueued = {message.enqueued_ms};
+  if (message.annotated) {
+    const Annotation& annotation = q.queue->annotations.at(sequence);
+    d.dead_letter_reason = annotation.reason;
+    d.dead_letter_description = annotation.description;
+    d.modified_properties = annotation.properties;
+  }
+}
 
 }  // namespace mainstay::broker

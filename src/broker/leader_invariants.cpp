@@ -21,6 +21,7 @@ void Leader::Impl::check_invariants() const {
     const Message* message = queues[lock.queue - 1]->queue->ring.find(lock.sequence);
     MS_ASSERT(message != nullptr && message->place == lock.sub, "a lock is on a message where it is");
     MS_ASSERT(lock.in_session == (message->session != kNone), "messages of a session are its holder's");
+    MS_ASSERT(lock.deferred == message->hidden(), "a lock knows whether its message is deferred");
   }
   MS_ASSERT(live == locks.live() && live == lock_index.size(), "live locks are counted");
 
@@ -57,7 +58,7 @@ void Leader::Impl::check_invariants() const {
 void Leader::Impl::check_queue(std::uint32_t i) const {
   const QueueRuntime& q = *queues[i];
   const Queue& queue = *q.queue;
-  std::uint64_t locked_active = 0, locked_dead = 0;
+  std::uint64_t locked_active = 0, locked_dead = 0, locked_deferred = 0;
   std::size_t returned_active = 0, returned_dead = 0, available = 0;
   std::map<const Consumer*, std::size_t> returned_to;
   std::map<std::uint32_t, Consumer*> holders;  // of sessions with messages
@@ -71,6 +72,16 @@ void Leader::Impl::check_queue(std::uint32_t i) const {
   for (std::uint64_t s = queue.ring.first(); s != 0; s = queue.ring.next(s + 1)) {
     const Message& message = *queue.ring.find(s);
     const bool locked = is_locked(q, s);
+    if (message.hidden()) {
+      if (locked) ++locked_deferred;
+      MS_ASSERT(!locked || message.state == MessageState::deferred, "a scheduled message is not locked");
+      MS_ASSERT(!q.lane(message.place).returned.contains(s), "what is hidden is not in its lane");
+      MS_ASSERT(message.state != MessageState::scheduled ||
+                    (schedule_timers.armed(i) &&
+                     schedule_timers.at(i) <= std::max(message.enqueued_ms, state.log_time.ms)),
+                "what is scheduled is watched");
+      continue;
+    }
     if (locked) ++(message.place == SubQueue::active ? locked_active : locked_dead);
     if (message.expires_ms != 0 && !locked && message.place == SubQueue::active) {
       MS_ASSERT(
@@ -115,7 +126,9 @@ void Leader::Impl::check_queue(std::uint32_t i) const {
                 q.dead.returned.size() <= limits.returned_max && q.available.size() <= limits.available_max,
             "what is remembered is bounded");
   MS_ASSERT(available == q.available.size(), "no session is known that is gone");
-  MS_ASSERT(locked_active == q.active.locked && locked_dead == q.dead.locked, "locked messages are counted");
+  MS_ASSERT(locked_active == q.active.locked && locked_dead == q.dead.locked &&
+                locked_deferred == q.deferred_locked,
+            "locked messages are counted");
 
   std::uint64_t listed = 0;
   Instant before{};
@@ -141,7 +154,8 @@ void Leader::Impl::check_queue(std::uint32_t i) const {
         "only messages of the session have returned to its holder");
     if (holder->next != 0) {
       const Message* message = queue.ring.find(holder->next);
-      MS_ASSERT(message != nullptr && message->session == session, "what is next is in the session");
+      MS_ASSERT(message != nullptr && message->session == session && !message->hidden(),
+                "what is next is in the session");
     }
   }
   MS_ASSERT(listed == q.locked(), "every lock is in one list");

@@ -31,6 +31,7 @@ struct Shown {
   std::uint64_t after{}, queue{}, sequence{};
   std::uint32_t count{};
   bool dead = false, erased = false;
+  MessageState state{};
 };
 
 class Duel {
@@ -57,6 +58,7 @@ class Duel {
   }
 
   int moves = 0, pauses = 0, stalls = 0;
+  int deferred = 0, refetched = 0, fetches_refused = 0, come = 0, cancelled = 0, looked_at = 0;
   int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
 
  private:
@@ -98,10 +100,12 @@ class Duel {
     const auto& records = log_.records();
     const journal::Record& record = records.at(lsn - 1);
     ASSERT_EQ(record.header.lsn.value, lsn);
-    const Lsn moved = leader_->move_message(record, clock_.wall());
+    const SequenceNumber sequence{at->first};
+    const Lsn moved = leader_->move_message(record, sequence, clock_.wall());
     ASSERT_EQ(moved.value, end()) << "a message that is there with this record is moved";
     twin_.move(n, at->first, moved.value);
-    EXPECT_EQ(leader_->move_message(record, clock_.wall()), Lsn{0}) << "it has another record by now";
+    EXPECT_EQ(leader_->move_message(record, sequence, clock_.wall()), Lsn{0})
+        << "it has another record by now";
     ++moves;
   }
   void sync_time() {
@@ -117,10 +121,16 @@ class Duel {
 
   void step() {
     sync_time();
-    const std::uint64_t draw = random_.below(1000);
+    const std::uint64_t draw = random_.below(1180);
     const Instant now = clock_.now();
     const WallTime wall = clock_.wall();
-    if (draw < 300) {
+    if (draw >= 1060) {
+      receive_deferred();
+    } else if (draw >= 1040) {
+      cancel();
+    } else if (draw >= 1000) {
+      peek();
+    } else if (draw < 300) {
       Publish p;
       p.tag = draw;
       p.queue = QueueId{static_cast<std::uint32_t>(random_.between(1, 2))};
@@ -132,8 +142,13 @@ class Duel {
       p.session_id = session;
       if (random_.chance(1, 4)) p.ttl_ms = static_cast<std::int64_t>(random_.below(8000));
       p.payload = as_bytes("payload");
+      std::optional<std::int64_t> due;
+      if (random_.chance(1, 6)) {
+        due = wall.ms + static_cast<std::int64_t>(random_.below(9000)) - 1000;
+        p.scheduled_enqueue = WallTime{*due};
+      }
       leader_->publish(p, wall, out_);
-      twin_.publish(static_cast<int>(p.queue.value), id, session, p.ttl_ms, end());
+      twin_.publish(static_cast<int>(p.queue.value), id, session, p.ttl_ms, end(), due);
       compare("publish " + id);
     } else if (draw < 450) {
       commit(random_.chance(2, 3) ? end() : random_.between(std::min(twin_.committed_lsn, end()), end()));
@@ -158,8 +173,9 @@ class Duel {
     } else if (draw < 780) {
       if (handles_.empty()) return;
       const std::size_t at = handles_.size() - 1 - random_.below(std::min<std::size_t>(handles_.size(), 12));
-      const Settlement how =
-          random_.chance(1, 2) ? Settlement::complete : static_cast<Settlement>(random_.below(4));
+      const Settlement how = random_.chance(1, 3)
+                                 ? Settlement::complete
+                                 : static_cast<Settlement>(std::min<std::uint64_t>(random_.below(7), 4));
       const auto [token, lock] = handles_[at];
       leader_->settle({1, token, how, "because", {}, {}}, now, wall, out_);
       twin_.settle(lock, how);
@@ -223,6 +239,92 @@ class Duel {
     hashes_[end()] = state_->hash();
   }
 
+  /// One to three of those that `wanted` picks, now and then any other.
+  template <class Wanted>
+  std::vector<SequenceNumber> draw_sequences(int n, const Wanted& wanted) {
+    std::vector<std::uint64_t> there;
+    const bool any = random_.chance(1, 10);
+    for (const auto& [s, m] : twin_.queues[n].messages) {
+      if (wanted(m) || any) there.push_back(s);
+    }
+    std::vector<SequenceNumber> out;
+    for (std::uint64_t left = random_.between(1, 3); left > 0 && !there.empty(); --left) {
+      const std::size_t at = random_.below(there.size());
+      out.push_back({there[at]});
+      if (!random_.chance(1, 20)) there.erase(there.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+    return out;
+  }
+  void receive_deferred() {
+    Leader::ReceiveDeferred r;
+    const int n = static_cast<int>(random_.between(1, 2));
+    r.queue = QueueId{static_cast<std::uint32_t>(n)};
+    r.sub = random_.chance(1, 6) ? SubQueue::dead_letter : SubQueue::active;
+    r.mode = random_.chance(1, 5) ? ReceiveMode::receive_and_delete : ReceiveMode::peek_lock;
+    const bool buried = r.sub == SubQueue::dead_letter;
+    std::optional<std::string> session;
+    for (const auto& [id, c] : twin_.consumers) {
+      if (n != 2 || c.queue != 2 || (!c.holds && !random_.chance(1, 10))) continue;
+      r.holder = id;
+      session = c.session;
+      if (random_.chance(1, 3)) break;
+    }
+    const auto sequences = draw_sequences(n, [&](const Twin::M& m) {
+      return m.deferred && m.dead == buried && (!session || buried || m.session == *session) &&
+             (m.lock == 0 || random_.chance(1, 4));
+    });
+    if (sequences.empty()) return;
+    r.sequences = sequences;
+    leader_->receive_deferred(r, clock_.now(), clock_.wall(), out_);
+    twin_.receive(n, buried, r.mode == ReceiveMode::receive_and_delete, sequences, r.holder);
+    compare("receive deferred");
+  }
+  void cancel() {
+    const int n = static_cast<int>(random_.between(1, 2));
+    const auto sequences = draw_sequences(n, [](const Twin::M& m) { return m.scheduled; });
+    if (sequences.empty()) return;
+    leader_->cancel_scheduled({1, QueueId{static_cast<std::uint32_t>(n)}, sequences}, clock_.now(),
+                              clock_.wall(), out_);
+    twin_.cancel(n, sequences);
+    cancelled += twin_.seen.back().what == "settle ok" ? 1 : 0;
+    compare("cancel");
+  }
+  void peek() {
+    Leader::Peek p;
+    const int n = static_cast<int>(random_.between(1, 2));
+    p.queue = QueueId{static_cast<std::uint32_t>(n)};
+    p.sub = random_.chance(1, 4) ? SubQueue::dead_letter : SubQueue::active;
+    const std::uint64_t from = random_.chance(1, 3) ? 0 : random_.below(twin_.queues[n].next + 1);
+    const std::size_t max = random_.below(8);
+    std::optional<std::string> session;
+    if (random_.chance(1, 3)) session = std::string(1, static_cast<char>('a' + random_.below(5)));
+    if (session) p.session_id = *session;
+    const std::uint64_t before = state_->hash();
+    std::string all = "fetched";
+    p.max = max;
+    p.from = SequenceNumber{from};
+    do {
+      std::vector<Output> out;
+      leader_->peek(p, out);
+      const auto& got = std::get<Fetched>(out.at(0));
+      ASSERT_FALSE(got.error.has_value());
+      ASSERT_TRUE(got.next.value == 0 || got.next > p.from);
+      for (const Delivery& d : got.messages) {
+        all += "; " + text_of(d);
+        show(std::max(got.after.value, twin_.committed_lsn), d, false);
+        ++looked_at;
+      }
+      p.max -= got.messages.size();
+      p.from = got.next;
+    } while (p.from.value != 0);
+    EXPECT_EQ(all, twin_.peek(n, p.sub == SubQueue::dead_letter, from, max, session));
+    EXPECT_EQ(state_->hash(), before) << "looking changes nothing";
+  }
+  void show(std::uint64_t after, const Delivery& v, bool erased) {
+    shown_.push_back({after, v.queue.value, v.sequence.value, v.delivery_count,
+                      v.sub == SubQueue::dead_letter, erased, v.state});
+  }
+
   void restart() {
     ++restarts;
     leader_.reset();
@@ -245,6 +347,7 @@ class Duel {
     finish_searches();
     std::vector<Seen> real;
     std::vector<std::pair<ConsumerId, LockToken>> tokens;
+    std::vector<LockToken> fetched;
     for (const Output& output : out_) {
       if (const auto* p = std::get_if<PublishDone>(&output)) {
         EXPECT_FALSE(p->error.has_value());
@@ -253,20 +356,32 @@ class Duel {
         duplicates += p->duplicate ? 1 : 0;
       } else if (const auto* d = std::get_if<Deliver>(&output)) {
         const Delivery& v = d->delivery;
-        real.push_back({v.consumer, text_of(v.sub, v.sequence.value, v.delivery_count, v.maybe_delivered,
-                                            v.enqueued.ms, v.locked_until.ms, v.dead_letter_reason)});
+        real.push_back({v.consumer, text_of(v)});
+        come += v.scheduled_as.value != 0 ? 1 : 0;
         tokens.emplace_back(v.consumer, v.token);
         EXPECT_GE(d->after, last_after_[v.consumer]) << "`after` falls along a consumer's deliveries";
         last_after_[v.consumer] = d->after;
         EXPECT_LE(d->after.value, end());
-        shown_.push_back({std::max(d->after.value, twin_.committed_lsn), v.queue.value, v.sequence.value,
-                          v.delivery_count, v.sub == SubQueue::dead_letter, v.token.is_nil()});
+        show(std::max(d->after.value, twin_.committed_lsn), v, v.token.is_nil());
         ++deliveries;
         redeliveries += v.delivery_count > 0 ? 1 : 0;
         dead += v.sub == SubQueue::dead_letter ? 1 : 0;
       } else if (const auto* s = std::get_if<SettleDone>(&output)) {
         real.push_back({0, "settle " + (s->error ? std::to_string(int(s->error->code)) : std::string("ok"))});
         lost += s->error ? 1 : 0;
+      } else if (const auto* f = std::get_if<Fetched>(&output)) {
+        std::string all = f->error ? "fetch " + std::to_string(int(f->error->code)) : "fetched";
+        EXPECT_TRUE(!f->error || f->messages.empty());
+        fetches_refused += f->error ? 1 : 0;
+        EXPECT_LE(f->after.value, end());
+        for (const Delivery& v : f->messages) {
+          all += "; " + text_of(v);
+          show(std::max(f->after.value, twin_.committed_lsn), v, v.token.is_nil());
+          fetched.push_back(v.token);
+          ++deferred;
+          refetched += v.delivery_count > 1 ? 1 : 0;
+        }
+        real.push_back({0, all});
       } else if (const auto* in = std::get_if<Subscribed>(&output)) {
         real.push_back({in->consumer, in->session_id ? "holds '" + *in->session_id + "' until " +
                                                            std::to_string(in->locked_until.ms)
@@ -293,6 +408,12 @@ class Duel {
       EXPECT_EQ(given[i].second == 0, tokens[i].second.is_nil());
       if (given[i].second != 0) handles_.emplace_back(tokens[i].second, given[i].second);
     }
+    ASSERT_EQ(fetched.size(), twin_.fetched.size());
+    for (std::size_t i = 0; i < fetched.size(); ++i) {
+      EXPECT_EQ(twin_.fetched[i] == 0, fetched[i].is_nil());
+      if (twin_.fetched[i] != 0) handles_.emplace_back(fetched[i], twin_.fetched[i]);
+    }
+    twin_.fetched.clear();
     twin_.seen.clear();
     twin_.given.clear();
     out_.clear();
@@ -301,10 +422,10 @@ class Duel {
   void compare_stats() {
     for (const auto& [n, q] : twin_.queues) {
       const QueueStats stats = leader_->stats(QueueId{static_cast<std::uint32_t>(n)});
-      std::uint64_t active = 0, buried = 0, locked = 0;
+      std::uint64_t active = 0, buried = 0, deferred_now = 0, scheduled = 0, locked = 0;
       std::set<std::string> with_messages, ids;
       for (const auto& [s, m] : q.messages) {
-        ++(m.dead ? buried : active);
+        ++(m.deferred ? deferred_now : m.scheduled ? scheduled : m.dead ? buried : active);
         locked += m.lock != 0 ? 1 : 0;
         if (n == 2 && !m.dead) with_messages.insert(m.session);
         if (!m.id.empty()) {
@@ -318,6 +439,8 @@ class Duel {
       }
       ASSERT_EQ(stats.active, active);
       ASSERT_EQ(stats.dead_letter, buried);
+      ASSERT_EQ(stats.deferred, deferred_now);
+      ASSERT_EQ(stats.scheduled, scheduled);
       ASSERT_EQ(stats.locked, locked);
       ASSERT_EQ(stats.sessions, with_messages.size());
     }
@@ -330,7 +453,7 @@ class Duel {
     const std::uint64_t cut = random_.between(0, records.size());
     State straight(&pages_);
     std::optional<State> resumed;
-    std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<std::uint32_t, bool>> counts;  // count, dead
+    Counts counts;
     std::sort(shown_.begin(), shown_.end(), [](const Shown& a, const Shown& b) { return a.after < b.after; });
     std::size_t next = 0;
     for (const journal::Record& record : records) {
@@ -351,26 +474,44 @@ class Duel {
         const auto found = counts.find({s.queue, s.sequence});
         if (s.erased) continue;  // its removal is at or before `after`: checked by its absence later
         ASSERT_NE(found, counts.end()) << "delivery of " << s.sequence << " waits for " << s.after;
-        EXPECT_EQ(found->second.first, s.count)
+        EXPECT_EQ(found->second.count, s.count)
             << "count of " << s.sequence << " shown before it is committed";
-        EXPECT_EQ(found->second.second, s.dead);
+        EXPECT_EQ(found->second.dead, s.dead);
+        EXPECT_EQ(found->second.state, s.state) << "state of " << s.sequence;
       }
     }
     EXPECT_EQ(next, shown_.size());
     EXPECT_EQ(straight.recompute_hash(), straight.hash());
     straight.check_invariants();
   }
-  template <class Counts>
+  struct Known {
+    std::uint32_t count = 0;
+    bool dead = false;
+    MessageState state{};
+  };
+  using Counts = std::map<std::pair<std::uint64_t, std::uint64_t>, Known>;
   static void follow(const journal::Record& record, Counts& counts) {
     if (StoredMessage m;
         record.header.type == journal::RecordType::message_stored && read_stored_message(record, m)) {
-      counts[{m.queue.value, m.sequence.value}] = {0, false};
+      counts[{m.queue.value, m.sequence.value}] = {};
+    } else if (record.header.type == journal::RecordType::message_scheduled &&
+               read_stored_message(record, m)) {
+      counts[{m.queue.value, m.sequence.value}] = {0, false, MessageState::scheduled};
+    } else if (MessageActivated a;
+               record.header.type == journal::RecordType::message_activated && decode(record.body, a)) {
+      counts.erase({a.queue.value, a.scheduled_as.value});
+      counts[{a.queue.value, a.sequence.value}] = {};
+    } else if (MessageDeferred e;
+               record.header.type == journal::RecordType::message_deferred && decode(record.body, e)) {
+      Known& known = counts[{e.queue.value, e.sequence.value}];
+      known.count = e.delivery_count;
+      known.state = MessageState::deferred;
     } else if (DeliveryFailed f;
                record.header.type == journal::RecordType::delivery_failed && decode(record.body, f)) {
-      counts[{f.queue.value, f.sequence.value}].first = f.delivery_count;
+      counts[{f.queue.value, f.sequence.value}].count = f.delivery_count;
     } else if (MessageDeadLettered d;
                record.header.type == journal::RecordType::message_dead_lettered && decode(record.body, d)) {
-      counts[{d.queue.value, d.sequence.value}] = {d.delivery_count, true};
+      counts[{d.queue.value, d.sequence.value}] = {d.delivery_count, true, MessageState::active};
     }
   }
 
@@ -405,6 +546,7 @@ TEST(BrokerModel, LeaderAndTwinAgreeOverRandomCommands) {
               static_cast<unsigned long long>(from + count - 1));
   int deliveries = 0, redeliveries = 0, dead = 0, duplicates = 0, sessions = 0, lost = 0, restarts = 0;
   int moves = 0, pauses = 0, stalls = 0;
+  int deferred = 0, refetched = 0, fetches_refused = 0, come = 0, cancelled = 0, looked_at = 0;
   for (std::uint64_t seed = from; seed < from + count; ++seed) {
     SCOPED_TRACE("replay with MAINSTAY_SEED=" + std::to_string(seed));
     Duel run(seed);
@@ -420,14 +562,25 @@ TEST(BrokerModel, LeaderAndTwinAgreeOverRandomCommands) {
     moves += run.moves;
     pauses += run.pauses;
     stalls += run.stalls;
+    deferred += run.deferred;
+    refetched += run.refetched;
+    fetches_refused += run.fetches_refused;
+    come += run.come;
+    cancelled += run.cancelled;
+    looked_at += run.looked_at;
   }
   std::printf(
       "%d deliveries, %d of failed ones, %d of dead letters, %d duplicates, %d sessions, %d locks lost, "
       "%d restarts, %d moves, %d searches in parts, %d full windows\n",
       deliveries, redeliveries, dead, duplicates, sessions, lost, restarts, moves, pauses, stalls);
+  std::printf(
+      "%d received by number, %d of them again, %d such refused, %d scheduled ones delivered, %d cancelled, "
+      "%d looked at\n",
+      deferred, refetched, fetches_refused, come, cancelled, looked_at);
+  EXPECT_TRUE(count < 50 || refetched > 20) << "deferred messages are received again and again";
   if (count < 50) return;
-  for (const int reached :
-       {deliveries, redeliveries, dead, duplicates, sessions, lost, restarts, moves, pauses, stalls}) {
+  for (const int reached : {deliveries, redeliveries, dead, duplicates, sessions, lost, restarts, moves,
+                            pauses, stalls, deferred, fetches_refused, come, cancelled, looked_at}) {
     EXPECT_GT(reached, 50) << "the commands drawn do not reach what they should";
   }
 }

@@ -132,6 +132,7 @@ void Leader::Impl::let_go(QueueRuntime& q, Consumer& holder) {
 void Leader::Impl::offer_session(QueueRuntime& q, std::uint32_t session) {
   if (!q.waiting.empty()) mark(q);
   const Available offer{q.queue->sessions[session].head, session};
+  if (offer.head == 0) return;  // all of its messages are deferred or scheduled
   if (offer.head >= q.session_cursor || !is_visible(*q.queue->ring.find(offer.head))) return;
   q.available.insert(offer);
   if (q.available.size() <= limits.available_max) return;

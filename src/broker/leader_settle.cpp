@@ -57,10 +57,17 @@ void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& ou
                                "the message is in the dead-letter queue already; complete or abandon it"}});
     return;
   }
+  if (settle.holder != 0 && lock.in_session && lock.consumer != settle.holder) {
+    out.emplace_back(SettleDone{
+        settle.tag,
+        {},
+        BrokerError{ErrorCode::session_lock_lost, "another receiver holds the session of this message"}});
+    return;
+  }
   const Message& message = *q.queue->ring.find(lock.sequence);
   std::optional<Buffer> properties;
-  if (!settle.modified_properties.empty() &&
-      (settle.how == Settlement::abandon || settle.how == Settlement::dead_letter)) {
+  if (!settle.modified_properties.empty() && settle.how != Settlement::complete &&
+      settle.how != Settlement::release) {
     const BytesView before =
         message.annotated ? BytesView(q.queue->annotations.at(lock.sequence).properties) : BytesView{};
     properties = merge_properties(before, settle.modified_properties, kModifiedPropertiesBytesMax);
@@ -84,6 +91,9 @@ void Leader::Impl::settle(const Settle& settle, Times t, std::vector<Output>& ou
     }
     case Settlement::release:
       give_back(q, lock, {}, t);
+      break;
+    case Settlement::defer:
+      done.after = defer(q, lock.sequence, merged, t);
       break;
   }
   out.emplace_back(std::move(done));
@@ -110,6 +120,7 @@ Result<WallTime, BrokerError> Leader::renew_lock(LockToken token, Instant now, W
 
 /// The message is about to leave its lane or session: nothing remembers it.
 void Leader::Impl::step_over(QueueRuntime& q, std::uint64_t sequence, const Message& message) {
+  if (message.hidden()) return;
   if (message.session == kNone) {
     Lane& lane = q.lane(message.place);
     if (!lane.returned.empty()) lane.returned.erase(sequence);
@@ -122,15 +133,17 @@ void Leader::Impl::step_over(QueueRuntime& q, std::uint64_t sequence, const Mess
   }
 }
 
-/// So many messages are about to leave the session. @return whether it stays and is to be offered then.
-bool Leader::Impl::leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t messages) {
+/// So many messages are about to leave the session's list, and the session for good. @return whether it is to
+/// be offered then.
+bool Leader::Impl::leave_session(QueueRuntime& q, std::uint32_t session, std::uint32_t listed,
+                                 std::uint32_t for_good) {
   const Session& s = q.queue->sessions[session];
   Consumer* holder = holder_of(q.queue->id.value, session);
   if (holder == nullptr) {
-    q.available.erase({s.head, session});
-    return s.count > messages;
+    if (listed != 0) q.available.erase({s.head, session});
+    return listed != 0 && s.count > listed;
   }
-  if (s.count == messages) let_go(q, *holder);  // `held` still knows the holder
+  if (s.messages() == for_good) let_go(q, *holder);  // `held` still knows the holder
   return false;
 }
 
@@ -138,7 +151,7 @@ Lsn Leader::Impl::remove(QueueRuntime& q, std::uint64_t sequence, RemovalCause c
   const Message& message = *q.queue->ring.find(sequence);
   const std::uint32_t session = message.session;
   step_over(q, sequence, message);
-  const bool stays = session != kNone && leave_session(q, session, 1);
+  const bool stays = session != kNone && leave_session(q, session, message.hidden() ? 0 : 1, 1);
   const Lsn lsn = record(MessagesSettled{log_now(t.wall), q.queue->id, cause,
                                          std::as_bytes(std::span<const std::uint64_t, 1>(&sequence, 1))});
   if (stays) offer_session(q, session);
@@ -151,7 +164,7 @@ Lsn Leader::Impl::dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLette
   const Message& message = *q.queue->ring.find(sequence);
   const std::uint32_t session = message.session;
   step_over(q, sequence, message);
-  const bool stays = session != kNone && leave_session(q, session, 1);
+  const bool stays = session != kNone && leave_session(q, session, message.hidden() ? 0 : 1, 1);
   const Lsn lsn = record(MessageDeadLettered{log_now(t.wall), q.queue->id, SequenceNumber{sequence}, count,
                                              cause, properties != nullptr, reason, description,
                                              properties != nullptr ? BytesView(*properties) : BytesView{}});
@@ -160,14 +173,25 @@ Lsn Leader::Impl::dead_letter(QueueRuntime& q, std::uint64_t sequence, DeadLette
   return lsn;
 }
 
+Lsn Leader::Impl::defer(QueueRuntime& q, std::uint64_t sequence, const Buffer* properties, Times t) {
+  const Message& message = *q.queue->ring.find(sequence);
+  const std::uint32_t session = message.session;
+  step_over(q, sequence, message);
+  const bool offered = session != kNone && !message.hidden() && leave_session(q, session, 1, 0);
+  q.deferred_change = record(MessageDeferred{log_now(t.wall), q.queue->id, SequenceNumber{sequence},
+                                             count_after(message), properties != nullptr,
+                                             properties != nullptr ? BytesView(*properties) : BytesView{}});
+  if (offered) offer_session(q, session);
+  return q.deferred_change;
+}
+
 Leader::Impl::Failed Leader::Impl::fail_delivery(QueueRuntime& q, std::uint64_t sequence, FailureCause cause,
                                                  const Buffer* properties, Times t) {
   const Message& message = *q.queue->ring.find(sequence);
-  std::uint32_t count = message.delivery_count;
+  const std::uint32_t count = count_after(message);
   if (message.place == SubQueue::active) {
     if (message.session != kNone) q.session_failure = state.applied_lsn.next();
-    ++count;
-    if (count >= q.queue->options.max_delivery_count) {
+    if (!message.hidden() && count >= q.queue->options.max_delivery_count) {
       const std::string description =
           "Message could not be consumed after " + std::to_string(count) + " delivery attempts.";
       return {dead_letter(q, sequence, DeadLetterCause::max_delivery_count, count, "MaxDeliveryCountExceeded",
@@ -180,14 +204,16 @@ Leader::Impl::Failed Leader::Impl::fail_delivery(QueueRuntime& q, std::uint64_t 
   const Lsn lsn = record(DeliveryFailed{log_now(t.wall), q.queue->id, SequenceNumber{sequence}, count, cause,
                                         properties != nullptr,
                                         properties != nullptr ? BytesView(*properties) : BytesView{}});
+  if (message.hidden()) q.deferred_change = lsn;
   return {lsn, false};
 }
 
 /// The lock is gone, the message stays: it is available in its old place, or expires now if its time came
-/// while it was locked.
+/// while it was locked. A deferred one is where it was.
 void Leader::Impl::give_back(QueueRuntime& q, const Lock& lock, Lsn after, Times t) {
   after = std::max(after, lock.after);
   const Message& message = *q.queue->ring.find(lock.sequence);
+  if (message.hidden()) return;
   if (message.session == kNone) {
     put_back(q, lock.sub, lock.sequence, after);
   } else {
@@ -243,7 +269,8 @@ void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
     std::sort(sessions.begin(), sessions.end());
     for (auto at = sessions.begin(); at != sessions.end();) {
       const auto end = std::upper_bound(at, sessions.end(), *at);
-      if (leave_session(q, *at, static_cast<std::uint32_t>(end - at))) staying.push_back(*at);
+      const auto leaving = static_cast<std::uint32_t>(end - at);
+      if (leave_session(q, *at, leaving, leaving)) staying.push_back(*at);
       at = end;
     }
     record(MessagesSettled{log_now(t.wall), q.queue->id, RemovalCause::expired, std::as_bytes(part)});
@@ -252,16 +279,17 @@ void Leader::Impl::expire_messages(QueueRuntime& q, Times t) {
   }
 }
 
-Lsn Leader::move_message(const journal::Record& record, WallTime now) {
+Lsn Leader::move_message(const journal::Record& record, SequenceNumber of, WallTime now) {
   Impl& leader = *impl_;
   MessageMoved effect;
   if (!read_stored_message(record, effect.message)) return {};
   QueueRuntime* q = leader.find(effect.message.queue);
-  const std::uint64_t sequence = effect.message.sequence.value;
+  const std::uint64_t sequence = of.value;
   const Message* message = q == nullptr ? nullptr : q->queue->ring.find(sequence);
   if (message == nullptr || message->lsn != record.header.lsn.value) return {};
   // Until the new record is committed the message is not: committed() offers it again.
   if (message->session != kNone) q->available.erase({sequence, message->session});
+  if (of != effect.message.sequence) effect.renumbered = of;
   effect.time = leader.log_now(now);
   const Lsn lsn = leader.record(effect);
   leader.uncommitted.push({lsn, effect.message.queue.value, sequence});

@@ -28,11 +28,15 @@ inline std::ostream& operator<<(std::ostream& to, const Seen& seen) {
   return to << seen.who << ": " << seen.what;
 }
 
-inline std::string text_of(SubQueue sub, std::uint64_t sequence, std::uint32_t count, bool maybe,
-                           std::int64_t enqueued, std::int64_t until, std::string_view reason) {
+inline std::string text_of(const Delivery& d) {
   std::ostringstream out;
-  out << "deliver " << (sub == SubQueue::active ? "" : "dead ") << sequence << " count " << count
-      << (maybe ? " maybe" : "") << " enqueued " << enqueued << " until " << until << " " << reason;
+  out << "deliver " << (d.sub == SubQueue::active ? "" : "dead ")
+      << (d.state == MessageState::active     ? ""
+          : d.state == MessageState::deferred ? "deferred "
+                                              : "scheduled ")
+      << d.sequence.value << " scheduled as " << d.scheduled_as.value << " count " << d.delivery_count
+      << (d.maybe_delivered ? " maybe" : "") << " enqueued " << d.enqueued.ms << " until "
+      << d.locked_until.ms << " " << d.dead_letter_reason;
   return out.str();
 }
 
@@ -43,8 +47,10 @@ class Twin {
     std::string id, session, reason;
     std::int64_t enqueued{}, expires{};
     std::uint32_t count{};
-    bool dead = false, moved = false;
+    bool dead = false, moved = false, deferred = false, scheduled = false;
+    std::uint64_t was = 0;   ///< its sequence number when it was scheduled
     std::uint64_t lock = 0;  ///< id of the lock on it
+    bool hidden() const { return deferred || scheduled; }
   };
   struct L {
     int queue{};
@@ -78,7 +84,8 @@ class Twin {
   std::uint64_t next_lock = 1, takeover = 0, committed_lsn = 0;
   std::int64_t log_time = 0, now = 0, wall = 0;
   std::vector<Seen> seen;
-  std::vector<std::uint64_t> given;  ///< lock ids of deliveries, 0 for receive-and-delete
+  std::vector<std::uint64_t> given;    ///< lock ids of deliveries, 0 for receive-and-delete
+  std::vector<std::uint64_t> fetched;  ///< the same of what was asked for by sequence number
 
   void see(ConsumerId who, const std::string& what) { seen.push_back({who, what}); }
   std::int64_t time() const { return std::max(wall, log_time); }
@@ -89,10 +96,25 @@ class Twin {
       std::erase_if(q.ids, [&](const auto& e) { return std::get<2>(e.second) + window_ms <= log_time; });
     }
   }
-  bool old(const M& m) const { return !m.dead && m.expires != 0 && m.expires <= time(); }
+  bool old(const M& m) const { return !m.dead && !m.hidden() && m.expires != 0 && m.expires <= time(); }
+  std::string text(std::uint64_t s, const M& m, std::int64_t until) const {
+    Delivery d;
+    d.sub = m.dead ? SubQueue::dead_letter : SubQueue::active;
+    d.state = m.deferred    ? MessageState::deferred
+              : m.scheduled ? MessageState::scheduled
+                            : MessageState::active;
+    d.sequence = {s};
+    d.scheduled_as = {m.was};
+    d.delivery_count = m.count;
+    d.maybe_delivered = m.moved || m.lsn <= takeover;
+    d.enqueued = {m.enqueued};
+    d.locked_until = {until};
+    d.dead_letter_reason = m.reason;
+    return text_of(d);
+  }
 
-  void publish(int n, const std::string& id, const std::string& session, std::int64_t ttl,
-               std::uint64_t lsn) {
+  void publish(int n, const std::string& id, const std::string& session, std::int64_t ttl, std::uint64_t lsn,
+               std::optional<std::int64_t> due = std::nullopt) {
     Q& q = queues[n];
     if (q.options.duplicate_detection && !id.empty()) {
       if (const auto found = q.ids.find(id); found != q.ids.end()) {
@@ -107,7 +129,8 @@ class Twin {
     m.lsn = lsn;
     m.id = id;
     m.session = session;
-    m.enqueued = log_time;
+    m.scheduled = due && *due > log_time;
+    m.enqueued = m.scheduled ? *due : log_time;
     std::optional<std::int64_t> life;
     if (q.options.default_ttl_ms > 0) life = q.options.default_ttl_ms;
     if (ttl >= 0 && (!life || ttl < *life)) life = ttl;
@@ -125,6 +148,7 @@ class Twin {
   void bury(Q& q, std::uint64_t s, const std::string& reason) {
     record();
     q.messages[s].dead = true;
+    q.messages[s].deferred = false;
     q.messages[s].reason = reason;
   }
   void expire(Q& q, std::uint64_t s) {
@@ -136,6 +160,10 @@ class Twin {
     M& m = q.messages[s];
     if (m.dead) return;
     record();
+    if (m.deferred) {
+      ++m.count;
+      return;
+    }
     if (++m.count >= q.options.max_delivery_count) return bury(q, s, "MaxDeliveryCountExceeded");
     if (old(m)) expire(q, s);
   }
@@ -148,7 +176,7 @@ class Twin {
   /// First message that this consumer's lane or session offers; 0 when none.
   std::uint64_t first(Q& q, bool dead, const std::string* session) {
     for (auto& [s, m] : q.messages) {
-      if (m.dead != dead || m.lock != 0) continue;
+      if (m.dead != dead || m.lock != 0 || m.hidden()) continue;
       if (session != nullptr && m.session != *session) continue;
       return m.lsn <= committed_lsn ? s : 0;
     }
@@ -167,8 +195,7 @@ class Twin {
       locks[m.lock] = {c.queue, s, id, now + q.options.lock_duration_ms * 1'000'000, c.holds};
       given.push_back(m.lock);
     }
-    see(id, text_of(m.dead ? SubQueue::dead_letter : SubQueue::active, s, m.count,
-                    m.moved || m.lsn <= takeover, m.enqueued, until, m.reason));
+    see(id, text(s, m, until));
     if (c.erase) {
       record();
       q.messages.erase(s);
@@ -182,7 +209,8 @@ class Twin {
       }
       std::uint64_t found = 0;
       for (auto& [s, m] : q.messages) {
-        if (m.dead || !passed.insert(m.session).second) continue;  // only a session's first message counts
+        if (m.dead || m.hidden() || !passed.insert(m.session).second)
+          continue;  // only a session's first message counts
         if (m.lsn > committed_lsn) continue;
         found = s;
         break;
@@ -272,6 +300,22 @@ class Twin {
       const L l = locks[id];
       unlock(id);
       fail(queues[l.queue], l.sequence);
+    }
+    for (auto& [n, q] : queues) {
+      std::set<std::pair<std::int64_t, std::uint64_t>> come;
+      for (const auto& [s, m] : q.messages) {
+        if (m.scheduled && m.enqueued <= time()) come.emplace(m.enqueued, s);
+      }
+      for (const auto& [at, s] : come) {
+        record();
+        M m = q.messages[s];
+        q.messages.erase(s);
+        m.scheduled = false;
+        m.was = s;
+        if (m.expires != 0) m.expires += log_time - m.enqueued;
+        m.enqueued = log_time;
+        q.messages[q.next++] = m;
+      }
     }
     for (auto& [n, q] : queues) {
       std::vector<std::uint64_t> gone;
@@ -400,9 +444,85 @@ class Twin {
       case Settlement::dead_letter:
         bury(q, l.sequence, "because");
         break;
+      case Settlement::defer:
+        record();
+        if (!q.messages[l.sequence].dead) ++q.messages[l.sequence].count;
+        q.messages[l.sequence].deferred = true;
+        break;
     }
     see(0, "settle ok");
     settle_down();
+  }
+  void receive(int n, bool dead, bool erase, const std::vector<SequenceNumber>& sequences, ConsumerId id) {
+    Q& q = queues[n];
+    const C* holder = nullptr;
+    const auto refuse = [&](ErrorCode code) { see(0, "fetch " + std::to_string(int(code))); };
+    if (q.options.requires_session && !dead) {
+      if (consumers.contains(id)) holder = &consumers.at(id);
+      if (holder == nullptr || holder->queue != n || !holder->holds || holder->deadline_ns <= now) {
+        return refuse(ErrorCode::session_lock_lost);
+      }
+    }
+    for (const SequenceNumber s : sequences) {
+      const auto m = q.messages.find(s.value);
+      if (m == q.messages.end() || m->second.lock == 0) continue;
+      const L& l = locks[m->second.lock];
+      if (!l.session && l.expires_ns <= now) {
+        tick();
+        break;
+      }
+    }
+    std::set<std::uint64_t> asked;
+    for (const SequenceNumber s : sequences) {
+      const auto m = q.messages.find(s.value);
+      if (!asked.insert(s.value).second || m == q.messages.end() || !m->second.deferred ||
+          m->second.dead != dead || m->second.lock != 0 ||
+          (holder != nullptr && m->second.session != holder->session)) {
+        return refuse(ErrorCode::message_not_found);
+      }
+    }
+    std::string all = "fetched";
+    const std::int64_t until = erase               ? 0
+                               : holder != nullptr ? holder->until_ms
+                                                   : wall + q.options.lock_duration_ms;
+    for (const SequenceNumber s : sequences) {
+      M& m = q.messages[s.value];
+      all += "; " + text(s.value, m, until);
+      if (erase) {
+        record();
+        q.messages.erase(s.value);
+        fetched.push_back(0);
+        continue;
+      }
+      m.lock = next_lock++;
+      locks[m.lock] = {n, s.value, id, now + q.options.lock_duration_ms * 1'000'000, holder != nullptr};
+      fetched.push_back(m.lock);
+    }
+    see(0, all);
+    settle_down();
+  }
+  std::string peek(int n, bool dead, std::uint64_t from, std::size_t max,
+                   const std::optional<std::string>& session) const {
+    std::string all = "fetched";
+    for (const auto& [s, m] : queues.at(n).messages) {
+      if (max == 0) break;
+      if (s < from || m.dead != dead || (session && (dead || m.session != *session))) continue;
+      all += "; " + text(s, m, 0);
+      --max;
+    }
+    return all;
+  }
+  void cancel(int n, const std::vector<SequenceNumber>& sequences) {
+    std::set<std::uint64_t> asked;
+    for (const SequenceNumber s : sequences) {
+      const auto m = queues[n].messages.find(s.value);
+      if (!asked.insert(s.value).second || m == queues[n].messages.end() || !m->second.scheduled) {
+        return see(0, "settle " + std::to_string(int(ErrorCode::message_not_found)));
+      }
+    }
+    record();
+    for (const std::uint64_t s : asked) queues[n].messages.erase(s);
+    see(0, "settle ok");
   }
   std::string renew(std::uint64_t lock) {
     if (!locks.contains(lock) || lapsed(locks[lock])) return "lost";

@@ -12,21 +12,33 @@ namespace mainstay::broker {
 namespace {
 
 // docs/formats/effects.md lists the page byte by byte.
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kFormat = 1, kFormatWithStates = 4;
 constexpr std::uint8_t kHasId = 1, kHasSession = 2, kExpires = 4, kAnnotated = 8, kMoved = 16, kCounted = 32,
                        kHasPrevious = 64, kHasNext = 128;
-constexpr std::size_t kMessageBytesMax = 80;  // without annotations
+constexpr std::size_t kMessageBytesMax = 90;  // without annotations
 
 constexpr std::size_t kPageOverhead = sizeof(MessagePage) + 32;  // the allocator's and the frame
 
 }  // namespace
 
 void MessagePage::encode(Buffer& to) {
+  std::uint64_t scheduled = 0, renumbered = 0;
+  for (std::uint64_t rest = live; rest != 0; rest &= rest - 1) {
+    const auto slot = static_cast<unsigned>(std::countr_zero(rest));
+    if (slots[slot].state == MessageState::scheduled) scheduled |= std::uint64_t{1} << slot;
+    if (slots[slot].renumbered_by != 0) renumbered |= std::uint64_t{1} << slot;
+  }
+  const bool with_states = (hidden | renumbered) != 0;
   Packer out(to);
-  out.room(32 + kSlots * kMessageBytesMax);
-  out.u8(kFormat);
+  out.room(64 + kSlots * kMessageBytesMax);
+  out.u8(with_states ? kFormatWithStates : kFormat);
   out.u64(live);
   out.u64(in_dead);
+  if (with_states) {
+    out.u64(hidden);
+    out.u64(scheduled);
+    out.u64(renumbered);
+  }
   std::uint64_t lsn = 0, enqueued = 0;
   std::uint64_t min_lsn = PageEntry::kNoLsn;
   std::int64_t min_expiry = PageEntry::kNever_ms;
@@ -47,8 +59,9 @@ void MessagePage::encode(Buffer& to) {
     if (m.session != kNone) out.varint(m.session);
     if (m.expires_ms != 0) {
       out.varint(delta(static_cast<std::uint64_t>(m.enqueued_ms), static_cast<std::uint64_t>(m.expires_ms)));
-      min_expiry = std::min(min_expiry, m.expires_ms);
     }
+    min_expiry = std::min(min_expiry, m.due_ms());
+    if (m.renumbered_by != 0) out.varint(m.renumbered_by);
     if (m.delivery_count != 0) out.varint(m.delivery_count);
     if (m.session_previous != 0) out.varint(sequence - m.session_previous);
     if (m.session_next != 0) out.varint(m.session_next - sequence);
@@ -69,16 +82,28 @@ void MessagePage::encode(Buffer& to) {
 
 bool MessagePage::decode(BytesView from, std::uint64_t number) {
   Unpacker in(from);
-  if (in.u8() != kFormat) return false;
+  const std::uint8_t format = in.u8();
+  if (format != kFormat && format != kFormatWithStates) return false;
   annotations.clear();
   live = in.u64();
   in_dead = in.u64();
   if (live == 0 || (in_dead & ~live) != 0) return false;
+  hidden = 0;
+  std::uint64_t scheduled = 0, renumbered = 0;
+  if (format == kFormatWithStates) {
+    hidden = in.u64();
+    scheduled = in.u64();
+    renumbered = in.u64();
+    if (((hidden | renumbered) & ~live) != 0 || (scheduled & ~(hidden & ~in_dead)) != 0 ||
+        (scheduled & renumbered) != 0) {
+      return false;
+    }
+  }
   std::uint64_t lsn = 0, enqueued = 0;
   for (std::uint64_t rest = live; rest != 0; rest &= rest - 1) {
     const auto slot = static_cast<unsigned>(std::countr_zero(rest));
     Message& m = slots[slot];
-    m = {};
+    m = Message{};
     const std::uint64_t sequence = number * kSlots + slot;
     const std::uint8_t flags = in.u8();
     lsn = apply_delta(lsn, in.varint());
@@ -89,6 +114,9 @@ bool MessagePage::decode(BytesView from, std::uint64_t number) {
     if (payload_bytes > journal::kBodyBytesMax) return false;
     m.payload_bytes = static_cast<std::uint32_t>(payload_bytes);
     m.place = ((in_dead >> slot) & 1) != 0 ? SubQueue::dead_letter : SubQueue::active;
+    if (((hidden >> slot) & 1) != 0) {
+      m.state = ((scheduled >> slot) & 1) != 0 ? MessageState::scheduled : MessageState::deferred;
+    }
     if ((flags & kHasId) != 0) {
       m.id_hash = in.u64();
       if (m.id_hash == 0) return false;
@@ -101,6 +129,11 @@ bool MessagePage::decode(BytesView from, std::uint64_t number) {
     if ((flags & kExpires) != 0) {
       m.expires_ms = static_cast<std::int64_t>(apply_delta(enqueued, in.varint()));
       if (m.expires_ms <= 0 || m.expires_ms > kTimeMax_ms) return false;
+    }
+    if (((renumbered >> slot) & 1) != 0) {
+      const std::uint64_t back = in.varint();
+      if (back == 0 || back >= sequence || back > Message::kRenumberedByMax) return false;
+      m.renumbered_by = back & Message::kRenumberedByMax;
     }
     if ((flags & kCounted) != 0) {
       const std::uint64_t count = in.varint();
@@ -210,9 +243,10 @@ void MessageRing::remove(std::uint64_t sequence, std::uint64_t hash) {
   }
   pager_.change(*page);
   const std::uint64_t bit = std::uint64_t{1} << (sequence % kPage);
-  const Message& message = page->slots[sequence % kPage];
+  Message& message = page->slots[sequence % kPage];
   page->live &= ~bit;
   --entry.live;
+  if ((page->hidden & bit) != 0) show(*page, message);
   if ((page->in_dead & bit) != 0) {
     page->in_dead &= ~bit;
     --entry.dead;
@@ -229,11 +263,34 @@ void MessageRing::remove(std::uint64_t sequence, std::uint64_t hash) {
   }
 }
 
+void MessageRing::show(MessagePage& page, Message& message) {
+  PageEntry& entry = *page.entry;
+  page.hidden &= ~(std::uint64_t{1} << (&message - page.slots.data()));
+  --(message.place == SubQueue::active ? entry.hidden_active : entry.hidden_dead);
+  if (message.state == MessageState::scheduled) --entry.scheduled;
+  message.state = MessageState::active;
+}
+
+void MessageRing::hide(std::uint64_t sequence, MessageState state) {
+  MessagePage* page = page_of(sequence / kPage);
+  MS_ASSERT(page != nullptr && has(*page, sequence), "only what is there is hidden");
+  pager_.change(*page);
+  Message& message = page->slots[sequence % kPage];
+  MS_ASSERT(!message.hidden() && state != MessageState::active, "a message is hidden once");
+  message.state = state;
+  page->hidden |= std::uint64_t{1} << (sequence % kPage);
+  PageEntry& entry = *page->entry;
+  ++(message.place == SubQueue::active ? entry.hidden_active : entry.hidden_dead);
+  if (state == MessageState::scheduled) ++entry.scheduled;
+  entry.min_expiry = std::min(entry.min_expiry, message.due_ms());
+}
+
 void MessageRing::bury(std::uint64_t sequence) {
   MessagePage* page = page_of(sequence / kPage);
   MS_ASSERT(page != nullptr && has(*page, sequence), "only what is there is moved");
   pager_.change(*page);
   Message& message = page->slots[sequence % kPage];
+  if (message.hidden()) show(*page, message);
   message.place = SubQueue::dead_letter;
   message.expires_ms = 0;
   page->in_dead |= std::uint64_t{1} << (sequence % kPage);
@@ -293,14 +350,21 @@ std::uint64_t MessageRing::next(std::uint64_t from) const {
 
 std::uint64_t MessageRing::next_active_slowly(std::uint64_t from) const {
   return next_of(
-      from, [](const PageEntry& entry) { return entry.live != entry.dead; },
-      [](const MessagePage& page) { return page.live & ~page.in_dead; });
+      from, [](const PageEntry& entry) { return entry.live != entry.dead + entry.hidden_active; },
+      [](const MessagePage& page) { return page.live & ~(page.in_dead | page.hidden); });
 }
 
 std::uint64_t MessageRing::next_dead(std::uint64_t from) const {
   return next_of(
-      from, [](const PageEntry& entry) { return entry.dead != 0; },
-      [](const MessagePage& page) { return page.in_dead; });
+      from, [](const PageEntry& entry) { return entry.dead != entry.hidden_dead; },
+      [](const MessagePage& page) { return page.in_dead & ~page.hidden; });
+}
+
+std::uint64_t MessageRing::next_in(SubQueue place, std::uint64_t from) const {
+  const bool dead = place == SubQueue::dead_letter;
+  return next_of(
+      from, [dead](const PageEntry& entry) { return entry.dead != (dead ? 0 : entry.live); },
+      [dead](const MessagePage& page) { return dead ? page.in_dead : page.live & ~page.in_dead; });
 }
 
 void MessageRing::refresh_min_lsn(PageEntry& entry) const {
@@ -390,8 +454,8 @@ void MessageRing::check_bounds() const {
   }
 }
 
-std::int64_t MessageRing::collect_expired(std::uint64_t page_number, std::int64_t now_ms,
-                                          std::vector<std::uint64_t>& out) const {
+std::int64_t MessageRing::collect_due(Due what, std::uint64_t page_number, std::int64_t now_ms,
+                                      std::vector<std::uint64_t>& out) const {
   std::int64_t next = PageEntry::kNever_ms;
   const PageEntry* entry = table_.find(page_number);
   if (entry == nullptr) return next;
@@ -399,12 +463,13 @@ std::int64_t MessageRing::collect_expired(std::uint64_t page_number, std::int64_
   const MessagePage& page = *page_of(page_number);
   for (std::uint64_t rest = page.live; rest != 0; rest &= rest - 1) {
     const auto slot = static_cast<unsigned>(std::countr_zero(rest));
-    const std::int64_t expires = page.slots[slot].expires_ms;
-    if (expires == 0) continue;
-    if (expires <= now_ms)
+    const Message& message = page.slots[slot];
+    if ((message.state == MessageState::scheduled) != (what == Due::is_enqueued)) continue;
+    const std::int64_t due = message.due_ms();
+    if (due <= now_ms)
       out.push_back(page_number * kPage + slot);
     else
-      next = std::min(next, expires);
+      next = std::min(next, due);
   }
   return next;
 }

@@ -24,18 +24,41 @@ struct Annotation {
 
 struct Message {
   std::uint64_t lsn{};
-  std::int64_t enqueued_ms{};
-  std::int64_t expires_ms{};
+  std::int64_t enqueued_ms{};                        ///< scheduled: when it is due
+  std::int64_t expires_ms{};                         ///< scheduled: if it is there when it is due
   std::uint64_t id_hash{};                           ///< 0 = no id
   std::uint64_t session_previous{}, session_next{};  ///< sequence numbers, 0 = none
   std::uint32_t payload_bytes{};
-  std::uint32_t session = kNone;  ///< in Queue::sessions
+  std::uint32_t session = kNone;  ///< in Queue::sessions; in its list while neither deferred nor scheduled
   std::uint16_t delivery_count{};
-  SubQueue place{};
+  SubQueue place : 1 {};
   bool annotated : 1 = false;  ///< has an entry in Queue::annotations
   bool moved : 1 = false;      ///< `lsn` is of a later record than the one it came with
+  MessageState state : 2 {};
+  /// Its sequence number less the one under which it was scheduled, or the most that has room; 0 = it was
+  /// not.
+  std::uint64_t renumbered_by : 43 = 0;
+
+  static constexpr std::uint64_t kRenumberedByMax = (std::uint64_t{1} << 43) - 1;
+  [[nodiscard]] std::uint64_t scheduled_as(std::uint64_t sequence) const {
+    return renumbered_by == 0 || renumbered_by == kRenumberedByMax ? 0 : sequence - renumbered_by;
+  }
+  [[nodiscard]] bool hidden() const { return state != MessageState::active; }
+  /// When something is due to happen to it by time alone.
+  [[nodiscard]] std::int64_t due_ms() const {
+    if (state == MessageState::scheduled) return enqueued_ms;
+    return expires_ms == 0 || state == MessageState::deferred ? PageEntry::kNever_ms : expires_ms;
+  }
 };
 static_assert(sizeof(Message) == 64, "memory per message of a page in memory is a promise");
+
+/// Its delivery count when a delivery fails or ends in deferral. Deliveries out of a dead-letter queue do not
+/// count; only deferred messages are delivered so often that the count ends.
+inline constexpr std::uint32_t kCountMax = 0xffff;
+[[nodiscard]] inline std::uint32_t count_after(const Message& message) {
+  const std::uint32_t count = message.delivery_count;
+  return message.place == SubQueue::active && count < kCountMax ? count + 1 : count;
+}
 
 struct MessagePage final : Page {
   static constexpr std::uint64_t kSlots = 64;
@@ -49,6 +72,7 @@ struct MessagePage final : Page {
 
   std::uint64_t live = 0;     ///< one bit per slot
   std::uint64_t in_dead = 0;  ///< of these, the ones in the dead-letter queue
+  std::uint64_t hidden = 0;   ///< of all, the deferred and the scheduled ones
   std::vector<std::pair<std::uint8_t, Annotation>> annotations;  ///< by slot, unordered
   std::array<Message, kSlots> slots;
 };
@@ -74,8 +98,10 @@ class MessageRing final : private PageOwner {
   Message& add(std::uint64_t sequence, std::uint64_t lsn, std::int64_t expires_ms);
   /// @param hash  that it has added to its page's sum
   void remove(std::uint64_t sequence, std::uint64_t hash);
-  /// Moves it to the dead-letter queue, where nothing expires.
+  /// Moves it to the dead-letter queue, where nothing expires; a deferred one is not deferred any more.
   void bury(std::uint64_t sequence);
+  /// An active message is deferred or scheduled from now on.
+  void hide(std::uint64_t sequence, MessageState state);
   void set_lsn(std::uint64_t sequence, std::uint64_t lsn);
   void add_to_sum(std::uint64_t sequence, std::uint64_t change) {
     page_of(sequence / kPage)->entry->sum += change;
@@ -86,17 +112,19 @@ class MessageRing final : private PageOwner {
   /// After a change through annotate().
   void annotation_grew(std::uint64_t sequence, std::size_t bytes_before);
 
-  /// Smallest sequence number ≥ `from` that is there (active, dead-lettered); 0 when none. Pages without any
-  /// are passed over unloaded.
+  /// Smallest sequence number ≥ `from` that is there (active; dead-lettered; either of these or hidden); 0
+  /// when none. Pages without any are passed over unloaded.
   [[nodiscard]] std::uint64_t next(std::uint64_t from) const;
   [[nodiscard]] std::uint64_t next_active(std::uint64_t from) const {
     if (const MessagePage* page = hot_page(from / kPage)) {
-      const std::uint64_t rest = (page->live & ~page->in_dead) >> (from % kPage);
+      const std::uint64_t rest = (page->live & ~(page->in_dead | page->hidden)) >> (from % kPage);
       if (rest != 0) return from + static_cast<unsigned>(std::countr_zero(rest));
     }
     return next_active_slowly(from);
   }
   [[nodiscard]] std::uint64_t next_dead(std::uint64_t from) const;
+  /// Of one place, hidden or not.
+  [[nodiscard]] std::uint64_t next_in(SubQueue place, std::uint64_t from) const;
   [[nodiscard]] std::uint64_t first() const { return next(0); }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::size_t pages() const { return table_.size(); }
@@ -118,18 +146,22 @@ class MessageRing final : private PageOwner {
   /// Aborts unless each page has a bound that is not above its messages' LSNs. O(pages): tests.
   void check_bounds() const;
 
-  /// f(page number, no message of it expires before) for each page whose messages expire.
+  /// What time alone does to a message.
+  enum class Due : std::uint8_t { expires, is_enqueued };
+  /// f(page number, nothing is due in it before) for each page in which something is.
   template <class F>
-  void for_each_expiring_page(const F& f) const {
+  void for_each_page_due(Due what, const F& f) const {
     for (std::size_t at = table_.begin(); at < table_.end(); ++at) {
       const PageEntry* entry = table_[at].entry;
-      if (entry != nullptr && entry->min_expiry != PageEntry::kNever_ms) f(entry->number, entry->min_expiry);
+      if (entry == nullptr || entry->min_expiry == PageEntry::kNever_ms) continue;
+      if (entry->scheduled == (what == Due::expires ? entry->live : 0)) continue;
+      f(entry->number, entry->min_expiry);
     }
   }
-  /// Appends what has expired at `now_ms` of one page. @return when the next of that page expires after now;
-  /// PageEntry::kNever_ms when none does.
-  [[nodiscard]] std::int64_t collect_expired(std::uint64_t page_number, std::int64_t now_ms,
-                                             std::vector<std::uint64_t>& out) const;
+  /// Appends what is due at `now_ms` of one page. @return when the next of that page is after now;
+  /// PageEntry::kNever_ms when none is.
+  [[nodiscard]] std::int64_t collect_due(Due what, std::uint64_t page_number, std::int64_t now_ms,
+                                         std::vector<std::uint64_t>& out) const;
 
   /// For checkpoints: entries in order, and back. `live` is counted by the caller.
   [[nodiscard]] const PageTable& table() const { return table_; }
@@ -161,6 +193,7 @@ class MessageRing final : private PageOwner {
   template <class Has, class Bits>
   [[nodiscard]] std::uint64_t next_of(std::uint64_t from, const Has& has, const Bits& bits) const;
   void forget(const Page& page) override;
+  static void show(MessagePage& page, Message& message);
 
   /// No message of the page has an LSN below. Within the life of a page that only rises, and so does not have
   /// to be told: what is in the heap may be too low, and of pages that are gone.

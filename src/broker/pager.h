@@ -27,12 +27,14 @@ struct PageEntry {
   Page* page = nullptr;                 ///< when in memory
   std::uint64_t sum = 0;                ///< wrapping sum of its elements' hashes
   std::uint64_t min_lsn = kNoLsn;       ///< messages: none is below; exact unless min_is_stale
-  std::int64_t min_expiry = kNever_ms;  ///< messages: none expires earlier
+  std::int64_t min_expiry = kNever_ms;  ///< messages: none expires, or is due, earlier
   paging::PageRef ref;                  ///< what is stored; none while the page in memory has changed since
   std::uint32_t index{};                ///< in the pager's pool
   std::uint8_t live = 0, dead = 0;      ///< elements; of these in the dead-letter queue
-  bool min_is_stale = false;            ///< only while in memory
-  bool listed = false;                  ///< sessions: among the pages with free places
+  std::uint8_t hidden_active = 0, hidden_dead = 0;  ///< of these, and of the others, deferred or scheduled
+  std::uint8_t scheduled = 0;
+  bool min_is_stale = false;  ///< only while in memory
+  bool listed = false;        ///< sessions: among the pages with free places
 };
 static_assert(sizeof(PageEntry) <= 64, "memory per page that is not in memory is a promise");
 

@@ -52,18 +52,50 @@ class RandomLog {
       if (m.has_session) m.session_id = session;
       const Buffer payload(random_.below(5000), std::byte{'x'});
       m.payload = payload;
-      append(log.builder, m);
-      here[sequence] = {
-          .stored = {m.enqueued, m.expires_ms}, .id = id, .session = session, .bytes = payload.size()};
+      const bool scheduled = random_.chance(1, 6);
+      if (scheduled) {
+        const std::int64_t due = now().ms + 1 + static_cast<std::int64_t>(random_.below(60'000));
+        if (m.expires_ms != 0) m.expires_ms += due - now().ms;
+        append(log.builder, MessageScheduled{{due}, m});
+      } else {
+        append(log.builder, m);
+      }
+      here[sequence] = {.stored = {m.enqueued, m.expires_ms},
+                        .id = id,
+                        .session = session,
+                        .bytes = payload.size(),
+                        .was = sequence,
+                        .scheduled = scheduled};
       return;
     }
     auto at = here.lower_bound(random_.chance(1, 2) ? 0 : random_.below(last_[queue] + 1));
     if (at == here.end()) at = here.begin();
     const std::uint64_t sequence = at->first;
     if (draw < 75) {
-      append(log.builder, MessagesSettled{now(), QueueId{queue}, RemovalCause::completed,
-                                          std::as_bytes(std::span(&sequence, 1))});
+      append(log.builder,
+             MessagesSettled{now(), QueueId{queue},
+                             at->second.scheduled ? RemovalCause::cancelled : RemovalCause::completed,
+                             std::as_bytes(std::span(&sequence, 1))});
       here.erase(at);
+    } else if (draw < 87 && at->second.scheduled) {
+      Place place = at->second;
+      here.erase(at);
+      place.scheduled = false;
+      append(log.builder, MessageActivated{now(),
+                                           QueueId{queue},
+                                           {sequence},
+                                           {++last_[queue]},
+                                           random_.chance(1, 3) ? now().ms + 5000 : 0});
+      here[last_[queue]] = place;
+    } else if (draw < 79) {
+      if (!at->second.dead) ++at->second.count;
+      const bool properties = random_.chance(1, 4);
+      append(log.builder, MessageDeferred{now(),
+                                          QueueId{queue},
+                                          {sequence},
+                                          at->second.count,
+                                          properties,
+                                          properties ? as_bytes("\xc1\x01\x00") : BytesView{}});
     } else if (draw < 83) {
       if (!at->second.dead) ++at->second.count;
       const bool properties = random_.chance(1, 2);
@@ -75,7 +107,7 @@ class RandomLog {
                                          properties,
                                          properties ? as_bytes("\xc1\x01\x00") : BytesView{}});
     } else if (draw < 91) {
-      if (at->second.dead) return;
+      if (at->second.dead || at->second.scheduled) return;
       at->second.dead = true;
       append(log.builder, MessageDeadLettered{now(),
                                               QueueId{queue},
@@ -92,7 +124,8 @@ class RandomLog {
       const auto& one = at->second;
       const Buffer payload(one.bytes, std::byte{'x'});
       moved.message.queue = QueueId{queue};
-      moved.message.sequence = {sequence};
+      moved.message.sequence = {one.was};
+      if (one.was != sequence) moved.renumbered = {sequence};
       moved.message.enqueued = one.stored.first;
       moved.message.expires_ms = one.stored.second;
       moved.message.message_id = one.id;
@@ -115,8 +148,9 @@ class RandomLog {
     std::pair<WallTime, std::int64_t> stored;
     std::string id, session;
     std::size_t bytes{};
+    std::uint64_t was{};  ///< first sequence number
     std::uint32_t count = 0;
-    bool dead = false;
+    bool dead = false, scheduled = false;
   };
   std::map<std::uint32_t, std::map<std::uint64_t, Place>> places_;
   std::map<std::uint32_t, std::uint64_t> last_;
@@ -132,6 +166,8 @@ void expect_equal(const State& a, const State& b, const std::vector<std::string>
     const QueueStats x = a.stats(queue), y = b.stats(queue);
     EXPECT_EQ(x.active, y.active);
     EXPECT_EQ(x.dead_letter, y.dead_letter);
+    EXPECT_EQ(x.deferred, y.deferred);
+    EXPECT_EQ(x.scheduled, y.scheduled);
     EXPECT_EQ(x.sessions, y.sessions);
     EXPECT_EQ(x.bytes, y.bytes);
     EXPECT_EQ(x.oldest, y.oldest);

@@ -19,10 +19,12 @@ namespace {
 class ListCheck {
  public:
   void session(std::uint32_t index, const Session& s) {
-    sum_ -= term(index, 1, s.head) + term(index, 2, s.tail) + term(index, 3, 0) * s.count;
+    if (s.count != 0) sum_ -= term(index, 1, s.head) + term(index, 2, s.tail);
+    sum_ -= term(index, 3, 0) * s.count + term(index, 3, 1) * s.apart;
   }
   void message(std::uint64_t sequence, const Message& m) {
-    sum_ += term(m.session, 3, 0);
+    sum_ += term(m.session, 3, m.hidden() ? 1 : 0);
+    if (m.hidden()) return;
     if (m.session_previous == 0)
       sum_ += term(m.session, 1, sequence);
     else
@@ -83,6 +85,7 @@ class RootReader {
   State::Impl& state_;
   Unpacker in_;
   std::uint64_t file_ = 0;
+  bool with_states_ = true;
   std::uint64_t expected_hash_ = 0;
   std::vector<std::uint64_t> session_hashes_;  ///< of the queue being read, by index; 0 also for none
   std::unique_ptr<MessagePage> messages_ = std::make_unique<MessagePage>();
@@ -92,7 +95,10 @@ class RootReader {
 const char* RootReader::read() {
   const std::uint64_t front = in_.u64();
   if (static_cast<std::uint32_t>(front) != kRootMagic) return "does not begin like one";
-  if (front >> 32 != kRootVersion) return "is of a format that this program does not read";
+  if (front >> 32 != kRootVersion && front >> 32 != kRootVersionWithoutStates) {
+    return "is of a format that this program does not read";
+  }
+  with_states_ = front >> 32 == kRootVersion;
   state_.applied_lsn = Lsn{in_.u64()};
   state_.log_time = {time()};
   const std::uint64_t queues = in_.varint();
@@ -168,11 +174,14 @@ const char* RootReader::sessions(Queue& queue, ListCheck& lists) {
 
 bool RootReader::message_can_be(const Queue& queue, std::uint64_t sequence, const Message& m) const {
   const bool dead = m.place == SubQueue::dead_letter;
+  const bool scheduled = m.state == MessageState::scheduled;
   return sequence > 0 && sequence < queue.next_sequence && m.lsn > 0 && m.lsn <= state_.applied_lsn.value &&
-         m.enqueued_ms >= 0 && m.enqueued_ms <= state_.log_time.ms && (!dead || m.expires_ms == 0) &&
-         (m.session != kNone) == (queue.options.requires_session && !dead) &&
+         m.enqueued_ms >= 0 && m.enqueued_ms <= (scheduled ? kTimeMax_ms : state_.log_time.ms) &&
+         (!scheduled ||
+          (m.delivery_count == 0 && !m.annotated && (m.expires_ms == 0 || m.expires_ms >= m.enqueued_ms))) &&
+         (!dead || m.expires_ms == 0) && (m.session != kNone) == (queue.options.requires_session && !dead) &&
          (m.session == kNone || m.session < session_hashes_.size()) &&
-         (m.session != kNone || (m.session_previous == 0 && m.session_next == 0));
+         ((m.session != kNone && !m.hidden()) || (m.session_previous == 0 && m.session_next == 0));
 }
 
 const char* RootReader::messages(Queue& queue, ListCheck& lists) {
@@ -188,6 +197,11 @@ const char* RootReader::messages(Queue& queue, ListCheck& lists) {
     entry.ref = ref();
     entry.live = in_.u8();
     entry.dead = in_.u8();
+    if (with_states_) {
+      entry.hidden_active = in_.u8();
+      entry.hidden_dead = in_.u8();
+      entry.scheduled = in_.u8();
+    }
     entry.min_lsn = lsn = apply_delta(lsn, in_.varint());
     expiry = apply_delta(expiry, in_.varint());
     entry.min_expiry = static_cast<std::int64_t>(expiry);
@@ -196,11 +210,14 @@ const char* RootReader::messages(Queue& queue, ListCheck& lists) {
     const BytesView bytes = state_.pager.fetch(entry);
     MessagePage& page = *messages_;
     if (!page.decode(bytes, number) || std::popcount(page.live) != entry.live ||
-        std::popcount(page.in_dead) != entry.dead) {
+        std::popcount(page.in_dead) != entry.dead ||
+        std::popcount(page.hidden & ~page.in_dead) != entry.hidden_active ||
+        std::popcount(page.hidden & page.in_dead) != entry.hidden_dead) {
       return "refers to a page that is not the one of messages it says";
     }
     std::uint64_t sum = 0, min_lsn = PageEntry::kNoLsn;
     std::int64_t min_expiry = PageEntry::kNever_ms;
+    std::uint8_t scheduled = 0;
     for (std::uint64_t rest = page.live; rest != 0; rest &= rest - 1) {
       const auto slot = static_cast<unsigned>(std::countr_zero(rest));
       const std::uint64_t sequence = number * MessageRing::kPage + slot;
@@ -219,14 +236,18 @@ const char* RootReader::messages(Queue& queue, ListCheck& lists) {
       }
       sum += State::Impl::hash_of(queue.id, sequence, m, session_hash, annotation);
       min_lsn = std::min(min_lsn, m.lsn);
-      if (m.expires_ms != 0) min_expiry = std::min(min_expiry, m.expires_ms);
+      min_expiry = std::min(min_expiry, m.due_ms());
+      scheduled = static_cast<std::uint8_t>(scheduled + (m.state == MessageState::scheduled ? 1 : 0));
       queue.bytes += m.payload_bytes;
     }
-    if (sum != entry.sum || min_lsn != entry.min_lsn || min_expiry != entry.min_expiry) {
+    if (sum != entry.sum || min_lsn != entry.min_lsn || min_expiry != entry.min_expiry ||
+        scheduled != entry.scheduled) {
       return "refers to a page of messages that is not the one it says";
     }
-    queue.active += entry.live - entry.dead;
-    queue.dead += entry.dead;
+    queue.active += std::uint64_t{entry.live} - entry.dead - entry.hidden_active;
+    queue.dead += std::uint64_t{entry.dead} - entry.hidden_dead;
+    queue.deferred += std::uint64_t{entry.hidden_active} + entry.hidden_dead - entry.scheduled;
+    queue.scheduled += entry.scheduled;
     state_.messages_total += entry.live;
     state_.sum += sum;
     queue.ring.adopt(entry);

@@ -9,7 +9,7 @@ namespace mainstay::broker {
 
 namespace {
 
-constexpr std::uint8_t kFormat = 3;
+constexpr std::uint8_t kFormat = 3, kFormatWithApart = 5;
 constexpr std::size_t kPageOverhead = sizeof(SessionPage) + 32;
 
 std::size_t outside_bytes(const std::string& text) {
@@ -19,23 +19,27 @@ std::size_t outside_bytes(const std::string& text) {
 }  // namespace
 
 void SessionPage::encode(Buffer& to) {
+  bool apart = false;
+  for (const Session& s : slots) apart = apart || s.apart != 0;
   Packer out(to);
   out.room(16);
-  out.u8(kFormat);
+  out.u8(apart ? kFormatWithApart : kFormat);
   out.u64(live);
   for (std::uint64_t rest = live; rest != 0; rest &= rest - 1) {
     const Session& s = slots[static_cast<unsigned>(std::countr_zero(rest))];
-    out.room(3 * kVarintBytesMax);
+    out.room(4 * kVarintBytesMax);
     out.varint(s.head);
     out.varint(s.tail - s.head);
     out.varint(s.count);
+    if (apart) out.varint(s.apart);
     out.sized(as_bytes(s.id));
   }
 }
 
 bool SessionPage::decode(BytesView from) {
   Unpacker in(from);
-  if (in.u8() != kFormat) return false;
+  const std::uint8_t format = in.u8();
+  if (format != kFormat && format != kFormatWithApart) return false;
   live = in.u64();
   if (live == 0) return false;
   for (std::uint64_t rest = live; rest != 0; rest &= rest - 1) {
@@ -43,12 +47,14 @@ bool SessionPage::decode(BytesView from) {
     s.head = in.varint();
     s.tail = s.head + in.varint();
     const std::uint64_t count = in.varint();
+    const std::uint64_t apart = format == kFormatWithApart ? in.varint() : 0;
     s.id = as_text(in.sized());
-    if (!in.ok() || s.head == 0 || s.tail < s.head || count == 0 || count >= kNone ||
-        s.id.size() > kIdBytesMax) {
+    if (!in.ok() || s.tail < s.head || count >= kNone || apart >= kNone || (count == 0) != (s.head == 0) ||
+        (count == 0 && (s.tail != 0 || apart == 0)) || s.id.size() > kIdBytesMax) {
       return false;
     }
     s.count = static_cast<std::uint32_t>(count);
+    s.apart = static_cast<std::uint32_t>(apart);
     s.id_hash = id_hash(s.id);
   }
   return in.finished();

@@ -15,9 +15,11 @@ namespace mainstay::broker {
 
 struct Session {
   std::uint64_t id_hash{};
-  std::uint64_t head{}, tail{};  ///< sequence numbers
+  std::uint64_t head{}, tail{};  ///< sequence numbers; 0 while the list is empty
   std::string id;
-  std::uint32_t count = 0;
+  std::uint32_t count = 0;  ///< messages in its list
+  std::uint32_t apart = 0;  ///< its deferred and scheduled ones, which are not
+  [[nodiscard]] std::uint64_t messages() const { return std::uint64_t{count} + apart; }
 };
 
 struct SessionPage final : Page {
@@ -38,7 +40,7 @@ class SessionPool final : private PageOwner {
 
   explicit SessionPool(Pager& pager) : pager_(pager) {}
 
-  /// Of a place nothing is in: a session of count 0. Valid until the next trim().
+  /// Of a place nothing is in: a session without messages. Valid until the next trim().
   [[nodiscard]] const Session& operator[](std::uint32_t index) const;
   [[nodiscard]] Session& edit(std::uint32_t index);
   [[nodiscard]] std::uint32_t find(std::string_view id, std::uint64_t hash) const;

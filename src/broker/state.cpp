@@ -43,17 +43,18 @@ std::uint64_t State::Impl::hash_of(QueueId queue, std::uint64_t sequence, const 
         mix64(checksum64(as_bytes(annotation->reason), 1), checksum64(as_bytes(annotation->description), 2)),
         checksum64(annotation->properties, 3));
   }
-  const std::array<std::uint64_t, 9> parts{std::uint64_t{queue.value} << 32 | message.payload_bytes,
-                                           sequence,
-                                           message.lsn,
-                                           static_cast<std::uint64_t>(message.enqueued_ms),
-                                           static_cast<std::uint64_t>(message.expires_ms),
-                                           std::uint64_t{message.delivery_count} << 8 |
-                                               (message.moved ? 2U : 0U) |
-                                               static_cast<std::uint64_t>(message.place),
-                                           message.id_hash,
-                                           session_hash,
-                                           annotation_hash};
+  if (message.renumbered_by != 0) annotation_hash = mix64(annotation_hash, message.renumbered_by);
+  const std::array<std::uint64_t, 9> parts{
+      std::uint64_t{queue.value} << 32 | message.payload_bytes,
+      sequence,
+      message.lsn,
+      static_cast<std::uint64_t>(message.enqueued_ms),
+      static_cast<std::uint64_t>(message.expires_ms),
+      std::uint64_t{message.delivery_count} << 8 | static_cast<std::uint64_t>(message.state) << 2 |
+          (message.moved ? 2U : 0U) | static_cast<std::uint64_t>(message.place),
+      message.id_hash,
+      session_hash,
+      annotation_hash};
   return checksum64(std::as_bytes(std::span(parts)), 10);
 }
 
@@ -155,6 +156,12 @@ Result<void, ApplyError> State::apply(const journal::Record& record) {
       return effect("time_advanced", TimeAdvanced{});
     case RecordType::message_moved:
       return effect("message_moved", MessageMoved{});
+    case RecordType::message_deferred:
+      return effect("message_deferred", MessageDeferred{});
+    case RecordType::message_scheduled:
+      return effect("message_scheduled", MessageScheduled{});
+    case RecordType::message_activated:
+      return effect("message_activated", MessageActivated{});
   }
   return refuse("of unknown type", "is from a newer version or not a record of ours");
 }
@@ -238,6 +245,8 @@ QueueStats State::stats(QueueId id) const {
   out.name = queue.name;
   out.active = queue.active;
   out.dead_letter = queue.dead;
+  out.deferred = queue.deferred;
+  out.scheduled = queue.scheduled;
   out.sessions = queue.sessions.live();
   out.bytes = queue.bytes;
   if (const std::uint64_t first = queue.first_active(); first != 0) {

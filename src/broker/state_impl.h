@@ -3,9 +3,11 @@
 //
 // A message is one slot of 64 bytes in its queue's ring, found by sequence number; the body is in the log.
 // Invariants (broker_invariants.cpp checks them):
-//   - place is active or dead_letter: one enum, so "in both" cannot be written down;
-//   - active messages of a session form one list in sequence order; a session exists while its list is not
-//     empty; dead-lettered messages have no session;
+//   - place is active or dead_letter: one enum, so "in both" cannot be written down; in its place a message
+//     is active (to be handed out), deferred or scheduled, the latter two are "hidden" and found by their
+//     sequence number or their time only; scheduled ones are never dead-lettered;
+//   - active messages of a session that are not hidden form one list in sequence order; the hidden ones are
+//     counted; a session exists while it has any; dead-lettered messages have no session;
 //   - a duplicate-detection entry lives while it is in the window; no two have the same id;
 //   - sum is the wrapping sum of the hashes of all parts, whatever the order they came in; each page has the
 //     sum of its own.
@@ -50,7 +52,8 @@ struct Queue {
   DuplicateWindow window;
   bool window_watched = false;  ///< in State::Impl::window_ends
   SessionPool sessions;
-  std::uint64_t active = 0, dead = 0, bytes = 0;
+  std::uint64_t active = 0, dead = 0;  ///< not hidden
+  std::uint64_t deferred = 0, scheduled = 0, bytes = 0;
   mutable std::uint64_t active_from = 1;  ///< no active message is below
   /// Of the message that first_active() found last, so that asking again loads nothing.
   mutable std::uint64_t oldest_sequence = 0;
@@ -67,6 +70,12 @@ struct Queue {
   [[nodiscard]] std::uint64_t next_active(std::uint64_t from) const { return ring.next_active(from); }
   [[nodiscard]] std::uint64_t next_dead(std::uint64_t from) const { return ring.next_dead(from); }
   [[nodiscard]] std::uint64_t first_active() const;
+  /// Of the queue's counters, the one that such a message is counted in.
+  std::uint64_t& counter(const Message& message) {
+    if (message.state == MessageState::deferred) return deferred;
+    if (message.state == MessageState::scheduled) return scheduled;
+    return message.place == SubQueue::active ? active : dead;
+  }
 };
 
 struct State::Impl {
@@ -103,6 +112,9 @@ struct State::Impl {
   [[nodiscard]] const char* apply(Lsn lsn, const MessageDeadLettered& effect);
   [[nodiscard]] const char* apply(Lsn lsn, const TimeAdvanced& effect);
   [[nodiscard]] const char* apply(Lsn lsn, const MessageMoved& effect);
+  [[nodiscard]] const char* apply(Lsn lsn, const MessageDeferred& effect);
+  [[nodiscard]] const char* apply(Lsn lsn, const MessageScheduled& effect);
+  [[nodiscard]] const char* apply(Lsn lsn, const MessageActivated& effect);
 
   [[nodiscard]] const char* advance_time(WallTime time);
   void pass_windows();
@@ -110,8 +122,13 @@ struct State::Impl {
   void watch_window(Queue& queue);
   void watch_windows_anew();
   void remove_message(Queue& queue, std::uint64_t sequence, const Message& message);
-  void link_session(Queue& queue, std::string_view session_id, std::uint64_t sequence, Message& message);
-  void unlink_session(Queue& queue, const Message& message);
+  /// Stores a message whose form is checked; hidden when `due_ms` is not 0.
+  [[nodiscard]] const char* store(Lsn lsn, const StoredMessage& effect, std::int64_t due_ms);
+  [[nodiscard]] static std::uint32_t session_named(Queue& queue, std::string_view session_id);
+  static void link_session(Queue& queue, std::uint32_t index, std::uint64_t sequence, Message& message);
+  static void unlink_session(Queue& queue, const Message& message);
+  static void forget_session(Queue& queue, std::uint32_t index);
+  void next_sequence(Queue& queue);
   void replace_properties(Queue& queue, std::uint64_t sequence, bool replaces, BytesView properties);
 
   [[nodiscard]] std::uint64_t hash_of(const Queue& queue, std::uint64_t sequence,

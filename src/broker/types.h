@@ -89,6 +89,7 @@ enum class Settlement : std::uint8_t {
   complete,  ///< done: remove
   abandon,  ///< failed: count + 1, available at once in its place; at the queue's limit → dead-letter queue
   release,  ///< not tried: available at once in its place, count unchanged
+  defer,    ///< count + 1: there, for Leader::receive_deferred() only; it does not expire
   dead_letter,  ///< with reason and description
 };
 

@@ -347,16 +347,7 @@ void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef deliver
       settle.modified_properties = dead_letter.properties;
       break;
     case Type::modified:
-      if (outcome.undeliverable_here) {
-        outgoing_.remove(found);  // settled either way: the lock runs out by itself
-        if (!settled) {
-          engine_->settle_outgoing(delivery,
-                                   rejected({"amqp:not-implemented",
-                                             "modified with undeliverable-here (defer) is not supported"}));
-        }
-        return;
-      }
-      settle.how = broker::Settlement::abandon;
+      settle.how = outcome.undeliverable_here ? broker::Settlement::defer : broker::Settlement::abandon;
       properties = modified_properties(outcome);
       settle.modified_properties = properties;
       break;
@@ -402,6 +393,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   with.delivery_count = delivery.delivery_count;
   with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
   with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
+  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
   with.enqueued_time_ms = delivery.enqueued.ms;
   if (link.mode == broker::ReceiveMode::peek_lock) with.locked_until_ms = delivery.locked_until.ms;
   if (delivery.sub == broker::SubQueue::dead_letter) {

@@ -91,7 +91,7 @@ class TestNode final : public Backend {
     const Lsn begins = log.end().next();
     for (const broker::State::Place& place : state_.collect_older_than(begins, 1000)) {
       for (const journal::Record& record : log.records()) {
-        if (record.header.lsn == place.lsn) (void)leader_->move_message(record, clock.wall());
+        if (record.header.lsn == place.lsn) (void)leader_->move_message(record, place.sequence, clock.wall());
       }
     }
     commit();

@@ -113,6 +113,8 @@ std::string status_json(const NodeStatus& s) {
     queues.push_back(json::object{{"name", q.name},
                                   {"active", q.active},
                                   {"dead_letter", q.dead_letter},
+                                  {"deferred", q.deferred},
+                                  {"scheduled", q.scheduled},
                                   {"locked", q.locked},
                                   {"sessions", q.sessions},
                                   {"bytes", q.bytes},

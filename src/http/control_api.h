@@ -36,6 +36,7 @@ struct QueueStatus {
   std::string name;
   std::uint64_t active{}, dead_letter{}, locked{}, sessions{}, bytes{}, duplicates_dropped{};
   double oldest_seconds{};
+  std::uint64_t deferred{}, scheduled{};
 };
 /// Everything /status and /metrics tell, gathered at the moment of asking.
 struct NodeStatus {

@@ -150,6 +150,10 @@ std::string metrics_text(const NodeStatus& s) {
             static_cast<double>(q.active));
     f.gauge("mainstay_queue_dead_letter_messages", "Messages in the dead-letter queue.", q.name,
             static_cast<double>(q.dead_letter));
+    f.gauge("mainstay_queue_deferred_messages", "Deferred messages, those of the dead-letter queue included.",
+            q.name, static_cast<double>(q.deferred));
+    f.gauge("mainstay_queue_scheduled_messages", "Messages whose time has not come.", q.name,
+            static_cast<double>(q.scheduled));
     f.gauge("mainstay_queue_unacked_messages", "Messages given out and not settled.", q.name,
             static_cast<double>(q.locked));
     f.gauge("mainstay_queue_sessions", "Sessions with at least one message.", q.name,

@@ -24,6 +24,9 @@ enum class RecordType : std::uint16_t {
   message_dead_lettered = 20,
   time_advanced = 21,  ///< only the log's clock moved (duplicate-detection windows pass)
   message_moved = 22,  ///< a stored message once more, so that its first record can go
+  message_deferred = 23,
+  message_scheduled = 24,  ///< stored, to be there later
+  message_activated = 25,  ///< a scheduled message is there
 };
 
 /// Fixed part in front of every record's body, 48 bytes, little-endian, then the body, then zeros up to a

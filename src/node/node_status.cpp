@@ -92,6 +92,8 @@ http::NodeStatus Node::status() {
     q.name = stats.name;
     q.active = stats.active;
     q.dead_letter = stats.dead_letter;
+    q.deferred = stats.deferred;
+    q.scheduled = stats.scheduled;
     q.locked = stats.locked;
     q.sessions = stats.sessions;
     q.bytes = stats.bytes;

@@ -392,7 +392,7 @@ Replica::Cleaned Replica::clean(const CleanInput& input, Instant now, WallTime w
       continue;
     }
     const std::size_t bytes = record.raw.size();
-    if (me.leader->move_message(record, wall) == Lsn{}) continue;
+    if (me.leader->move_message(record, place.sequence, wall) == Lsn{}) continue;
     ++cleaned.messages;
     cleaned.bytes += bytes;
   }
