@@ -61,6 +61,11 @@ struct AttachRequest {
   Role role{};
   std::string address;  ///< of target (client sender) or source (client receiver); empty when null
   bool address_is_null = false;
+  /// Of the other terminus, the client's own: where answers to it are sent (service-bus-dialect.md §5.1).
+  /// Empty when it has none.
+  std::string own_address;
+  /// The session's channel: links with the same one are on the same session while both live.
+  std::uint16_t channel = 0;
   bool dynamic = false;
   bool coordinator = false;  ///< target is a transaction coordinator
   SenderSettleMode sender_settle_mode = SenderSettleMode::mixed;

@@ -209,6 +209,7 @@ void EngineImpl::handle_attach(Session& session, const FrameBody& body) {
   if (attach.handle >= session.links.size()) session.links.resize(attach.handle + 1U);
   session.links[attach.handle] = link;
   link->channel = session.channel;
+  request.channel = session.channel;
   link->handle = attach.handle;
   link->client_role = attach.role;
   link->sender_settle_mode = attach.sender_settle_mode;

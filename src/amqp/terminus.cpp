@@ -161,7 +161,10 @@ bool read_attach(const AttachFrame& attach, AttachRequest& out, std::string& pro
       f.any();  // capabilities
     }
     if (!f.ok()) return false;
-    if (!names_node) continue;
+    if (!names_node) {
+      if (is_text(address)) out.own_address = address.text();
+      continue;
+    }
     read_address(address, out);
     out.dynamic = dynamic;
   }

@@ -75,6 +75,29 @@ void ValueWriter::symbols(std::span<const std::string_view> v) {
   close(array, static_cast<std::uint32_t>(v.size()));
 }
 
+void ValueWriter::binary_of(std::span<const BytesView> pieces) {
+  std::size_t size = 0;
+  for (const BytesView piece : pieces) size += piece.size();
+  if (size < 256) {
+    fixed(code::vbin8, static_cast<std::uint8_t>(size));
+  } else {
+    MS_ASSERT(size <= 0xffffffffU, "an AMQP value is at most 4 GiB long");
+    fixed(code::vbin32, static_cast<std::uint32_t>(size));
+  }
+  for (const BytesView piece : pieces) encoded(piece);
+}
+
+void ValueWriter::eights(std::uint8_t constructor, std::span<const std::int64_t> v) {
+  const Open array = open(code::array32);
+  put(constructor);
+  for (const std::int64_t each : v) {
+    const std::size_t at = to_.size();
+    to_.resize(at + sizeof each);
+    store_be(to_.data() + at, static_cast<std::uint64_t>(each));
+  }
+  close(array, static_cast<std::uint32_t>(v.size()));
+}
+
 void ValueWriter::variable(std::uint8_t narrow, std::uint8_t wide, BytesView v) {
   if (v.size() < 256) {
     fixed(narrow, static_cast<std::uint8_t>(v.size()));

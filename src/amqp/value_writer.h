@@ -27,6 +27,8 @@ class ValueWriter {
   /// The 16 bytes in the order in which a uuid is written as text.
   void uuid(const std::array<std::uint8_t, 16>& v);
   void binary(BytesView v) { variable(code::vbin8, code::vbin32, v); }
+  /// One value of several pieces, one after the other.
+  void binary_of(std::span<const BytesView> pieces);
   void string(std::string_view v) { variable(code::str8, code::str32, as_bytes(v)); }
   void symbol(std::string_view v) { variable(code::sym8, code::sym32, as_bytes(v)); }
   /// Values encoded elsewhere.
@@ -37,6 +39,9 @@ class ValueWriter {
     ulong(v);
   }
   void symbols(std::span<const std::string_view> v);
+  // Arrays with the constructor of full width, which is the one that clients expect.
+  void longs(std::span<const std::int64_t> v) { eights(code::long_, v); }
+  void timestamps(std::span<const std::int64_t> v) { eights(code::timestamp, v); }
 
   /// An open list or map; close() it with the number of elements (a map's keys and values each count).
   struct Open {
@@ -56,6 +61,7 @@ class ValueWriter {
     store_be(to_.data() + at + 1, v);
   }
   void variable(std::uint8_t narrow, std::uint8_t wide, BytesView v);
+  void eights(std::uint8_t constructor, std::span<const std::int64_t> v);
   Open open(std::uint8_t constructor);
 
   Buffer& to_;

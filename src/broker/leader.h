@@ -139,6 +139,16 @@ class Leader {
   [[nodiscard]] Result<WallTime, BrokerError> renew_lock(LockToken token, Instant now, WallTime wall);
   [[nodiscard]] Result<WallTime, BrokerError> renew_session_lock(ConsumerId consumer, Instant now,
                                                                  WallTime wall);
+  /// What a lock is on. It may have run out already, which settle() and renew_lock() find out.
+  struct Locked {
+    QueueId queue{};
+    SubQueue sub{};
+    ConsumerId session_holder{};  ///< who holds the message's session; 0 = it has none
+  };
+  [[nodiscard]] std::optional<Locked> locked(const LockToken& token) const;
+  /// Who holds the session now; nothing when nobody does.
+  [[nodiscard]] std::optional<ConsumerId> session_holder(QueueId queue, std::string_view session_id,
+                                                         Instant now) const;
 
   /// Deferred messages, by sequence number; answered by Fetched. All or none: any that is not there, not
   /// deferred, locked, of another session or named twice makes it message_not_found. Peek-lock gives each a

@@ -32,11 +32,14 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-bool ends_with_ignoring_case(std::string_view text, std::string_view lower_suffix) {
+/// Takes the suffix off when it is there in any case.
+bool cut_suffix(std::string& text, std::string_view lower_suffix) {
   if (text.size() < lower_suffix.size()) return false;
-  return std::equal(
+  const bool there = std::equal(
       lower_suffix.begin(), lower_suffix.end(), text.end() - static_cast<std::ptrdiff_t>(lower_suffix.size()),
       [](char want, char have) { return want == std::tolower(static_cast<unsigned char>(have)); });
+  if (there) text.resize(text.size() - lower_suffix.size());
+  return there;
 }
 
 }  // namespace
@@ -49,11 +52,8 @@ Address read_address(std::string_view text) {
   if (!text.empty() && text.front() == '/') text.remove_prefix(1);
   Address out;
   out.entity = percent_decoded(text);
-  static constexpr std::string_view kDeadLetter = "/$deadletterqueue";
-  if (ends_with_ignoring_case(out.entity, kDeadLetter)) {
-    out.entity.resize(out.entity.size() - kDeadLetter.size());
-    out.sub = broker::SubQueue::dead_letter;
-  }
+  out.management = cut_suffix(out.entity, "/$management");
+  if (cut_suffix(out.entity, "/$deadletterqueue")) out.sub = broker::SubQueue::dead_letter;
   return out;
 }
 

@@ -11,10 +11,11 @@ namespace mainstay::frontend {
 struct Address {
   std::string entity;  ///< without scheme, authority, leading '/', sub-queue suffix; percent-decoded
   broker::SubQueue sub = broker::SubQueue::active;
+  bool management = false;  ///< the request/response node of the entity or of its dead-letter queue
 };
 
-/// Reads an address: an entity name, a path or a whole URI (`amqps://host/entity`), `…/$DeadLetterQueue` in
-/// any case.
+/// Reads an address: an entity name, a path or a whole URI (`amqps://host/entity`), `…/$DeadLetterQueue`,
+/// `…/$management` or both, in any case.
 [[nodiscard]] Address read_address(std::string_view text);
 
 }  // namespace mainstay::frontend

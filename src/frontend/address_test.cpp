@@ -36,6 +36,32 @@ TEST(Address, IsReadAsClientsWriteIt) {
   }
 }
 
+TEST(Address, TheManagementNodeIsOfTheQueueOrOfItsDeadLetterQueue) {
+  struct Node {
+    const char* text;
+    const char* entity;
+    SubQueue sub;
+    bool management;
+  };
+  static constexpr Node nodes[] = {
+      {"q/$management", "q", SubQueue::active, true},
+      {"amqps://host/q/$Management", "q", SubQueue::active, true},
+      {"q/$DeadLetterQueue/$management", "q", SubQueue::dead_letter, true},
+      {"q/$DeadLetterQueue", "q", SubQueue::dead_letter, false},
+      {"q/$management/x", "q/$management/x", SubQueue::active, false},
+      {"q/$management/$DeadLetterQueue", "q/$management", SubQueue::dead_letter, false},
+      {"$management", "$management", SubQueue::active, false},
+      {"q$management", "q$management", SubQueue::active, false},
+  };
+  for (const Node& n : nodes) {
+    SCOPED_TRACE(n.text);
+    const Address address = read_address(n.text);
+    EXPECT_EQ(address.entity, n.entity);
+    EXPECT_EQ(address.sub, n.sub);
+    EXPECT_EQ(address.management, n.management);
+  }
+}
+
 TEST(Address, OddTextsStayWhatTheyAre) {
   EXPECT_EQ(read_address("").entity, "");
   EXPECT_EQ(read_address("/").entity, "");

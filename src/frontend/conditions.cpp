@@ -93,8 +93,12 @@ DeadLetterRequest dead_letter_request(const amqp::Outcome& rejected) {
   return out;
 }
 
+Buffer with_string_keys(BytesView encoded_map) {
+  return with_string_keys(encoded_map, [](std::string_view, const amqp::Value&) { return false; });
+}
+
 Buffer modified_properties(const amqp::Outcome& modified) {
-  return with_string_keys(modified.map, [](std::string_view, const amqp::Value&) { return false; });
+  return with_string_keys(modified.map);
 }
 
 }  // namespace mainstay::frontend

@@ -18,6 +18,9 @@ struct DeadLetterRequest {
 };
 [[nodiscard]] DeadLetterRequest dead_letter_request(const amqp::Outcome& rejected);
 
+/// The map with its keys as strings; empty when none is left or it is no map.
+[[nodiscard]] Buffer with_string_keys(BytesView encoded_map);
+
 /// `modified`'s message-annotations as an encoded map with string keys, to be merged into application
 /// properties.
 [[nodiscard]] Buffer modified_properties(const amqp::Outcome& modified);

@@ -92,6 +92,11 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
     engine_->refuse(id, entity_not_found(request.address));
     return;
   }
+  if (address.management) {
+    if (!management_) management_ = std::make_unique<Management>(frontend_, *this);
+    management_->attach(id, request, *queue, address.sub);
+    return;
+  }
   Link link;
   link.role = request.role;
   link.queue = *queue;
@@ -155,7 +160,11 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
 
 void Connection::on_transfer(const amqp::IncomingTransfer& transfer) {
   const auto found = links_.find(transfer.link);
-  MS_ASSERT(found != links_.end(), "the engine reports transfers only on links it announced");
+  if (found == links_.end()) {
+    MS_ASSERT(management_, "the engine reports transfers only on links it announced");
+    management_->request(transfer);
+    return;
+  }
   publish(transfer.link, found->second, transfer.delivery, transfer.message_format, transfer.settled,
           transfer.payload);
 }
@@ -290,12 +299,20 @@ void Connection::close(const amqp::Condition& condition) {
 
 void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
   ++frontend_.counters_.oversize;
-  if (const auto found = links_.find(id); found != links_.end()) top_up(id, found->second);
+  if (const auto found = links_.find(id); found != links_.end()) {
+    top_up(id, found->second);
+  } else if (management_) {
+    management_->oversize(id);
+  }
 }
 
 void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain) {
   const auto found = links_.find(id);
-  if (found == links_.end() || found->second.role != amqp::Role::receiver) return;
+  if (found == links_.end()) {
+    if (management_) management_->credit(id, drain);
+    return;
+  }
+  if (found->second.role != amqp::Role::receiver) return;
   Link& link = found->second;
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) return;
@@ -314,10 +331,11 @@ void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain
   leader->set_credit(link.consumer, more, drain, now_, wall_, frontend_.backend_.leader_outputs());
 }
 
-void Connection::on_disposition(amqp::LinkId /*link*/, amqp::DeliveryRef delivery,
-                                const amqp::Outcome& outcome, bool settled) {
+void Connection::on_disposition(amqp::LinkId link, amqp::DeliveryRef delivery, const amqp::Outcome& outcome,
+                                bool settled) {
   const Outstanding::Entry* found = outgoing_.find(delivery);
   if (found == nullptr) {
+    if (management_ && management_->disposition(link, delivery, outcome, settled)) return;
     // Settled before, or a settled transfer: answered so that the client does not wait.
     if (!settled) {
       engine_->settle_outgoing(
@@ -440,6 +458,7 @@ void Connection::flush_held() {
       }
     }
   }
+  if (management_) management_->flush();
 }
 
 void Connection::release(const broker::LockToken& token) {
@@ -486,7 +505,10 @@ void Connection::drop_link(amqp::LinkId id, Link& link) {
 
 void Connection::on_detach(amqp::LinkId id, bool /*closed*/) {
   const auto found = links_.find(id);
-  if (found == links_.end()) return;
+  if (found == links_.end()) {
+    if (management_) management_->detach(id);
+    return;
+  }
   drop_link(id, found->second);
   links_.erase(found);
 }

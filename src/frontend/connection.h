@@ -10,6 +10,7 @@
 #include "amqp/engine.h"
 #include "broker/leader.h"
 #include "frontend/frontend.h"
+#include "frontend/management.h"
 #include "frontend/outstanding.h"
 
 namespace mainstay::frontend {
@@ -32,6 +33,7 @@ class Connection final : public amqp::EngineHandler {
 
  private:
   friend class Frontend;
+  friend class Management;
 
   struct Held {
     broker::Delivery delivery;
@@ -96,6 +98,7 @@ class Connection final : public amqp::EngineHandler {
   std::unique_ptr<amqp::Engine> engine_;
   std::map<amqp::LinkId, Link> links_;  // ordered: who sends first when a window opens is the same every time
   Outstanding outgoing_;
+  std::unique_ptr<Management> management_;  ///< once it has had a link to a `$management` node
   std::string user_;
   std::string container_id_;
   std::size_t held_links_ = 0;

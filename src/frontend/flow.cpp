@@ -82,6 +82,7 @@ void Frontend::cut_unfinished() {
       most->engine_->detach(id, why);
       ++cut;
     }
+    if (most->management_) cut += most->management_->cut_unfinished(why);
     counters_.links_cut += cut;
     account(*most);
     mark_dirty(*most);
@@ -109,7 +110,7 @@ void Frontend::close_unread(Instant now) {
 CreditFigures Frontend::figures() const {
   CreditFigures f = backend_.flow();
   // What is ordered is in memory as well, until it is written.
-  f.memory_bytes += f.journal_bytes + held_bytes_ + unfinished_bytes_ + output_bytes_;
+  f.memory_bytes += f.journal_bytes + held_bytes_ + unfinished_bytes_ + output_bytes_ + response_bytes_;
   return f;
 }
 

@@ -126,8 +126,14 @@ std::uint64_t Frontend::pend(ConnectionId connection, amqp::DeliveryRef delivery
     slot = pending_free_.back();
     pending_free_.pop_back();
   }
-  pending_[slot] = {connection, delivery, mirrored, answer, true};
+  pending_[slot] = {connection, delivery, mirrored, answer, true, false};
   return slot;
+}
+
+std::uint64_t Frontend::pend_call(ConnectionId connection, std::uint64_t number) {
+  const std::uint64_t tag = pend(connection, number, amqp::Outcome::Type::none, true);
+  pending_[tag].call = true;
+  return tag;
 }
 
 Frontend::Pending Frontend::take_pending(std::uint64_t tag) {
@@ -160,6 +166,11 @@ void Frontend::broker_output(const broker::Output& output, Instant now, WallTime
     ++(settled->error ? counters_.settle_refused : counters_.settled);
     Connection* connection = find(pending.connection);
     if (connection == nullptr || !pending.answer) return;
+    if (pending.call) {
+      connection->management_->settle_done(pending.delivery, settled->error);
+      mark_dirty(*connection);
+      return;
+    }
     // The outcome's type is mirrored, a rejected one with null error: anything else reads as a failure
     // (§9.5).
     amqp::Outcome outcome = outcome_of(settled->error ? amqp::Outcome::Type::rejected : pending.mirrored);
@@ -325,6 +336,7 @@ void Frontend::close_all(const std::string& why, Instant now, WallTime wall) {
   for (auto& [id, connection] : connections_) {
     for (auto& [link_id, link] : connection->links_) connection->give_back(link_id, link);
     connection->links_.clear();
+    if (connection->management_) connection->management_->clear();
     connection->refused_links_.clear();
     connection->close({"amqp:connection:forced", why});
     mark_dirty(*connection);

@@ -38,6 +38,9 @@ struct FrontendOptions {
   /// Output that sockets have not taken, all connections. From half of it on each connection keeps to its
   /// part; connections that have stood still for long are closed when it is used up.
   std::uint64_t output_bytes_max = 64U << 20;
+  /// Responses of `$management` nodes that wait for their clients. Beyond, requests for messages are answered
+  /// as busy; half of it is kept for connections that have none waiting.
+  std::uint64_t response_bytes_max = 16U << 20;
 };
 
 /// What waits where, now.
@@ -59,6 +62,7 @@ struct FrontendCounters {
   std::uint64_t connections_opened{}, authentication_failures{};
   std::uint64_t published{}, publish_refused{}, oversize{}, malformed{};
   std::uint64_t delivered{}, settled{}, settle_refused{};
+  std::uint64_t requests_answered{}, requests_refused{};  ///< of `$management` nodes; refused: with an error
   std::uint64_t
       credit_stalls{};  ///< times a link had messages to send and could not: no credit window or slow reader
   std::uint64_t held_publishes{};  ///< times a publish had to wait for room
@@ -67,6 +71,7 @@ struct FrontendCounters {
 };
 
 class Connection;
+class Management;
 
 class Frontend {
  public:
@@ -117,6 +122,7 @@ class Frontend {
 
  private:
   friend class Connection;
+  friend class Management;
 
   /// An operation handed to the leader whose answer is due to a connection.
   struct Pending {
@@ -125,6 +131,7 @@ class Frontend {
     amqp::Outcome::Type mirrored = amqp::Outcome::Type::none;  ///< settlement: the client's outcome type
     bool answer = false;
     bool in_use = false;
+    bool call = false;  ///< asked by a request: `delivery` is its number in the connection's Management
   };
   struct HeldPublish {
     ConnectionId connection{};
@@ -137,6 +144,7 @@ class Frontend {
 
   std::uint64_t pend(ConnectionId connection, amqp::DeliveryRef delivery, amqp::Outcome::Type mirrored,
                      bool answer);
+  std::uint64_t pend_call(ConnectionId connection, std::uint64_t number);
   Pending take_pending(std::uint64_t tag);
   Connection* find(ConnectionId connection) const;
   void mark_dirty(Connection& connection);
@@ -170,6 +178,7 @@ class Frontend {
   std::uint64_t held_bytes_ = 0;
   // Invariant: these are the sums of what account() last found on the connections.
   std::uint64_t output_bytes_ = 0, unfinished_bytes_ = 0;
+  std::uint64_t response_bytes_ = 0;  ///< of `$management` responses that wait
   std::size_t connections_with_output_ = 0;
   std::size_t blocked_links_ = 0;  ///< receiving links with dispatched messages that cannot be sent
 

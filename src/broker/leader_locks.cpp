@@ -1,0 +1,22 @@
+// Questions about locks, for those who settle and renew without the link a message came on.
+#include "broker/leader_impl.h"
+
+namespace mainstay::broker {
+
+std::optional<Leader::Locked> Leader::locked(const LockToken& token) const {
+  const std::uint32_t index = impl_->find_lock(token);
+  if (index == kNone) return std::nullopt;
+  const Lock& lock = impl_->locks[index];
+  return Locked{QueueId{lock.queue}, lock.sub, lock.in_session ? lock.consumer : ConsumerId{}};
+}
+
+std::optional<ConsumerId> Leader::session_holder(QueueId queue, std::string_view session_id,
+                                                 Instant now) const {
+  const QueueRuntime* q = impl_->find(queue);
+  if (q == nullptr) return std::nullopt;
+  const auto holder = q->held.find(session_id);
+  if (holder == q->held.end() || holder->second->deadline <= now) return std::nullopt;
+  return holder->second->id;
+}
+
+}  // namespace mainstay::broker
