@@ -146,9 +146,6 @@ class Leader {
     ConsumerId session_holder{};  ///< who holds the message's session; 0 = it has none
   };
   [[nodiscard]] std::optional<Locked> locked(const LockToken& token) const;
-  /// Who holds the session now; nothing when nobody does.
-  [[nodiscard]] std::optional<ConsumerId> session_holder(QueueId queue, std::string_view session_id,
-                                                         Instant now) const;
 
   /// Deferred messages, by sequence number; answered by Fetched. All or none: any that is not there, not
   /// deferred, locked, of another session or named twice makes it message_not_found. Peek-lock gives each a

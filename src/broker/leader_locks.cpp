@@ -10,13 +10,4 @@ std::optional<Leader::Locked> Leader::locked(const LockToken& token) const {
   return Locked{QueueId{lock.queue}, lock.sub, lock.in_session ? lock.consumer : ConsumerId{}};
 }
 
-std::optional<ConsumerId> Leader::session_holder(QueueId queue, std::string_view session_id,
-                                                 Instant now) const {
-  const QueueRuntime* q = impl_->find(queue);
-  if (q == nullptr) return std::nullopt;
-  const auto holder = q->held.find(session_id);
-  if (holder == q->held.end() || holder->second->deadline <= now) return std::nullopt;
-  return holder->second->id;
-}
-
 }  // namespace mainstay::broker

@@ -9,6 +9,7 @@
 #include "frontend/address.h"
 #include "frontend/conditions.h"
 #include "frontend/durability.h"
+#include "frontend/scheduling.h"
 
 namespace mainstay::frontend {
 namespace {
@@ -238,6 +239,11 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
       return true;
     }
   }
+  const ScheduleAsked schedule = schedule_of_message(view->message_annotations);
+  if (schedule.problem) {
+    refuse_publish(delivery, settled, *schedule.problem);
+    return true;
+  }
   const AdmissionAnswer answer = frontend_.backend_.admit(payload.size(), link.replay);
   if (answer.admission == Admission::wait) return false;
   if (answer.admission == Admission::refused) {
@@ -256,6 +262,7 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
   if (view->ttl_ms) publish.ttl_ms = *view->ttl_ms;
   publish.message_format = format;
   publish.durability = durability;
+  publish.scheduled_enqueue = schedule.time;
   publish.payload = payload;
   leader->publish(publish, wall_, frontend_.backend_.leader_outputs());
   return true;
@@ -413,6 +420,7 @@ bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& deliv
   with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
   with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
   with.enqueued_time_ms = delivery.enqueued.ms;
+  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
   if (link.mode == broker::ReceiveMode::peek_lock) with.locked_until_ms = delivery.locked_until.ms;
   if (delivery.sub == broker::SubQueue::dead_letter) {
     if (!delivery.dead_letter_reason.empty())

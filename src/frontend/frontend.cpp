@@ -126,13 +126,14 @@ std::uint64_t Frontend::pend(ConnectionId connection, amqp::DeliveryRef delivery
     slot = pending_free_.back();
     pending_free_.pop_back();
   }
-  pending_[slot] = {connection, delivery, mirrored, answer, true, false};
+  pending_[slot] = {connection, delivery, mirrored, answer, true, false, 0};
   return slot;
 }
 
-std::uint64_t Frontend::pend_call(ConnectionId connection, std::uint64_t number) {
+std::uint64_t Frontend::pend_call(ConnectionId connection, std::uint64_t number, std::uint32_t item) {
   const std::uint64_t tag = pend(connection, number, amqp::Outcome::Type::none, true);
   pending_[tag].call = true;
+  pending_[tag].item = item;
   return tag;
 }
 
@@ -154,6 +155,11 @@ void Frontend::broker_output(const broker::Output& output, Instant now, WallTime
     }
     Connection* connection = find(pending.connection);
     if (connection == nullptr || !pending.answer) return;
+    if (pending.call) {
+      connection->management_->publish_done(pending.delivery, pending.item, *published);
+      mark_dirty(*connection);
+      return;
+    }
     amqp::Outcome outcome =
         outcome_of(published->error ? amqp::Outcome::Type::rejected : amqp::Outcome::Type::accepted);
     if (published->error) outcome.error = condition_of(*published->error);
@@ -216,6 +222,14 @@ void Frontend::broker_output(const broker::Output& output, Instant now, WallTime
     } else {
       connection->engine_->refuse(link_id, condition);
     }
+    mark_dirty(*connection);
+  } else if (const auto* fetched = std::get_if<broker::Fetched>(&output)) {
+    const Pending pending = take_pending(fetched->tag);
+    Connection* connection = find(pending.connection);
+    if (connection == nullptr) return;
+    connection->now_ = now;
+    connection->wall_ = wall;
+    connection->management_->fetched(pending.delivery, *fetched);
     mark_dirty(*connection);
   } else if (const auto* drained = std::get_if<broker::Drained>(&output)) {
     const auto consumer = consumers_.find(drained->consumer);

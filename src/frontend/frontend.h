@@ -131,7 +131,8 @@ class Frontend {
     amqp::Outcome::Type mirrored = amqp::Outcome::Type::none;  ///< settlement: the client's outcome type
     bool answer = false;
     bool in_use = false;
-    bool call = false;  ///< asked by a request: `delivery` is its number in the connection's Management
+    bool call = false;       ///< asked by a request: `delivery` is its number in the connection's Management
+    std::uint32_t item = 0;  ///< and this the part of it
   };
   struct HeldPublish {
     ConnectionId connection{};
@@ -144,7 +145,7 @@ class Frontend {
 
   std::uint64_t pend(ConnectionId connection, amqp::DeliveryRef delivery, amqp::Outcome::Type mirrored,
                      bool answer);
-  std::uint64_t pend_call(ConnectionId connection, std::uint64_t number);
+  std::uint64_t pend_call(ConnectionId connection, std::uint64_t number, std::uint32_t item = 0);
   Pending take_pending(std::uint64_t tag);
   Connection* find(ConnectionId connection) const;
   void mark_dirty(Connection& connection);

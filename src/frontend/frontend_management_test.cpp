@@ -13,6 +13,7 @@ using testing::ended;
 using testing::entry;
 using testing::lock_tokens;
 using testing::ResponseText;
+using testing::sequence_numbers;
 using testing::TestNode;
 using testing::text;
 
@@ -503,6 +504,315 @@ TEST(FrontendManagement, LocksAreRenewedWhilePublishesAreHeldBack) {
   EXPECT_EQ(requester.ask("update-disposition", lock_tokens({token}, text("disposition-status", "completed")))
                 .status,
             200);
+}
+
+// ---- messages by number
+
+std::int64_t number_of(const std::string& message) {
+  const BytesView section = amqp::view_message(as_bytes(message)).value().message_annotations;
+  return entry(amqp::described(amqp::ValueReader(section).next())->value, "x-opt-sequence-number")
+      .signed_number();
+}
+amqp::Value annotation(const std::string& message, std::string_view name) {
+  const BytesView section = amqp::view_message(as_bytes(message)).value().message_annotations;
+  return entry(amqp::described(amqp::ValueReader(section).next())->value, name);
+}
+struct Got {
+  Uuid token;
+  std::string message;
+};
+std::vector<Got> messages_of(const ResponseText& response) {
+  std::vector<Got> out;
+  const Buffer& bytes = response.body_bytes;
+  const amqp::Value list = entry(amqp::ValueReader(bytes).next(), "messages");
+  amqp::ValueReader items = amqp::ValueReader::inside(list);
+  while (!items.at_end()) {
+    const amqp::Value map = items.next();
+    Got got;
+    got.message = entry(map, "message").text();
+    if (const amqp::Value token = entry(map, "lock-token"); token.kind == amqp::Kind::uuid) {
+      std::memcpy(got.token.bytes.data(), token.content.data(), 16);
+      got.token = lock_token_as_uuid(got.token);
+    }
+    out.push_back(got);
+  }
+  return out;
+}
+std::string id_of(const Got& got) {
+  return std::string(amqp::view_message(as_bytes(got.message)).value().message_id.value_or(""));
+}
+void defer(Client& client, pn_delivery_t* delivery) {
+  pn_disposition_set_undeliverable(pn_delivery_local(delivery), true);
+  client.settle(delivery, PN_MODIFIED);
+}
+
+TEST(FrontendManagement, ADeferredMessageIsReceivedByItsNumberAndCompleted) {
+  TestNode node;
+  Client client(node);
+  fill(client, "q", 2);
+  pn_link_t* receiver = client.from("q", 5);
+  pn_delivery_t* got = client.take(receiver);
+  const std::int64_t number = number_of(client.taken);
+  defer(client, got);
+  Requester requester(client);
+  const ResponseText response = requester.ask(
+      "receive-by-sequence-number", sequence_numbers({number}, testing::number("receiver-settle-mode", 1)));
+  ASSERT_EQ(response.status, 200) << response.description;
+  const std::vector<Got> messages = messages_of(response);
+  ASSERT_EQ(messages.size(), 1U);
+  EXPECT_EQ(id_of(messages[0]), "m0");
+  EXPECT_EQ(annotation(messages[0].message, "x-opt-message-state").signed_number(), 1);
+  EXPECT_EQ(annotation(messages[0].message, "x-opt-locked-until").signed_number(),
+            node.clock.wall().ms + 60'000);
+  EXPECT_EQ(amqp::view_message(as_bytes(messages[0].message)).value().delivery_count, 1U);
+  const ResponseText again = requester.ask(
+      "receive-by-sequence-number", sequence_numbers({number}, testing::number("receiver-settle-mode", 1)));
+  EXPECT_EQ(again.status, 404) << "it is locked";
+  EXPECT_EQ(again.condition, "com.microsoft:message-not-found");
+  EXPECT_EQ(requester.ask("renew-lock", lock_tokens({messages[0].token})).status, 200);
+  EXPECT_EQ(requester
+                .ask("update-disposition",
+                     lock_tokens({messages[0].token}, text("disposition-status", "completed")))
+                .status,
+            200);
+  EXPECT_EQ(node.stats().deferred, 0U);
+  EXPECT_EQ(node.stats().active, 1U);
+}
+
+TEST(FrontendManagement, MessagesReceivedAndDeletedAreShownOnceThatIsCommitted) {
+  TestNode node;
+  Client client(node);
+  fill(client, "q", 3);
+  pn_link_t* receiver = client.from("q", 5);
+  std::vector<std::int64_t> numbers;
+  for (int i = 0; i < 2; ++i) {
+    pn_delivery_t* got = client.take(receiver);
+    numbers.push_back(number_of(client.taken));
+    Requester requester(client, "q", 10, "defer" + std::to_string(i));
+    EXPECT_EQ(
+        requester
+            .ask("update-disposition", lock_tokens({token_of(got)}, text("disposition-status", "defered")))
+            .status,
+        200);
+  }
+  EXPECT_EQ(node.stats().deferred, 2U);
+  Requester requester(client);
+  const auto both = [&](std::int64_t other) {
+    return sequence_numbers({numbers[0], other}, testing::number("receiver-settle-mode", 0));
+  };
+  EXPECT_EQ(requester.ask("receive-by-sequence-number", both(999)).status, 404) << "all or none";
+  EXPECT_EQ(node.stats().deferred, 2U);
+  node.commits = false;
+  requester.send("receive-by-sequence-number", both(numbers[1]));
+  EXPECT_FALSE(requester.take());
+  node.commits = true;
+  node.commit();
+  client.run();
+  const std::vector<Got> messages = messages_of(requester.take().value());
+  ASSERT_EQ(messages.size(), 2U);
+  EXPECT_EQ(id_of(messages[0]), "m0");
+  EXPECT_EQ(id_of(messages[1]), "m1");
+  EXPECT_TRUE(messages[0].token.is_nil());
+  EXPECT_TRUE(annotation(messages[0].message, "x-opt-locked-until").is_null());
+  EXPECT_EQ(node.stats().deferred, 0U);
+}
+
+TEST(FrontendManagement, ADeferredMessageOfASessionIsForWhoHoldsIt) {
+  TestNode node;
+  broker::QueueOptions options;
+  options.requires_session = true;
+  node.declare("s", options);
+  Client client(node);
+  fill(client, "s", 1, "one");
+  pn_link_t* holder = client.accept("s", "one", 5);
+  pn_delivery_t* got = client.take(holder);
+  const std::int64_t number = number_of(client.taken);
+  defer(client, got);
+  Client other(node);
+  Requester elsewhere(other, "s");
+  Requester requester(client, "s");
+  const auto receive =
+      sequence_numbers({number}, testing::number("receiver-settle-mode", 1, text("session-id", "one")));
+  EXPECT_EQ(elsewhere.ask("receive-by-sequence-number", receive).condition,
+            "com.microsoft:session-lock-lost");
+  const std::vector<Got> messages = messages_of(requester.ask("receive-by-sequence-number", receive));
+  ASSERT_EQ(messages.size(), 1U);
+  const auto complete =
+      lock_tokens({messages[0].token}, text("disposition-status", "completed", text("session-id", "one")));
+  EXPECT_EQ(elsewhere.ask("update-disposition", complete).status, 410);
+  EXPECT_EQ(requester.ask("update-disposition", complete).status, 200);
+  EXPECT_EQ(node.stats(2).deferred, 0U);
+  node.check();
+}
+
+TEST(FrontendManagement, PeekingShowsEveryMessageAndLocksNone) {
+  TestNode node;
+  Client client(node);
+  fill(client, "q", 4);
+  pn_link_t* receiver = client.from("q", 2);
+  defer(client, client.take(receiver));
+  ASSERT_NE(client.take(receiver), nullptr);  // locked
+  Requester requester(client);
+  const auto peek = [&](std::int64_t from, std::int64_t count, testing::Entries more = {}) {
+    return requester.ask("peek-message",
+                         testing::number("from-sequence-number", from,
+                                         testing::number("message-count", count, std::move(more))));
+  };
+  std::vector<Got> all = messages_of(peek(1, 10));
+  ASSERT_EQ(all.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(id_of(all[i]), "m" + std::to_string(i));
+    EXPECT_TRUE(all[i].token.is_nil()) << "who has a token holds a lock";
+    EXPECT_TRUE(annotation(all[i].message, "x-opt-locked-until").is_null());
+    EXPECT_EQ(annotation(all[i].message, "x-opt-message-state").signed_number(), i == 0 ? 1 : 0);
+  }
+  EXPECT_EQ(messages_of(peek(number_of(all[2].message), 1)).size(), 1U);
+  const ResponseText none = peek(number_of(all[3].message) + 1, 10);
+  EXPECT_EQ(none.status, 204);
+  EXPECT_EQ(none.condition, "");
+  const std::vector<Got> bare = messages_of(peek(1, 1, [](amqp::ValueWriter& w) {
+    w.string("omit-message-body");
+    w.boolean(true);
+    return 2U;
+  }));
+  EXPECT_EQ(id_of(bare.at(0)), "m0");
+  EXPECT_LT(bare[0].message.size(), all[0].message.size());
+  EXPECT_EQ(node.stats().locked, 1U);
+}
+
+TEST(FrontendManagement, APeekReturnsFewerLargeMessagesThanAskedFor) {
+  TestNode node;
+  Client client(node);
+  pn_link_t* sender = client.to("q");
+  for (int i = 0; i < 5; ++i) client.publish(sender, "m" + std::to_string(i) + std::string(400'000, 'x'));
+  client.run();
+  Requester requester(client);
+  const std::vector<Got> some = messages_of(requester.ask(
+      "peek-message", testing::number("from-sequence-number", 0, testing::number("message-count", 5))));
+  EXPECT_EQ(some.size(), 2U);
+}
+
+TEST(FrontendManagement, ResponsesWithMessagesThatNobodyTakesAreBounded) {
+  FrontendOptions options;
+  options.response_bytes_max = 1'000'000;
+  TestNode node(options);
+  Client client(node);
+  pn_link_t* sender = client.to("q");
+  client.publish(sender, std::string(300'000, 'x'));
+  client.run();
+  Requester silent(client, "q", 0, "silent");
+  for (int i = 0; i < 5; ++i) {
+    silent.send("peek-message",
+                testing::number("from-sequence-number", 1, testing::number("message-count", 1)));
+  }
+  Client other(node);
+  Requester quick(other);
+  const auto peek = testing::number("from-sequence-number", 1, testing::number("message-count", 1));
+  EXPECT_EQ(quick.ask("peek-message", peek).status, 200) << "who has none waiting has room";
+  pn_link_flow(silent.from, 5);
+  client.run();
+  int busy = 0, good = 0;
+  while (const auto response = silent.take()) {
+    if (response->status == 200) ++good;
+    if (response->status == 503) ++busy;
+  }
+  EXPECT_EQ(good, 2);
+  EXPECT_EQ(busy, 3);
+}
+
+Buffer scheduled_message(const std::string& id, std::int64_t at) {
+  Buffer out;
+  amqp::ValueWriter w(out);
+  w.descriptor(amqp::descriptor::message_annotations);
+  const auto map = w.map();
+  w.symbol("x-opt-scheduled-enqueue-time");
+  w.timestamp(at);
+  w.close(map, 2);
+  amqp::SimpleMessage message;
+  message.message_id = id;
+  message.body = as_bytes("x");
+  w.encoded(amqp::encode_message(message));
+  return out;
+}
+
+TEST(FrontendManagement, AScheduledMessageComesAtItsTimeOrIsCancelled) {
+  TestNode node;
+  Client client(node);
+  Requester requester(client);
+  const std::int64_t at = node.clock.wall().ms + 30'000;
+  const ResponseText response = requester.ask("schedule-message", [&](amqp::ValueWriter& w) {
+    w.string("messages");
+    const auto list = w.list();
+    for (const char* id : {"s0", "s1"}) {
+      const auto map = w.map();
+      w.string("message");
+      w.binary(BytesView(scheduled_message(id, at)));
+      w.close(map, 2);
+    }
+    w.close(list, 2);
+    return 2U;
+  });
+  ASSERT_EQ(response.status, 200) << response.description;
+  const amqp::Value array = entry(response.body(), "sequence-numbers");
+  EXPECT_EQ(array.kind, amqp::Kind::array);
+  const std::vector<std::int64_t> numbers = testing::numbers_of(array);
+  ASSERT_EQ(numbers.size(), 2U);
+  pn_link_t* sender = client.to("q");
+  pn_delivery_t* on_link = client.put(sender, std::string(as_text(scheduled_message("s2", at))));
+  client.run();
+  EXPECT_EQ(pn_delivery_remote_state(on_link), PN_ACCEPTED);
+  EXPECT_EQ(node.stats().scheduled, 3U);
+  pn_link_t* receiver = client.from("q", 5);
+  EXPECT_EQ(client.take(receiver), nullptr);
+  const std::vector<Got> seen = messages_of(requester.ask(
+      "peek-message", testing::number("from-sequence-number", 1, testing::number("message-count", 9))));
+  ASSERT_EQ(seen.size(), 3U);
+  EXPECT_EQ(annotation(seen[0].message, "x-opt-message-state").signed_number(), 2);
+  EXPECT_EQ(requester.ask("cancel-scheduled-message", sequence_numbers({numbers[1]})).status, 200);
+  const ResponseText again = requester.ask("cancel-scheduled-message", sequence_numbers({numbers[1]}));
+  EXPECT_EQ(again.status, 404);
+  EXPECT_EQ(again.condition, "com.microsoft:message-not-found");
+  node.clock.advance(seconds(31));
+  node.tick();
+  client.run();
+  ASSERT_NE(client.take(receiver), nullptr);
+  EXPECT_EQ(client.id_taken(), "s0");
+  EXPECT_EQ(annotation(client.taken, "x-opt-enqueue-sequence-number").signed_number(), numbers[0]);
+  EXPECT_NE(annotation(client.taken, "x-opt-scheduled-enqueue-time").kind, amqp::Kind::null);
+  ASSERT_NE(client.take(receiver), nullptr);
+  EXPECT_EQ(client.id_taken(), "s2");
+  EXPECT_EQ(client.take(receiver), nullptr);
+}
+
+TEST(FrontendManagement, AScheduleThatCannotBeStoredWholeStoresNothing) {
+  TestNode node;
+  Client client(node);
+  Requester requester(client);
+  const auto schedule = [&](BytesView second) {
+    return requester.ask("schedule-message", [&](amqp::ValueWriter& w) {
+      w.string("messages");
+      const auto list = w.list();
+      const Buffer first = scheduled_message("s0", node.clock.wall().ms + 1000);
+      for (const BytesView message : {BytesView(first), second}) {
+        const auto map = w.map();
+        w.string("message");
+        w.binary(message);
+        w.close(map, 2);
+      }
+      w.close(list, 2);
+      return 2U;
+    });
+  };
+  EXPECT_EQ(schedule(as_bytes("junk")).status, 400);
+  const Buffer long_id = scheduled_message(std::string(129, 'i'), node.clock.wall().ms + 1000);
+  EXPECT_EQ(schedule(long_id).status, 400);
+  node.admission = {Admission::wait, {}};
+  const Buffer good = scheduled_message("s1", node.clock.wall().ms + 1000);
+  EXPECT_EQ(schedule(good).condition, "com.microsoft:server-busy");
+  EXPECT_EQ(node.stats().scheduled, 0U);
+  node.admission = {};
+  EXPECT_EQ(schedule(good).status, 200);
+  EXPECT_EQ(node.stats().scheduled, 2U);
 }
 
 }  // namespace

@@ -36,17 +36,20 @@ ManagementStatus lock_lost() {
   return {410, "com.microsoft:message-lock-lost",
           "a lock has expired, was settled before or is not of this entity: receive the message again"};
 }
-ManagementStatus session_lock_lost() {
+}  // namespace
+
+ManagementStatus Management::session_lock_lost() {
   return {410, "com.microsoft:session-lock-lost",
           "no receiver of this connection holds the session: accept it again"};
 }
 
-ManagementStatus status_of(const broker::BrokerError& error) {
+ManagementStatus Management::status_of(const broker::BrokerError& error) {
   using Code = broker::ErrorCode;
   amqp::Condition condition = condition_of(error);
   std::int32_t code = 500;
   switch (error.code) {
     case Code::queue_not_found:
+    case Code::message_not_found:
       code = 404;
       break;
     case Code::session_locked:
@@ -68,8 +71,6 @@ ManagementStatus status_of(const broker::BrokerError& error) {
   }
   return {code, std::move(condition.symbol), std::move(condition.description)};
 }
-
-}  // namespace
 
 Management::Management(Frontend& frontend, Connection& connection)
     : frontend_(frontend), connection_(connection) {}
@@ -264,7 +265,7 @@ void Management::request(const amqp::IncomingTransfer& transfer) {
     refuse({"amqp:decode-error", request.error().what});
     return;
   }
-  Call call{transfer.link, 0, ManagementReply(*request), link.node, 0, std::nullopt};
+  Call call{transfer.link, 0, ManagementReply(*request), link.node, 0, std::nullopt, {}, nullptr};
   if (const auto response_link = route(link.node, request->reply_to)) {
     call.response_link = *response_link;
   } else {
@@ -300,19 +301,14 @@ void Management::request(const amqp::IncomingTransfer& transfer) {
 }
 
 void Management::perform(Call call, const ManagementOperation& operation) {
-  const auto not_yet = [&](const char* what) {
-    answer(call,
-           {501, "amqp:not-implemented",
-            std::string("this broker does not support the operation '") + "com.microsoft:" + what + "'"});
-  };
   std::visit(Overloaded{
                  [&](const RenewLock& o) { renew_lock(call, o.tokens, true); },
                  [&](const RenewSessionLock& o) { renew_session_lock(call, o); },
                  [&](const UpdateDisposition& o) { update_disposition(std::move(call), o); },
-                 [&](const PeekMessages&) { not_yet("peek-message"); },
-                 [&](const ReceiveBySequenceNumber&) { not_yet("receive-by-sequence-number"); },
-                 [&](const ScheduleMessages&) { not_yet("schedule-message"); },
-                 [&](const CancelScheduledMessages&) { not_yet("cancel-scheduled-message"); },
+                 [&](const PeekMessages& o) { peek(std::move(call), o); },
+                 [&](const ReceiveBySequenceNumber& o) { receive(std::move(call), o); },
+                 [&](const ScheduleMessages& o) { schedule(std::move(call), o); },
+                 [&](const CancelScheduledMessages& o) { cancel_scheduled(std::move(call), o); },
              },
              operation);
 }
@@ -409,8 +405,8 @@ void Management::update_disposition(Call&& call, const UpdateDisposition& operat
       settle.how = broker::Settlement::release;
       break;
     case Status::deferred:
-      answer(call, {501, "amqp:not-implemented", "this broker does not support deferring messages"});
-      return;
+      settle.how = broker::Settlement::defer;
+      break;
     case Status::renewed:
       break;
   }

@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "amqp/engine.h"
 #include "broker/leader.h"
@@ -47,6 +49,8 @@ class Management {
 
   // Answers of the leader to what request() asked of it under this number.
   void settle_done(std::uint64_t number, const std::optional<broker::BrokerError>& error);
+  void publish_done(std::uint64_t number, std::uint32_t item, const broker::PublishDone& done);
+  void fetched(std::uint64_t number, const broker::Fetched& fetched);
 
  private:
   struct Node {
@@ -72,6 +76,14 @@ class Management {
     bool drain = false;         ///< to be answered once what waits has left
     std::deque<Response> waiting;
   };
+  /// Messages on their way into a response.
+  struct Fetch {
+    bool peek = false;
+    bool omit_body = false;
+    std::optional<std::string> session_id;
+    std::size_t left = 0;  ///< peek: that may still be added
+    MessagesBody body;
+  };
   /// A request whose answer comes later, or is being made.
   struct Call {
     amqp::LinkId request_link{}, response_link{};
@@ -79,6 +91,8 @@ class Management {
     Node node;
     std::size_t left = 0;                      ///< answers of the leader still due
     std::optional<broker::BrokerError> error;  ///< the first
+    std::vector<std::int64_t> numbers;         ///< of scheduled messages, as they were sent
+    std::unique_ptr<Fetch> fetch;
   };
 
   std::optional<amqp::LinkId> route(const Node& node, std::string_view reply_to) const;
@@ -86,6 +100,20 @@ class Management {
   void renew_lock(Call& call, std::span<const broker::LockToken> tokens, bool tell);
   void renew_session_lock(Call& call, const RenewSessionLock& operation);
   void update_disposition(Call&& call, const UpdateDisposition& operation);
+  // management_messages.cpp
+  void peek(Call&& call, const PeekMessages& operation);
+  void look(std::uint64_t number, broker::SequenceNumber from);
+  void receive(Call&& call, const ReceiveBySequenceNumber& operation);
+  void schedule(Call&& call, const ScheduleMessages& operation);
+  void cancel_scheduled(Call&& call, const CancelScheduledMessages& operation);
+  /// A response with messages may be made: not too many bytes wait for clients.
+  [[nodiscard]] bool has_room() const;
+  /// Nothing when the journal cannot give it back: the connection is being closed then.
+  std::optional<BytesView> payload_of(const broker::Delivery& delivery);
+  void add_message(MessagesBody& body, const broker::Delivery& delivery, BytesView payload, bool omit_body);
+  static ManagementStatus session_lock_lost();
+  static ManagementStatus status_of(const broker::BrokerError& error);
+
   /// Why these locks cannot be settled or renewed here: one is not of this entity, or of a session that this
   /// connection does not hold.
   std::optional<ManagementStatus> lost(const Node& node, std::span<const broker::LockToken> tokens) const;

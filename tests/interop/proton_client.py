@@ -7,7 +7,8 @@ import pathlib
 import sys
 import uuid
 
-from proton import Condition, ConnectionException, Delivery, Endpoint, Handler, Message, symbol
+from proton import (UNDESCRIBED, Array, Condition, ConnectionException, Data, Delivery, Endpoint, Handler, Message, int32,
+                    symbol, uint)
 from proton.reactor import AtMostOnce, Filter, LinkOption
 from proton.utils import BlockingConnection, LinkDetached
 
@@ -468,10 +469,117 @@ def sessions(connection):
     ok("receivers with and without session are refused where they do not belong")
 
 
+class Management:
+    """A request/response pair to an entity's management node, on one session."""
+
+    def __init__(self, connection, entity):
+        address = f"{entity}/$management"
+        self.name = str(uuid.uuid4())
+        self.connection, self.inbox = connection, Inbox()
+        self.responses = connection.container.create_receiver(connection.conn, address, target=self.name, name=self.name,
+                                                              handler=self.inbox)
+        connection.wait(lambda: not self.responses.state & Endpoint.REMOTE_UNINIT, msg=f"attach from {address}")
+        self.responses.flow(50)
+        self.requests = Sender(connection, address)
+
+    def ask(self, operation, body):
+        """@return (status, condition, body)"""
+        id_ = str(uuid.uuid4())
+        settled = self.requests.send(Message(id=id_, reply_to=self.name, body=body,
+                                             properties={"operation": f"com.microsoft:{operation}"}))
+        expect(settled.state_told == Delivery.ACCEPTED, f"the request {operation} accepted", settled.condition_told)
+        self.connection.wait(lambda: self.inbox.deliveries, msg=f"a response to {operation}")
+        delivery, payload = self.inbox.deliveries.pop(0)
+        delivery.settle()
+        self.responses.flow(1)
+        response = Message()
+        response.decode(payload)
+        expect(response.correlation_id == id_, "the request's id as correlation-id", response.correlation_id)
+        return response.properties["statusCode"], response.properties.get("errorCondition"), response.body
+
+    def close(self):
+        self.requests.close()
+        self.responses.close()
+
+
+def array(kind, *values):
+    return Array(UNDESCRIBED, kind, *values)
+
+
+def token(delivery):
+    """The delivery-tag as the uuid by which requests name the lock."""
+    return uuid.UUID(bytes_le=delivery_tag(delivery))
+
+
+def delivery_tag(delivery):
+    tag = delivery.tag
+    return tag if isinstance(tag, bytes) else tag.encode("utf-8", "surrogateescape")
+
+
+def management(connection):
+    sender, receiver = Sender(connection, "plain"), Receiver(connection, "plain")
+    node = Management(connection, "plain")
+    status, condition, _ = node.ask("get-session-state", {"session-id": "a"})
+    expect((status, condition) == (501, "amqp:not-implemented"), "501 amqp:not-implemented", (status, condition))
+    status, condition, _ = node.ask("renew-lock", {})
+    expect((status, condition) == (400, "com.microsoft:argument-error"), "400 argument-error", (status, condition))
+    ok("the management node answers what it does not know and what is malformed")
+
+    for id_ in ("kept", "deferred"):
+        sender.send_accepted(Message(id=id_, body=id_))
+    [(kept, kept_message), (deferred, deferred_message)] = receiver.take(2)
+    status, _, body = node.ask("renew-lock", {"lock-tokens": array(Data.UUID, token(kept))})
+    expect(status == 200, "200", status)
+    [end] = body["expirations"].elements
+    expect(end >= kept_message.annotations["x-opt-locked-until"], "a lock that ends later", end)
+    status, condition, _ = node.ask("renew-lock", {"lock-tokens": array(Data.UUID, uuid.uuid4())})
+    expect((status, condition) == (410, "com.microsoft:message-lock-lost"), "410 message-lock-lost", (status, condition))
+    ok("a lock is renewed by its token; one that is not there is lost")
+
+    deferred.local.undeliverable = True
+    receiver.settle(deferred, Delivery.MODIFIED)
+    number = deferred_message.annotations["x-opt-sequence-number"]
+    receiver.close()  # locks outlive the link
+    complete = {"disposition-status": "completed", "lock-tokens": array(Data.UUID, token(kept))}
+    status, _, _ = node.ask("update-disposition", complete)
+    expect(status == 200, "200", status)
+    status, condition, _ = node.ask("update-disposition", complete)
+    expect((status, condition) == (410, "com.microsoft:message-lock-lost"), "410 message-lock-lost", (status, condition))
+    ok("a message whose link is gone is completed by its lock token, once")
+
+    ask = {"sequence-numbers": array(Data.LONG, number), "receiver-settle-mode": uint(1)}
+    status, _, body = node.ask("receive-by-sequence-number", ask)
+    expect(status == 200, "200", status)
+    [item] = body["messages"]
+    message = Message()
+    message.decode(bytes(item["message"]))
+    expect(message.id == "deferred" and message.body == "deferred", "the deferred message", message.id)
+    expect(message.annotations["x-opt-message-state"] == 1, "x-opt-message-state 1", message.annotations)
+    expect("x-opt-locked-until" in message.annotations, "its lock's end", message.annotations)
+    lock = array(Data.UUID, item["lock-token"])
+    expect(node.ask("renew-lock", {"lock-tokens": lock})[0] == 200, "its lock renewed")
+    expect(node.ask("update-disposition", {"disposition-status": "completed", "lock-tokens": lock})[0] == 200, "it completed")
+    expect(node.ask("receive-by-sequence-number", ask)[:2] == (404, "com.microsoft:message-not-found"), "it to be gone")
+    ok("a deferred message is received by its sequence number, renewed and completed")
+
+    sender.send_accepted(Message(id="seen", body="x"))
+    status, _, body = node.ask("peek-message", {"from-sequence-number": 1, "message-count": int32(10)})
+    expect(status == 200 and len(body["messages"]) == 1 and "lock-token" not in body["messages"][0], "one message", body)
+    last = Receiver(connection, "plain")
+    [(delivery, seen)] = last.take(1)
+    expect((seen.id, seen.delivery_count) == ("seen", 0), "the message that was looked at, uncounted", seen.id)
+    last.settle(delivery, Delivery.ACCEPTED)
+    expect(last.empty(), "nothing left in the queue")
+    ok("peeking shows what is there and locks nothing")
+    last.close()
+    sender.close()
+    node.close()
+
+
 def main():
     identity()
     connection = connect()
-    for part in (addresses, outcomes, sizes, fidelity, credit, duplicates, sessions):
+    for part in (addresses, outcomes, sizes, fidelity, credit, duplicates, sessions, management):
         part(connection)
     connection.close()
 
