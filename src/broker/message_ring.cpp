@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 
 #include "broker/effects.h"
 #include "broker/page_codec.h"
@@ -222,6 +223,8 @@ Message& MessageRing::add(std::uint64_t sequence, std::uint64_t lsn, std::int64_
   page->live |= std::uint64_t{1} << (sequence % kPage);
   PageEntry& entry = *page->entry;
   ++entry.live;
+  // What was scheduled comes with the record it was scheduled by, older than its neighbours.
+  if (lsn < entry.min_lsn && entry.min_lsn != PageEntry::kNoLsn) add_bound({lsn, number});
   entry.min_lsn = std::min(entry.min_lsn, lsn);
   if (expires_ms != 0) entry.min_expiry = std::min(entry.min_expiry, expires_ms);
   ++size_;
@@ -418,6 +421,7 @@ std::uint64_t MessageRing::min_lsn() const {
 }
 
 void MessageRing::collect_older_than(std::uint64_t lsn, std::size_t max, std::vector<Old>& out) const {
+  std::set<std::uint64_t> pages;
   std::vector<Bound> seen;
   while (max > 0) {
     PageEntry* entry = oldest_page();
@@ -425,7 +429,7 @@ void MessageRing::collect_older_than(std::uint64_t lsn, std::size_t max, std::ve
     const Bound bound = bounds_.front();
     std::pop_heap(bounds_.begin(), bounds_.end(), std::greater<>());
     bounds_.pop_back();
-    if (!seen.empty() && seen.back() == bound) continue;  // of a page that came back
+    if (!pages.insert(bound.page).second) continue;  // another bound of it, told when it came back or aged
     seen.push_back(bound);
     const MessagePage& page = load(*entry);
     for (std::uint64_t rest = page.live; rest != 0 && max > 0; rest &= rest - 1) {

@@ -215,6 +215,13 @@ Lsn State::lsn_of(QueueId queue, SequenceNumber sequence) const {
   return lsn;
 }
 
+std::uint64_t State::payload_bytes_of(QueueId queue, SequenceNumber sequence) const {
+  const Message* message = impl_->at(queue).ring.find(sequence.value);
+  const std::uint64_t bytes = message == nullptr ? 0 : message->payload_bytes;
+  impl_->trim();
+  return bytes;
+}
+
 std::uint64_t State::payload_bytes_total() const {
   std::uint64_t bytes = 0;
   for (const auto& queue : impl_->queues) bytes += queue->bytes;

@@ -101,6 +101,8 @@ class State {
 
   /// Where the message's record is now; 0 when the message is not there any more.
   [[nodiscard]] Lsn lsn_of(QueueId queue, SequenceNumber sequence) const;
+  /// Payload bytes of one message; 0 when it is not there any more.
+  [[nodiscard]] std::uint64_t payload_bytes_of(QueueId queue, SequenceNumber sequence) const;
   /// Payload bytes of all resident messages. O(queues).
   [[nodiscard]] std::uint64_t payload_bytes_total() const;
 

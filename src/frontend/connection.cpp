@@ -395,41 +395,48 @@ void Connection::on_disposition(amqp::LinkId link, amqp::DeliveryRef delivery, c
   leader->settle(settle, now_, wall_, frontend_.backend_.leader_outputs());
 }
 
-bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
-  if (!engine_->can_send(id) || !frontend_.may_output(*this)) return false;
+amqp::DeliveryHead head_of(const broker::Delivery& delivery) {
+  amqp::DeliveryHead with;
+  with.delivery_count = delivery.delivery_count;
+  with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
+  with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
+  with.enqueued_time_ms = delivery.enqueued.ms;
+  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
+  with.message_state = static_cast<std::int32_t>(delivery.state);
+  if (!delivery.token.is_nil()) with.locked_until_ms = delivery.locked_until.ms;
+  if (delivery.sub == broker::SubQueue::dead_letter) {
+    if (!delivery.dead_letter_reason.empty()) with.dead_letter_reason = delivery.dead_letter_reason;
+    if (!delivery.dead_letter_description.empty()) {
+      with.dead_letter_description = delivery.dead_letter_description;
+    }
+  }
+  with.modified_properties = delivery.modified_properties;
+  return with;
+}
+
+Payload Connection::payload_of(const broker::Delivery& delivery) {
   Payload payload = frontend_.backend_.payload(delivery.lsn);
   if (payload.state == Payload::State::lost) {
     // It may have a new record, and the one it was dispatched with may be gone.
     const Lsn moved = frontend_.backend_.state().lsn_of(delivery.queue, delivery.sequence);
     if (moved != Lsn{} && moved != delivery.lsn) payload = frontend_.backend_.payload(moved);
   }
-  if (payload.state == Payload::State::coming) {
-    frontend_.await_payload(*this);
-    return false;
-  }
+  if (payload.state == Payload::State::coming) frontend_.await_payload(*this);
   if (payload.state == Payload::State::lost) {
     // The journal cannot give back what it acknowledged: nothing more is delivered on this connection.
     close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
                                          " cannot be read from the journal: " + payload.why});
-    return true;
   }
+  return payload;
+}
+
+bool Connection::send(amqp::LinkId id, Link& link, const broker::Delivery& delivery) {
+  if (!engine_->can_send(id) || !frontend_.may_output(*this)) return false;
+  const Payload payload = payload_of(delivery);
+  if (payload.state == Payload::State::coming) return false;
+  if (payload.state == Payload::State::lost) return true;
   const amqp::MessageView view = amqp::view_sections(payload.bytes);
-  amqp::DeliveryHead with;
-  with.delivery_count = delivery.delivery_count;
-  with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
-  with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
-  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
-  with.enqueued_time_ms = delivery.enqueued.ms;
-  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
-  if (link.mode == broker::ReceiveMode::peek_lock) with.locked_until_ms = delivery.locked_until.ms;
-  if (delivery.sub == broker::SubQueue::dead_letter) {
-    if (!delivery.dead_letter_reason.empty())
-      with.dead_letter_reason = std::string(delivery.dead_letter_reason);
-    if (!delivery.dead_letter_description.empty()) {
-      with.dead_letter_description = std::string(delivery.dead_letter_description);
-    }
-  }
-  with.modified_properties = delivery.modified_properties;
+  const amqp::DeliveryHead with = head_of(delivery);
   head_.clear();
   const auto parts = amqp::encode_for_delivery(payload.bytes, view, with, head_);
   const bool settled = link.mode == broker::ReceiveMode::receive_and_delete;

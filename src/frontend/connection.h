@@ -8,12 +8,16 @@
 #include <string>
 
 #include "amqp/engine.h"
+#include "amqp/message.h"
 #include "broker/leader.h"
 #include "frontend/frontend.h"
 #include "frontend/management.h"
 #include "frontend/outstanding.h"
 
 namespace mainstay::frontend {
+
+/// What the broker adds to a message that goes to a client.
+[[nodiscard]] amqp::DeliveryHead head_of(const broker::Delivery& delivery);
 
 class Connection final : public amqp::EngineHandler {
  public:
@@ -81,6 +85,8 @@ class Connection final : public amqp::EngineHandler {
   /// Closes the connection because of us; the engine is asked for its new deadline in the next tick().
   void close(const amqp::Condition& condition);
   /// @return false when the engine cannot take it now.
+  /// Coming: this connection is told when it is there. Lost: this connection is being closed.
+  Payload payload_of(const broker::Delivery& delivery);
   bool send(amqp::LinkId id, Link& link, const broker::Delivery& delivery);
   void flush_held();
   /// Tells the leader what the engine has taken, at least every quarter of the window.

@@ -291,6 +291,7 @@ void Frontend::payloads_came(Instant now, WallTime wall) {
     connection->now_ = now;
     connection->wall_ = wall;
     connection->flush_held();
+    if (connection->management_) connection->management_->payloads_came();
     mark_dirty(*connection);
   }
 }
@@ -365,8 +366,12 @@ void Frontend::leader_gone() {
 
 std::optional<Lsn> Frontend::oldest_held() const {
   std::optional<Lsn> oldest;
-  if (blocked_links_ == 0) return oldest;
+  if (blocked_links_ == 0 && awaiting_.empty()) return oldest;
   for (const auto& [id, connection] : connections_) {
+    if (connection->management_) {
+      const auto waiting = connection->management_->oldest_waiting();
+      if (waiting && (!oldest || *waiting < *oldest)) oldest = waiting;
+    }
     if (connection->held_links_ == 0) continue;
     for (const auto& [link_id, link] : connection->links_) {
       for (const auto& held : link.held) {

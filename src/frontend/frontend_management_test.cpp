@@ -539,7 +539,7 @@ std::vector<Got> messages_of(const ResponseText& response) {
   return out;
 }
 std::string id_of(const Got& got) {
-  return std::string(amqp::view_message(as_bytes(got.message)).value().message_id.value_or(""));
+  return std::string(amqp::view_message(as_bytes(got.message)).value().message_id().value_or(""));
 }
 void defer(Client& client, pn_delivery_t* delivery) {
   pn_disposition_set_undeliverable(pn_delivery_local(delivery), true);

@@ -47,6 +47,11 @@ class Management {
   /// The connection ends: forgets everything.
   void clear();
 
+  /// Payloads that were on their way are here, some of them.
+  void payloads_came();
+  /// Where in the log the oldest message lies that waits for its payload.
+  [[nodiscard]] std::optional<Lsn> oldest_waiting() const;
+
   // Answers of the leader to what request() asked of it under this number.
   void settle_done(std::uint64_t number, const std::optional<broker::BrokerError>& error);
   void publish_done(std::uint64_t number, std::uint32_t item, const broker::PublishDone& done);
@@ -83,6 +88,8 @@ class Management {
     std::optional<std::string> session_id;
     std::size_t left = 0;  ///< peek: that may still be added
     MessagesBody body;
+    std::deque<broker::Delivery> waiting;  ///< not yet in the body: the first one's payload is on its way
+    broker::SequenceNumber next{};         ///< peek: as the leader said
   };
   /// A request whose answer comes later, or is being made.
   struct Call {
@@ -109,7 +116,7 @@ class Management {
   /// A response with messages may be made: not too many bytes wait for clients.
   [[nodiscard]] bool has_room() const;
   /// Nothing when the journal cannot give it back: the connection is being closed then.
-  std::optional<BytesView> payload_of(const broker::Delivery& delivery);
+  void add_fetched(std::uint64_t number);
   void add_message(MessagesBody& body, const broker::Delivery& delivery, BytesView payload, bool omit_body);
   static ManagementStatus session_lock_lost();
   static ManagementStatus status_of(const broker::BrokerError& error);

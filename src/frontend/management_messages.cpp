@@ -29,25 +29,6 @@ ManagementStatus of_condition(std::int32_t code, amqp::Condition condition) {
   return {code, std::move(condition.symbol), std::move(condition.description)};
 }
 
-amqp::DeliveryHead head_of(const broker::Delivery& delivery) {
-  amqp::DeliveryHead with;
-  with.delivery_count = delivery.delivery_count;
-  with.first_acquirer = !delivery.maybe_delivered && delivery.delivery_count == 0;
-  with.sequence_number = static_cast<std::int64_t>(delivery.sequence.value);
-  with.enqueued_time_ms = delivery.enqueued.ms;
-  with.enqueue_sequence_number = static_cast<std::int64_t>(delivery.scheduled_as.value);
-  with.message_state = static_cast<std::int32_t>(delivery.state);
-  if (!delivery.token.is_nil()) with.locked_until_ms = delivery.locked_until.ms;
-  if (delivery.sub == broker::SubQueue::dead_letter) {
-    if (!delivery.dead_letter_reason.empty()) with.dead_letter_reason = delivery.dead_letter_reason;
-    if (!delivery.dead_letter_description.empty()) {
-      with.dead_letter_description = delivery.dead_letter_description;
-    }
-  }
-  with.modified_properties = delivery.modified_properties;
-  return with;
-}
-
 /// What of a scheduled message is looked at before any of its request is stored.
 struct Scheduled {
   BytesView payload;
@@ -62,21 +43,6 @@ bool Management::has_room() const {
   const std::uint64_t all = frontend_.response_bytes_;
   return all < frontend_.options_.response_bytes_max / 2 ||
          (bytes_ == 0 && all < frontend_.options_.response_bytes_max);
-}
-
-std::optional<BytesView> Management::payload_of(const broker::Delivery& delivery) {
-  std::string why;
-  auto payload = frontend_.backend_.payload(delivery.lsn, why);
-  if (!payload) {
-    // It may have a new record, and the one it had when it was found may be gone.
-    const Lsn moved = frontend_.backend_.state().lsn_of(delivery.queue, delivery.sequence);
-    if (moved != Lsn{} && moved != delivery.lsn) payload = frontend_.backend_.payload(moved, why);
-  }
-  if (!payload) {
-    connection_.close({"amqp:connection:forced", "message " + std::to_string(delivery.sequence.value) +
-                                                     " cannot be read from the journal: " + why});
-  }
-  return payload;
 }
 
 void Management::add_message(MessagesBody& body, const broker::Delivery& delivery, BytesView payload,
@@ -131,10 +97,7 @@ void Management::receive(Call&& call, const ReceiveBySequenceNumber& operation) 
   std::uint64_t bytes = 0;
   if (operation.sequences.size() > 1) {
     for (const broker::SequenceNumber sequence : operation.sequences) {
-      const Lsn lsn = frontend_.backend_.state().lsn_of(call.node.queue, sequence);
-      std::string why;
-      const auto payload = lsn == Lsn{} ? std::nullopt : frontend_.backend_.payload(lsn, why);
-      bytes += payload ? payload->size() : 0;
+      bytes += frontend_.backend_.state().payload_bytes_of(call.node.queue, sequence);
       if (bytes > kReceiveBytesMax) {
         answer(call, bad("the messages have more than " + std::to_string(kReceiveBytesMax) +
                          " bytes together: ask for fewer at a time"));
@@ -171,21 +134,52 @@ void Management::fetched(std::uint64_t number, const broker::Fetched& fetched) {
     answer(call, status_of(*fetched.error));
     return;
   }
+  fetch.waiting.assign(fetched.messages.begin(), fetched.messages.end());
+  fetch.next = fetched.next;
+  add_fetched(number);
+}
+
+void Management::payloads_came() {
+  std::vector<std::uint64_t> waiting;
+  for (const auto& [number, call] : calls_) {
+    if (call.fetch && !call.fetch->waiting.empty()) waiting.push_back(number);
+  }
+  for (const std::uint64_t number : waiting) add_fetched(number);
+}
+
+std::optional<Lsn> Management::oldest_waiting() const {
+  std::optional<Lsn> oldest;
+  for (const auto& [number, call] : calls_) {
+    if (!call.fetch) continue;
+    for (const broker::Delivery& delivery : call.fetch->waiting) {
+      if (!oldest || delivery.lsn < *oldest) oldest = delivery.lsn;
+    }
+  }
+  return oldest;
+}
+
+void Management::add_fetched(std::uint64_t number) {
+  const auto found = calls_.find(number);
+  if (found == calls_.end()) return;
+  Fetch& fetch = *found->second.fetch;
   bool full = false;
-  for (const broker::Delivery& delivery : fetched.messages) {
-    const auto payload = payload_of(delivery);
-    if (!payload) {
+  for (; !fetch.waiting.empty() && !full; fetch.waiting.pop_front()) {
+    const broker::Delivery& delivery = fetch.waiting.front();
+    const Payload payload = connection_.payload_of(delivery);
+    if (payload.state == Payload::State::coming) return;
+    if (payload.state == Payload::State::lost) {
       calls_.erase(found);
       return;  // the connection is being closed
     }
-    full = fetch.peek && fetch.body.messages() > 0 && fetch.body.bytes() + payload->size() > kPeekBytesMax;
+    full =
+        fetch.peek && fetch.body.messages() > 0 && fetch.body.bytes() + payload.bytes.size() > kPeekBytesMax;
     if (full) break;
-    add_message(fetch.body, delivery, *payload, fetch.omit_body);
+    add_message(fetch.body, delivery, payload.bytes, fetch.omit_body);
     if (fetch.peek) --fetch.left;
   }
-  if (fetch.peek && !full && fetch.left > 0 && fetched.next != broker::SequenceNumber{} &&
+  if (fetch.peek && !full && fetch.left > 0 && fetch.next != broker::SequenceNumber{} &&
       frontend_.backend_.leader() != nullptr) {
-    look(number, fetched.next);
+    look(number, fetch.next);
     return;
   }
   Call call = std::move(found->second);
@@ -221,7 +215,7 @@ void Management::schedule(Call&& call, const ScheduleMessages& operation) {
     if (!refusal && options.requires_session && !view->group_id) {
       refusal = amqp::Condition{"amqp:not-allowed", "the queue requires sessions and the message has none"};
     }
-    if (!refusal && ((view->message_id && view->message_id->size() > kIdCharactersMax) ||
+    if (!refusal && ((view->message_id() && view->message_id()->size() > kIdCharactersMax) ||
                      (view->group_id && view->group_id->size() > kIdCharactersMax))) {
       refusal =
           amqp::Condition{"amqp:invalid-field", "message ids and session ids have up to 128 characters"};
@@ -252,7 +246,7 @@ void Management::schedule(Call&& call, const ScheduleMessages& operation) {
     broker::Publish publish;
     publish.tag = frontend_.pend_call(connection_.id_, number, item++);
     publish.queue = node.queue;
-    if (message.view.message_id) publish.message_id = *message.view.message_id;
+    if (const auto id = message.view.message_id()) publish.message_id = *id;
     if (message.view.group_id) {
       publish.session_id = *message.view.group_id;
       publish.has_session = true;
