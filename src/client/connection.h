@@ -165,6 +165,8 @@ class Receiver {
   /// Each is answered by a Settlement. A handle that is unknown or being settled already is ignored.
   void complete(std::uint64_t handle);
   void abandon(std::uint64_t handle);  ///< delivery count + 1, available again
+  /// Put aside: given out again only by its sequence number, over the entity's `$management`; count + 1.
+  void defer(std::uint64_t handle);
   void release(std::uint64_t handle);  ///< count unchanged, available again
   void dead_letter(std::uint64_t handle, const std::string& reason, const std::string& description);
   void take_settlements(std::vector<Settlement>& into);

@@ -360,6 +360,12 @@ void Receiver::complete(std::uint64_t handle) {
 void Receiver::abandon(std::uint64_t handle) {
   settle(handle, PN_MODIFIED, nullptr, nullptr);
 }
+void Receiver::defer(std::uint64_t handle) {
+  const auto found = core_->deliveries.find(handle);
+  if (found == core_->deliveries.end() || pn_delivery_local_state(found->second) != 0) return;
+  pn_disposition_set_undeliverable(pn_delivery_local(found->second), true);
+  settle(handle, PN_MODIFIED, nullptr, nullptr);
+}
 void Receiver::release(std::uint64_t handle) {
   settle(handle, PN_RELEASED, nullptr, nullptr);
 }

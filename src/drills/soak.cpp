@@ -59,7 +59,7 @@ std::vector<SoakQueue> soak_queues() {
                      .requires_session = true,
                      .duplicate_detection = true,
                      .lock_s = 4,
-                     .share = 0.3,
+                     .share = 0.2,
                      .producers = 2,
                      .sessions = 150,
                      .consumers = 4};
@@ -82,7 +82,14 @@ std::vector<SoakQueue> soak_queues() {
                     .bytes_max = 2000,
                     .consumers = 1,
                     .in_waves = true};
-  for (SoakQueue* queue : {&plain, &orders, &sessions, &fleeting, &deadlines, &backlog})
+  SoakQueue aside{.name = "aside",
+                  .duplicate_detection = true,
+                  .lock_s = 3,
+                  .deliveries_max = 1000,
+                  .share = 0.1,
+                  .consumers = 2,
+                  .defer_percent = 30};
+  for (SoakQueue* queue : {&plain, &orders, &sessions, &fleeting, &deadlines, &backlog, &aside})
     queues.push_back(*queue);
   return queues;
 }
@@ -141,7 +148,8 @@ dead_letter_on_expiry = {}
 
 /// What the broker says its queues hold.
 struct Depths {
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> queues;  ///< active, dead-lettered
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>>
+      queues;  ///< active and put aside, dead-lettered
   [[nodiscard]] std::uint64_t total() const {
     std::uint64_t sum = 0;
     for (const auto& [name, depth] : queues) sum += depth.first + depth.second;
@@ -158,7 +166,8 @@ std::optional<Depths> ask_depths(const std::string& endpoint) {
     const boost::json::value status = boost::json::parse(answer->body);
     for (const auto& queue : status.at("queues").as_array())
       depths.queues[std::string(queue.at("name").as_string())] = {
-          queue.at("active").to_number<std::uint64_t>(), queue.at("dead_letter").to_number<std::uint64_t>()};
+          queue.at("active").to_number<std::uint64_t>() + queue.at("deferred").to_number<std::uint64_t>(),
+          queue.at("dead_letter").to_number<std::uint64_t>()};
     return depths;
   } catch (const std::exception&) {
     return std::nullopt;
@@ -287,6 +296,8 @@ class Soak {
     report_.vanished = shared_.vanished;
     report_.silent = shared_.silent;
     report_.slow = shared_.slow;
+    report_.deferred = shared_.deferred;
+    report_.received_by_number = shared_.by_number;
     report_.publishes_unknown = shared_.uncertain;
     report_.duplicates_sent = shared_.duplicates;
     end_broker();

@@ -33,7 +33,7 @@ struct SoakReport {
   std::uint64_t kills{}, stops{};  ///< SIGKILL, SIGTERM, each with a restart
   double restart_max_s{};          ///< start to ready
   std::uint64_t messages{}, connections_lost{}, vanished{}, silent{}, slow{}, publishes_unknown{},
-      duplicates_sent{};
+      duplicates_sent{}, deferred{}, received_by_number{};
   std::uint64_t rss_peak_bytes{}, rss_limit_bytes{};
   bool rss_judged = true;  ///< not in builds with a sanitizer, whose memory says nothing
   std::uint64_t disk_peak_bytes{}, disk_limit_bytes{};

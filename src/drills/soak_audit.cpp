@@ -68,7 +68,7 @@ struct Message {
 
 struct Link {
   std::uint32_t queue = none;
-  bool dead_letter = false;
+  bool dead_letter = false, by_number = false;
   std::int64_t opened_us{}, locked_until_ms{};
 };
 
@@ -197,7 +197,7 @@ void SoakAuditor::Impl::add(const Fact& fact) {
     }
     case Kind::opened: {
       Link& opened = link(fact.link);
-      opened = {texts.put(fact.queue), fact.dead_letter, fact.at_us, fact.locked_until_ms};
+      opened = {texts.put(fact.queue), fact.dead_letter, fact.by_number, fact.at_us, fact.locked_until_ms};
       return;
     }
     case Kind::ended:
@@ -349,16 +349,17 @@ void SoakAuditor::Impl::judge_content(std::size_t index) {
   }
 }
 
-/// How often its delivery may have failed before this one, seen or unseen: each abandonment that was asked
-/// for and not refused, and a lock that ran out for each whole lock duration since it was first sent. A
-/// session's lock may be older than the message: one more.
+/// How often its delivery may have failed before this one, seen or unseen: each abandonment or deferral that
+/// was asked for and not refused, and a lock that ran out for each whole lock duration since it was first
+/// sent. A session's lock may be older than the message: one more.
 std::uint64_t SoakAuditor::Impl::failures_possible(const Message& message, const Rules& rule,
                                                    const Event& receipt) const {
   std::int64_t sent_us = receipt.at_us;
   std::uint64_t failures = rule.requires_session ? 1 : 0;
   for (const Event& event : message.events) {
     if (event.kind == Kind::sent) sent_us = std::min(sent_us, event.at_us);
-    if (event.kind != Kind::settling || event.how != How::abandon || event.dead_letter) continue;
+    const bool counts = event.how == How::abandon || event.how == How::defer;
+    if (event.kind != Kind::settling || !counts || event.dead_letter) continue;
     if (event.at_us > receipt.at_us) continue;
     const Event* answer = answer_to(message, event);
     if (answer == nullptr || answer->outcome != Outcome::refused) ++failures;
@@ -370,7 +371,7 @@ std::uint64_t SoakAuditor::Impl::failures_possible(const Message& message, const
 void SoakAuditor::Impl::judge_deliveries(std::size_t index, const Rules& rule) {
   const Message& message = messages[index].second;
   std::uint64_t completions = 0;
-  bool resurrected = false;
+  bool resurrected = false, astray = false;
   for (const Event& receipt : message.events) {
     if (is_settled(receipt, How::complete, Outcome::confirmed)) ++completions;
     if (receipt.kind != Kind::received) continue;
@@ -387,15 +388,32 @@ void SoakAuditor::Impl::judge_deliveries(std::size_t index, const Rules& rule) {
                          removed ? "after its completion was confirmed"
                                  : "by the queue itself after it had gone to the dead-letter queue"));
       }
-      if (is_settled(event, How::abandon, Outcome::confirmed) && !event.dead_letter &&
+      const bool deferred = is_settled(event, How::defer, Outcome::confirmed) && !event.dead_letter;
+      if ((deferred || is_settled(event, How::abandon, Outcome::confirmed)) && !event.dead_letter &&
           comes_after(receipt, event, rule))
         ++failures_certain;
+      if (!astray && deferred && !receipt.dead_letter && !links[receipt.link].by_number &&
+          comes_after(receipt, event, rule)) {
+        astray = true;
+        find(Finding::misplaced, index,
+             fmt::format("link {} was given it by the queue itself after it had been put aside",
+                         receipt.link));
+      }
     }
     const std::uint64_t failures = failures_possible(message, rule, receipt);
     if (receipt.count > failures || receipt.count < failures_certain)
       find(Finding::miscounted, index,
            fmt::format("link {} was told a delivery count of {}; its history allows {} to {}", receipt.link,
                        receipt.count, failures_certain, failures));
+    if (links[receipt.link].by_number &&
+        std::none_of(message.events.begin(), message.events.end(), [&](const Event& event) {
+          if (event.kind != Kind::settling || event.how != How::defer || event.at_us > receipt.at_us)
+            return false;
+          const Event* answer = answer_to(message, event);
+          return answer == nullptr || answer->outcome != Outcome::refused;
+        }))
+      find(Finding::misplaced, index,
+           fmt::format("link {} was given it by its number, and nobody had put it aside", receipt.link));
     if (receipt.dead_letter) {
       judge_dead_letter(index, rule, receipt);
       continue;
@@ -459,6 +477,7 @@ void SoakAuditor::Impl::judge_end(std::size_t index, const Rules& rule, SoakQueu
         break;
       case Kind::received:
         ++receipts;
+        if (links[event.link].by_number) ++report.by_number;
         if (!event.dead_letter) break;
         dead = true;
         by_expiry = by_expiry || texts.get(event.note) == expired_reason;
@@ -476,6 +495,7 @@ void SoakAuditor::Impl::judge_end(std::size_t index, const Rules& rule, SoakQueu
         if (event.how == How::complete) completed = true;
         if (event.how == How::abandon) ++report.abandoned;
         if (event.how == How::release) ++report.released;
+        if (event.how == How::defer) ++report.deferred;
         break;
       default:
         break;

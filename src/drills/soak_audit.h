@@ -26,8 +26,9 @@ struct SoakFinding {
     stray,        ///< nobody sent it, it was refused, or it came from another queue
     miscounted,   ///< a delivery count that its history can't give
     untimely,     ///< delivered after it expired, or expired too early
-    misplaced,    ///< in a dead-letter queue for a reason that its history does not have
-    broker,       ///< beside the messages: ended by itself, did not come back, over its limits
+    misplaced,  ///< in a dead-letter queue or put aside, which its history does not explain; or given out by
+                ///< the queue while it is put aside
+    broker,     ///< beside the messages: ended by itself, did not come back, over its limits
   };
   Kind kind{};
   std::string queue, id;
@@ -50,6 +51,8 @@ struct SoakQueueReport {
   std::uint64_t deliveries{};                       ///< received by clients, repeated ones included
   std::uint64_t redelivered{};                      ///< of these, beyond the first of their message
   std::uint64_t abandoned{}, released{};
+  std::uint64_t deferred{};   ///< deferrals confirmed, of a message put aside already too
+  std::uint64_t by_number{};  ///< deliveries of messages put aside
   std::uint64_t lock_lost{};  ///< settlements that came too late
   std::uint64_t sessions{};
   std::uint64_t left{};  ///< in the queue or its dead-letter queue at the end

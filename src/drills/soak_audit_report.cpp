@@ -30,6 +30,8 @@ json::object object_of(const SoakAudit& audit) {
                     {"redelivered", queue.redelivered},
                     {"abandoned", queue.abandoned},
                     {"released", queue.released},
+                    {"deferred", queue.deferred},
+                    {"by_number", queue.by_number},
                     {"lock_lost", queue.lock_lost},
                     {"sessions", queue.sessions},
                     {"left", queue.left}};
@@ -48,17 +50,17 @@ json::object object_of(const SoakAudit& audit) {
 }  // namespace
 
 std::string text_of(const SoakAudit& audit) {
-  std::string out = fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8}\n",
+  std::string out = fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8} {:>9}\n",
                                 "queue", "acknowledged", "completed", "expired", "answer", "dead-",
-                                "redelivered", "locks", "uncertain", "sessions");
-  out += fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8}\n", "", "", "", "",
-                     "lost", "lettered", "", "lost", "stored", "");
+                                "redelivered", "locks", "uncertain", "sessions", "put");
+  out += fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8} {:>9}\n", "", "", "",
+                     "", "lost", "lettered", "", "lost", "stored", "", "aside");
   for (const auto& [name, queue] : audit.queues)
-    out += fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8}\n", name,
+    out += fmt::format("  {:<10} {:>12} {:>12} {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>8} {:>9}\n", name,
                        grouped(queue.acknowledged), grouped(queue.completed), grouped(queue.expired),
                        grouped(queue.completed_unheard), grouped(queue.dead_lettered),
                        grouped(queue.redelivered), grouped(queue.lock_lost), grouped(queue.uncertain_stored),
-                       grouped(queue.sessions));
+                       grouped(queue.sessions), grouped(queue.deferred));
   out += fmt::format("\n  {} facts of {} links judged.\n", grouped(audit.facts), grouped(audit.links));
   out += "  acknowledged + uncertain stored = completed + expired + completed, answer lost + lost\n";
   if (audit.clean())

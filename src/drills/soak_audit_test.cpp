@@ -77,6 +77,15 @@ class Tale {
     fact.locked_until_ms = now_ms + lock_ms;
     return tell(fact);
   }
+  /// A link by which messages that were put aside are asked for.
+  Tale& opened_by_number(std::uint32_t link) {
+    Fact fact;
+    fact.kind = Kind::opened;
+    fact.link = link;
+    fact.queue = queue;
+    fact.by_number = true;
+    return tell(fact);
+  }
   /// What a receipt looks like when all is well; `alter` spoils it.
   Tale& received(std::uint32_t link, const std::string& id, std::uint64_t sequence, std::uint32_t count = 0,
                  const std::function<void(Fact&)>& alter = {}) {
@@ -403,6 +412,43 @@ TEST(SoakAudit, DeadLetteringNeedsItsReason) {
   EXPECT_TRUE(dead(0, 3 * lock_ms, "MaxDeliveryCountExceeded").clean());
   expect_only(dead(0, lock_ms, "MaxDeliveryCountExceeded"), Finding::misplaced, "a");
   expect_only(dead(0, 300, "soak"), Finding::misplaced, "a");
+}
+
+TEST(SoakAudit, WhatIsPutAsideComesByItsNumberUntilItIsCompleted) {
+  Tale tale;
+  tale.put("a").opened(1).received(1, "a", 1).settled(1, "a", How::defer);
+  tale.opened_by_number(2).received(2, "a", 1, 1).settled(2, "a", How::abandon);
+  tale.opened_by_number(3).received(3, "a", 1, 2).settled(3, "a");
+  const SoakAudit audit = tale.judge();
+  EXPECT_TRUE(audit.clean()) << text_of(audit);
+  EXPECT_EQ(audit.queues.at("orders").deferred, 1u);
+  EXPECT_EQ(audit.queues.at("orders").by_number, 2u);
+}
+
+TEST(SoakAudit, FindsWhatTheQueueGivesOutThoughItIsPutAside) {
+  Tale tale;
+  tale.put("a").opened(1).received(1, "a", 1).settled(1, "a", How::defer).wait(lock_ms);
+  tale.received(1, "a", 1, 1).settled(1, "a");
+  EXPECT_EQ(tale.judge().counts.at(Finding::misplaced), 1u);
+}
+
+TEST(SoakAudit, FindsWhatIsGivenByNumberThoughNobodyPutItAside) {
+  Tale tale;
+  tale.put("a").opened_by_number(1).received(1, "a", 1).settled(1, "a");
+  EXPECT_EQ(tale.judge().counts.at(Finding::misplaced), 1u);
+}
+
+TEST(SoakAudit, ADeferralThatDoesNotCountIsMiscounted) {
+  Tale tale;
+  tale.put("a").opened(1).received(1, "a", 1).settled(1, "a", How::defer).wait(10);
+  tale.opened_by_number(2).received(2, "a", 1, 0).settled(2, "a");
+  EXPECT_EQ(tale.judge().counts.at(Finding::miscounted), 1u);
+}
+
+TEST(SoakAudit, FindsWhatIsPutAsideAndNeverSeenAgain) {
+  Tale tale;
+  tale.put("a").opened(1).received(1, "a", 1).settled(1, "a", How::defer);
+  EXPECT_EQ(tale.judge().counts.at(Finding::lost), 1u);
 }
 
 TEST(SoakAudit, FindsWhatIsLeft) {

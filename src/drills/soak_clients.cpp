@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "drills/soak_management.h"
 #include "drills/soak_message.h"
 #include "io/system_clock.h"
 
@@ -314,6 +315,10 @@ class Consumer final : Client {
       connect();
       if (!connection_) return;
     }
+    if (queue_.defer_percent > 0 && !dead_letter_) {
+      by_number();
+      if (!connection_ || !connection_->is_open()) return;
+    }
     Manner manner = Manner::steady;
     if (!draining_ && !queue_.in_waves) {
       const std::uint64_t choice = random_.below(100);
@@ -329,6 +334,8 @@ class Consumer final : Client {
                                      : static_cast<std::uint32_t>(random_.between(1, 80));
     Instant until = clock_.now() + milliseconds(static_cast<std::int64_t>(random_.between(300, 6000)));
     if (draining_) until = clock_.now() + seconds(3600);
+    // What is put aside is looked for between two links.
+    if (draining_ && queue_.defer_percent > 0) until = clock_.now() + milliseconds(500);
     receiver_->add_credit(credit);
     if (manner == Manner::silent) stay_silent(until);
     if (manner == Manner::slow) ++shared_.slow;
@@ -403,18 +410,22 @@ class Consumer final : Client {
 
   void receive(const client::Received& message, Manner manner) {
     ++shared_.received;
-    const auto read = decode_soak_message(message.message);
+    if (const auto fact = received_fact(message.message, link_, message.handle)) decide(*fact, manner);
+  }
+
+  /// The fact of a receipt, journaled; nothing when it is no message of a soak's, which is a violation.
+  std::optional<Fact> received_fact(BytesView message, std::uint32_t link, std::uint64_t delivery) {
+    const auto read = decode_soak_message(message);
+    Fact fact;
     if (!read) {
-      Fact fact;
       fact.kind = Kind::violated;
       fact.note = queue_.name + " gave out " + read.error().what;
       journal_->add(fact);
-      return;
+      return std::nullopt;
     }
-    Fact fact;
     fact.kind = Kind::received;
-    fact.link = link_;
-    fact.delivery = message.handle;
+    fact.link = link;
+    fact.delivery = delivery;
     fact.id = read->id;
     fact.sequence = read->sequence;
     fact.count = read->count;
@@ -426,14 +437,18 @@ class Consumer final : Client {
     fact.session = read->session;
     fact.note = read->dead_letter_reason;
     journal_->add(fact);
-    decide(message.handle, read->id, manner);
+    return fact;
   }
 
-  void decide(std::uint64_t handle, const std::string& id, Manner manner) {
+  void decide(const Fact& received, Manner manner) {
+    const std::uint64_t handle = received.delivery;
     const std::uint64_t choice = draining_ ? 0 : random_.below(100);
     How how = How::complete;
-    if (choice >= 97 || (manner == Manner::vanishing && choice >= 70)) return;  // its lock will end
-    if (choice >= 93)
+    if (!draining_ && !dead_letter_ && random_.chance(queue_.defer_percent, 100))
+      how = How::defer;
+    else if (choice >= 97 || (manner == Manner::vanishing && choice >= 70))
+      return;  // its lock will end
+    else if (choice >= 93)
       how = How::abandon;
     else if (choice >= 90)
       how = How::release;
@@ -443,7 +458,8 @@ class Consumer final : Client {
     fact.kind = Kind::settling;
     fact.link = link_;
     fact.delivery = handle;
-    fact.id = id;
+    fact.id = received.id;
+    fact.sequence = received.sequence;
     fact.how = how;
     journal_->add(fact);
     asked_.emplace(handle, std::move(fact));
@@ -459,6 +475,9 @@ class Consumer final : Client {
         break;
       case How::dead_letter:
         receiver_->dead_letter(handle, "soak", "a consumer asked for it");
+        break;
+      case How::defer:
+        receiver_->defer(handle);
         break;
     }
   }
@@ -476,8 +495,113 @@ class Consumer final : Client {
       fact.outcome = settlement.ok ? Outcome::confirmed : open ? Outcome::refused : Outcome::unknown;
       if (!settlement.ok) fact.note = settlement.error.condition;
       if (settlement.ok && fact.how == How::complete) ++shared_.completed;
+      if (settlement.ok && fact.how == How::defer) {
+        ++shared_.deferred;
+        shared_.deferred_numbers.put(queue_.name, fact.sequence);
+      }
       journal_->add(fact);
     }
+  }
+
+  /// Takes some messages that were put aside, or, to drain, all that the queue shows.
+  void by_number() {
+    SoakManagement management(*connection_, queue_.name);
+    std::vector<std::uint64_t> numbers;
+    bool open = management.open();
+    if (!draining_) numbers = shared_.deferred_numbers.take(queue_.name, 1 + random_.below(8));
+    for (std::uint64_t from = 1; draining_ && open;) {
+      const auto seen = management.peek(from, 100);
+      open = seen.has_value();
+      if (!seen || seen->empty()) break;
+      for (const SoakManagement::Seen& message : *seen)
+        if (message.state == 1) numbers.push_back(message.sequence);
+      from = seen->back().sequence + 1;
+    }
+    if (open && !numbers.empty()) {
+      const std::uint32_t link = shared_.next_link++;
+      Fact fact;
+      fact.kind = Kind::opened;
+      fact.link = link;
+      fact.queue = queue_.name;
+      fact.by_number = true;
+      journal_->add(fact);
+      std::uint64_t delivery = 0;
+      for (std::size_t at = 0; at < numbers.size(); at += 8) {
+        const std::span some = std::span(numbers).subspan(at, std::min<std::size_t>(8, numbers.size() - at));
+        if (!take_by_number(management, link, delivery, some)) {
+          // One that is locked or gone keeps the others: each by itself.
+          for (const std::uint64_t& one : some)
+            if (!take_by_number(management, link, delivery, {&one, 1}) && !draining_)
+              shared_.deferred_numbers.put(queue_.name, one);
+        }
+      }
+      fact.kind = Kind::ended;
+      fact.note = "closed";
+      journal_->add(fact);
+    } else if (!draining_) {
+      for (const std::uint64_t number : numbers) shared_.deferred_numbers.put(queue_.name, number);
+    }
+    journal_->flush();
+    if (connection_->is_open()) return;
+    connection_.reset();
+    ++shared_.lost_connections;
+  }
+
+  /// @return false when none was given.
+  bool take_by_number(SoakManagement& management, std::uint32_t link, std::uint64_t& delivery,
+                      std::span<const std::uint64_t> numbers) {
+    journal_->flush();
+    const auto given = management.receive(numbers);
+    if (!given) {
+      if (given.error().status != 0 && given.error().condition != "com.microsoft:message-not-found") {
+        Fact fact;
+        fact.kind = Kind::violated;
+        fact.note = fmt::format("{}: receive-by-sequence-number was answered {} {}: {}", queue_.name,
+                                given.error().status, given.error().condition, given.error().description);
+        journal_->add(fact);
+      }
+      return false;
+    }
+    for (const SoakManagement::Given& message : *given) {
+      ++shared_.received;
+      ++shared_.by_number;
+      const auto fact = received_fact(message.message, link, ++delivery);
+      if (fact) settle_by_number(management, message.token, *fact);
+    }
+    return true;
+  }
+
+  void settle_by_number(SoakManagement& management, const ManagementToken& token, const Fact& received) {
+    const std::uint64_t choice = draining_ ? 0 : random_.below(100);
+    Fact fact;
+    fact.kind = Kind::settling;
+    fact.link = received.link;
+    fact.delivery = received.delivery;
+    fact.id = received.id;
+    fact.how = choice < 70   ? How::complete
+               : choice < 80 ? How::abandon
+               : choice < 90 ? How::defer
+               : choice < 95 ? How::dead_letter
+                             : How::release;
+    const bool left = choice >= 98;  // its lock will end
+    if (!left) {
+      journal_->add(fact);
+      journal_->flush();
+      const auto done = management.settle(token, fact.how == How::complete      ? "completed"
+                                                 : fact.how == How::abandon     ? "abandoned"
+                                                 : fact.how == How::defer       ? "defered"
+                                                 : fact.how == How::dead_letter ? "suspended"
+                                                                                : "unlocked");
+      fact.kind = Kind::settled;
+      fact.outcome = done                       ? Outcome::confirmed
+                     : done.error().status != 0 ? Outcome::refused
+                                                : Outcome::unknown;
+      if (!done) fact.note = done.error().condition;
+      if (done && fact.how == How::complete) ++shared_.completed;
+      journal_->add(fact);
+      if (done && (fact.how == How::complete || fact.how == How::dead_letter)) return;
+    }
+    if (!draining_) shared_.deferred_numbers.put(queue_.name, received.sequence);
   }
 
   void vanish_or_close(bool vanishing) {
@@ -519,6 +643,20 @@ class Consumer final : Client {
 };
 
 }  // namespace
+
+void DeferredNumbers::put(const std::string& queue, std::uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  numbers_[queue].push_back(sequence);
+}
+
+std::vector<std::uint64_t> DeferredNumbers::take(const std::string& queue, std::size_t most) {
+  const std::lock_guard lock(mutex_);
+  std::deque<std::uint64_t>& waiting = numbers_[queue];
+  const auto end = waiting.begin() + static_cast<std::ptrdiff_t>(std::min(most, waiting.size()));
+  std::vector<std::uint64_t> taken(waiting.begin(), end);
+  waiting.erase(waiting.begin(), end);
+  return taken;
+}
 
 SoakClient::SoakClient(std::function<void()> work)
     : ended_(std::make_shared<std::atomic<bool>>(false)), thread_([ended = ended_, work = std::move(work)] {

@@ -4,8 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -37,7 +40,21 @@ struct SoakQueue {
   std::uint64_t bytes_max = 1U << 20;
   /// Who receives.
   unsigned consumers = 1;
+  /// Of deliveries, put aside and received by their numbers later.
+  unsigned defer_percent = 0;
   bool in_waves = false;  ///< consumers rest most of the time, so that a backlog grows, and then take all
+};
+
+/// Sequence numbers of messages that consumers put aside, by queue. Any thread.
+class DeferredNumbers {
+ public:
+  void put(const std::string& queue, std::uint64_t sequence);
+  /// At most so many, the oldest first; they are the caller's to put back.
+  [[nodiscard]] std::vector<std::uint64_t> take(const std::string& queue, std::size_t most);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::deque<std::uint64_t>> numbers_;
 };
 
 /// What all clients of one soak share. Outlives them.
@@ -52,8 +69,9 @@ struct SoakShared {
   std::atomic<bool> stop{false};     ///< no new messages; consumers end
   std::atomic<bool> drained{false};  ///< ends draining consumers
   std::atomic<bool> give_up{false};  ///< the broker is gone for good
+  DeferredNumbers deferred_numbers;
   std::atomic<std::uint32_t> next_link{1};
-  std::atomic<std::uint64_t> sent{0}, confirmed{0}, received{0}, completed{0};
+  std::atomic<std::uint64_t> sent{0}, confirmed{0}, received{0}, completed{0}, deferred{0}, by_number{0};
   std::atomic<std::uint64_t> vanished{0}, silent{0}, slow{0}, lost_connections{0}, uncertain{0},
       duplicates{0};
 };

@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::array<std::string_view, 10> kind_names = {
     "queue", "sent", "published", "opened", "received", "settling", "settled", "ended", "left", "violated"};
-constexpr std::array<std::string_view, 4> how_names = {"complete", "abandon", "release", "dead-letter"};
+constexpr std::array<std::string_view, 5> how_names = {"complete", "abandon", "release", "dead-letter",
+                                                       "defer"};
 constexpr std::array<std::string_view, 3> outcome_names = {"confirmed", "refused", "unknown"};
 
 /// Writes or reads the members of a fact in their order on the line, so that both sides agree by
@@ -42,7 +43,8 @@ void fields_of(Fact& fact, Field&& field) {
       field(fact.id), field(fact.outcome), field(fact.note);
       break;
     case Kind::opened:
-      field(fact.link), field(fact.queue), field(fact.dead_letter), field(fact.session);
+      field(fact.link), field(fact.queue), field(fact.dead_letter), field(fact.by_number);
+      field(fact.session);
       field(fact.locked_until_ms);
       break;
     case Kind::received:

@@ -20,7 +20,8 @@ struct Fact {
     queue,      ///< the rules of `queue`: lock_ms, deliveries_max and the three flags
     sent,       ///< `id` goes to `queue`: session, order, bytes, checksum, ttl_ms. Again for each attempt
     published,  ///< the answer to one attempt at `id`: outcome, note
-    opened,  ///< `link` receives from `queue` (dead_letter: its dead-letter queue); session, locked_until_ms
+    opened,     ///< `link` receives from `queue` (dead_letter: its dead-letter queue, by_number: put-aside
+             ///< messages, asked for one by one); session, locked_until_ms
     received,  ///< `id` came by `link`: delivery, sequence, count, enqueued_ms, locked_until_ms, bytes,
                ///< checksum, claimed, session, note (the dead-letter reason)
     settling,  ///< `id`, `delivery` of `link` is being settled: how
@@ -29,14 +30,14 @@ struct Fact {
     left,  ///< at the end the broker says `queue` (dead_letter: its dead-letter queue) holds `bytes` messages
     violated,  ///< something beside the messages is wrong with the broker: note
   };
-  enum class How : std::uint8_t { complete, abandon, release, dead_letter };
+  enum class How : std::uint8_t { complete, abandon, release, dead_letter, defer };
   enum class Outcome : std::uint8_t { confirmed, refused, unknown };
 
   Kind kind{};
   std::int64_t at_us{};
   std::uint32_t link{};  ///< unique within a history, from 1
   std::string queue;
-  bool dead_letter = false;
+  bool dead_letter = false, by_number = false;
   std::string id;
   std::string session;    ///< empty = none
   std::uint64_t order{};  ///< of sending within its session, from 1

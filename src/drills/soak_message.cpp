@@ -1,28 +1,17 @@
 #include "drills/soak_message.h"
 
 #include <fmt/format.h>
-#include <proton/codec.h>
 #include <proton/error.h>
-#include <proton/message.h>
 
 #include <charconv>
 #include <cstring>
-#include <memory>
 
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "drills/proton_data.h"
 
 namespace mainstay::drills {
 namespace {
-
-using MessagePointer = std::unique_ptr<pn_message_t, decltype(&pn_message_free)>;
-
-pn_bytes_t bytes_of(const std::string& text) {
-  return pn_bytes(text.size(), text.data());
-}
-std::string text_of(pn_bytes_t bytes) {
-  return bytes.start == nullptr ? std::string() : std::string(bytes.start, bytes.size);
-}
 
 /// Bytes that no other message has, cheap to make.
 Buffer body_of(const std::string& id, std::uint64_t bytes) {
@@ -35,29 +24,13 @@ Buffer body_of(const std::string& id, std::uint64_t bytes) {
   return body;
 }
 
-/// Calls `each(key)` with `map` standing on each value of the map it holds.
-template <typename Each>
-void for_each_entry(pn_data_t* map, Each&& each) {
-  pn_data_rewind(map);
-  if (!pn_data_next(map) || pn_data_type(map) != PN_MAP) return;
-  const std::size_t entries = pn_data_get_map(map) / 2;
-  pn_data_enter(map);
-  for (std::size_t i = 0; i < entries; ++i) {
-    if (!pn_data_next(map)) return;
-    const std::string key =
-        text_of(pn_data_type(map) == PN_SYMBOL ? pn_data_get_symbol(map) : pn_data_get_string(map));
-    if (!pn_data_next(map)) return;
-    each(key);
-  }
-}
-
 }  // namespace
 
 EncodedSoakMessage encode_soak_message(const SoakMessage& message) {
   const Buffer body = body_of(message.id, message.bytes);
   EncodedSoakMessage out;
   out.checksum = checksum64(body);
-  const MessagePointer made(pn_message(), &pn_message_free);
+  const ProtonMessage made = new_proton_message();
   pn_message_set_inferred(made.get(), true);  // the body is a data section
   pn_message_set_durable(made.get(), true);
   if (message.ttl_ms > 0) pn_message_set_ttl(made.get(), message.ttl_ms);
@@ -78,7 +51,7 @@ EncodedSoakMessage encode_soak_message(const SoakMessage& message) {
 }
 
 Result<DecodedSoakMessage, Failure> decode_soak_message(BytesView bytes) {
-  const MessagePointer message(pn_message(), &pn_message_free);
+  const ProtonMessage message = new_proton_message();
   if (pn_message_decode(message.get(), reinterpret_cast<const char*>(bytes.data()), bytes.size()) != 0)
     return Failure{fmt::format("{} bytes that are no AMQP message", bytes.size())};
   DecodedSoakMessage out;

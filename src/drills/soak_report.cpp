@@ -23,11 +23,13 @@ std::string text_of(const SoakReport& report) {
       "  broker     {} kills, {} orderly stops; slowest start {}\n"
       "  clients    {} connections lost, {} vanished, {} granted credit and did not read, {} read slowly\n"
       "  publishing {} messages, {} outcomes unknown, {} sent again on purpose\n"
+      "  deferral   {} messages put aside, {} received by their numbers\n"
       "  depth      {} messages at most\n",
       report.seed, readable_seconds(report.load_s), readable_seconds(report.duration_s), report.kills,
       report.stops, readable_seconds(report.restart_max_s), grouped(report.connections_lost),
       grouped(report.vanished), grouped(report.silent), grouped(report.slow), grouped(report.messages),
-      grouped(report.publishes_unknown), grouped(report.duplicates_sent), grouped(report.depth_peak));
+      grouped(report.publishes_unknown), grouped(report.duplicates_sent), grouped(report.deferred),
+      grouped(report.received_by_number), grouped(report.depth_peak));
   out += fmt::format("  memory     {} at most, {}\n", mebibytes(report.rss_peak_bytes),
                      report.rss_judged ? "limit " + mebibytes(report.rss_limit_bytes)
                                        : std::string("not judged: this is a build with a sanitizer"));
@@ -56,6 +58,8 @@ std::string json_of(const SoakReport& report) {
                                       {"slow", report.slow},
                                       {"publishes_unknown", report.publishes_unknown},
                                       {"duplicates_sent", report.duplicates_sent},
+                                      {"deferred", report.deferred},
+                                      {"received_by_number", report.received_by_number},
                                       {"depth_peak", report.depth_peak},
                                       {"rss_peak_bytes", report.rss_peak_bytes},
                                       {"rss_limit_bytes", report.rss_limit_bytes},
