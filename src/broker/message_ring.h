@@ -195,8 +195,8 @@ class MessageRing final : private PageOwner {
   void forget(const Page& page) override;
   static void show(MessagePage& page, Message& message);
 
-  /// No message of the page has an LSN below. Within the life of a page that rises, and so does not have to be
-  /// told, but for a scheduled message that is activated: what is in the heap may be too low, and of pages
+  /// No message of the page has an LSN below. Within the life of a page that rises, and so does not have to
+  /// be told, but for a scheduled message that is activated: what is in the heap may be too low, and of pages
   /// that are gone.
   struct Bound {
     std::uint64_t lsn{}, page{};

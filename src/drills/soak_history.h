@@ -21,12 +21,12 @@ struct Fact {
     sent,       ///< `id` goes to `queue`: session, order, bytes, checksum, ttl_ms. Again for each attempt
     published,  ///< the answer to one attempt at `id`: outcome, note
     opened,     ///< `link` receives from `queue` (dead_letter: its dead-letter queue, by_number: put-aside
-             ///< messages, asked for one by one); session, locked_until_ms
-    received,  ///< `id` came by `link`: delivery, sequence, count, enqueued_ms, locked_until_ms, bytes,
-               ///< checksum, claimed, session, note (the dead-letter reason)
-    settling,  ///< `id`, `delivery` of `link` is being settled: how
-    settled,   ///< the answer: how, outcome, note
-    ended,     ///< `link` is over: note
+                ///< messages, asked for one by one); session, locked_until_ms
+    received,   ///< `id` came by `link`: delivery, sequence, count, enqueued_ms, locked_until_ms, bytes,
+                ///< checksum, claimed, session, note (the dead-letter reason)
+    settling,   ///< `id`, `delivery` of `link` is being settled: how
+    settled,    ///< the answer: how, outcome, note
+    ended,      ///< `link` is over: note
     left,  ///< at the end the broker says `queue` (dead_letter: its dead-letter queue) holds `bytes` messages
     violated,  ///< something beside the messages is wrong with the broker: note
   };

@@ -121,8 +121,12 @@ void Publisher::pump() {
 
 void Publisher::publish(std::uint64_t index) {
   const bool plain = index % 4 == 3;
-  SimNode::Message message{plain ? "plain" : "sessions", id(index), plain ? "" : name_, index,
-                           is_global(index) ? broker::Durability::global : broker::Durability::journal};
+  SimNode::Message message{plain ? "plain" : "sessions",
+                           id(index),
+                           plain ? "" : name_,
+                           index,
+                           is_global(index) ? broker::Durability::global : broker::Durability::journal,
+                           index % 16 == 3 ? milliseconds(700) : Duration{}};
   at_node([message, index](SimNode& node, const std::shared_ptr<ClientPort>& port) {
     return node.publish(port, index, message);
   });
@@ -158,7 +162,9 @@ void Publisher::watch() {
 // ------------------------------------------------------------------------------------------------
 
 Receiver::Receiver(World& world, std::vector<SimNode*> nodes, std::string name, bool sessions)
-    : SimClient(world, std::move(nodes), std::move(name)), sessions_(sessions) {}
+    : SimClient(world, std::move(nodes), std::move(name)), sessions_(sessions) {
+  if (!sessions) fetch_deferred();
+}
 
 void Receiver::on_connected() {
   subscribe();
@@ -205,7 +211,22 @@ void Receiver::on_unsubscribed(broker::ConsumerId consumer) {
   });
 }
 
+/// Deferred messages come by their numbers only.
+void Receiver::fetch_deferred() {
+  world_.queue.after(world_.between(milliseconds(100), milliseconds(600)), [this] { fetch_deferred(); });
+  at_node([](SimNode& node, const std::shared_ptr<ClientPort>& port) {
+    return node.fetch_deferred(port, "plain");
+  });
+}
+
 void Receiver::on_delivered(const ClientPort::Delivered& delivered) {
+  if (delivered.consumer == 0) {
+    const std::uint64_t draw = world_.faults_on ? world_.random.below(8) : 0;
+    settle(delivered, draw == 1   ? broker::Settlement::defer
+                      : draw == 2 ? broker::Settlement::abandon
+                                  : broker::Settlement::complete);
+    return;
+  }
   if (delivered.consumer != consumer_) return;
   last_delivery_ = world_.queue.now();
   broker::Settlement how = broker::Settlement::complete;
@@ -215,21 +236,25 @@ void Receiver::on_delivered(const ClientPort::Delivered& delivered) {
     if (draw == 0) how = broker::Settlement::abandon;
     if (draw == 1) how = broker::Settlement::release;
     if (draw == 2) how = broker::Settlement::dead_letter;
+    if (draw >= 36 && !sessions_) how = broker::Settlement::defer;
     if (draw == 3) {
       think = seconds(6);  // longer than the lock
       ++world_.report.reached["lock outlived"];
     }
   }
   world_.queue.after(think, [this, delivered, how] {
-    if (delivered.consumer != consumer_) return;
-    const std::uint64_t tag = ++world_.next_id;
-    if (how == broker::Settlement::complete || how == broker::Settlement::dead_letter)
-      settling_[tag] = delivered.id;
-    at_node([tag, delivered, how](SimNode& node, const std::shared_ptr<ClientPort>& port) {
-      if (!node.settle(port, tag, delivered.token, how, delivered.id)) return false;
-      node.add_credit(delivered.consumer, 3);
-      return true;
-    });
+    if (delivered.consumer == consumer_) settle(delivered, how);
+  });
+}
+
+void Receiver::settle(const ClientPort::Delivered& delivered, broker::Settlement how) {
+  const std::uint64_t tag = ++world_.next_id;
+  if (how == broker::Settlement::complete || how == broker::Settlement::dead_letter)
+    settling_[tag] = delivered.id;
+  at_node([tag, delivered, how](SimNode& node, const std::shared_ptr<ClientPort>& port) {
+    if (!node.settle(port, tag, delivered.token, how, delivered.id)) return false;
+    node.add_credit(delivered.consumer, 3);
+    return true;
   });
 }
 

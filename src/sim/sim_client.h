@@ -88,6 +88,8 @@ class Receiver final : public SimClient {
   void on_unsubscribed(broker::ConsumerId consumer) override;
   void subscribe();
   void look_elsewhere(broker::ConsumerId consumer);
+  void fetch_deferred();
+  void settle(const ClientPort::Delivered& delivered, broker::Settlement how);
   bool sessions_;
   broker::ConsumerId consumer_ = 0;
   Duration last_delivery_{};

@@ -181,9 +181,11 @@ void SimNode::break_clients() {
   };
   for (const auto& [tag, asked] : publishes_) take(asked.port);
   for (const auto& [tag, asked] : settlements_) take(asked.port);
+  for (const auto& [tag, asked] : fetches_) take(asked.port);
   for (const auto& [id, receiving] : consumers_) take(receiving.port);
   publishes_.clear();
   settlements_.clear();
+  fetches_.clear();
   consumers_.clear();
   for (const auto& port : in_order) port->broken();
 }
@@ -481,6 +483,8 @@ bool SimNode::try_publish(const std::shared_ptr<ClientPort>& port, std::uint64_t
   const std::string payload =
       message.id + "/" + std::to_string(message.index) + std::string(message.index * 37 % 16 * 400, ' ');
   publish.payload = as_bytes(payload);
+  if (message.scheduled_in.ns > 0)
+    publish.scheduled_enqueue = WallTime{wall().ms + message.scheduled_in.milliseconds()};
   if (world_.options.canary != Canary::confirm_without_standby) publish.durability = message.durability;
   publishes_[publish.tag] = {port, client_tag, message.id, false,
                              message.durability == broker::Durability::global};
@@ -556,7 +560,10 @@ bool SimNode::try_settle(const std::shared_ptr<ClientPort>& port, std::uint64_t 
 std::uint64_t SimNode::active_messages() {
   std::uint64_t active = 0;
   guarded([&] {
-    for (const auto queue : replica_->state().queues()) active += replica_->state().stats(queue).active;
+    for (const auto queue : replica_->state().queues()) {
+      const broker::QueueStats stats = replica_->state().stats(queue);
+      active += stats.active + stats.deferred + stats.scheduled;
+    }
   });
   return active;
 }
@@ -597,6 +604,8 @@ void SimNode::show(broker::Output& output) {
     }
     asked->second.port->settle_done(asked->second.client_tag, !settled->error);
     settlements_.erase(asked);
+  } else if (auto* fetched = std::get_if<broker::Fetched>(&output)) {
+    show_fetched(*fetched);
   } else if (auto* ended = std::get_if<broker::Unsubscribed>(&output)) {
     const auto found = consumers_.find(ended->consumer);
     if (found == consumers_.end()) return;
@@ -606,42 +615,98 @@ void SimNode::show(broker::Output& output) {
   }
 }
 
-void SimNode::deliver(const broker::Deliver& output) {
-  const auto receiving = consumers_.find(output.delivery.consumer);
+bool SimNode::fetch_deferred(const std::shared_ptr<ClientPort>& port, const std::string& queue) {
+  bool taken = false;
+  guarded([&] {
+    if (!serving()) return;
+    const auto found = replica_->state().find_queue(queue);
+    if (!found) return;
+    broker::Leader::Peek peek;
+    peek.tag = ++world_.next_id;
+    peek.queue = *found;
+    peek.from = broker::SequenceNumber{1};
+    peek.max = 200;
+    fetches_[peek.tag] = {port, *found, true};
+    replica_->leader().peek(peek, replica_->leader_outputs());
+    step();
+    taken = true;
+  });
+  return taken;
+}
+
+void SimNode::show_fetched(const broker::Fetched& fetched) {
+  const auto found = fetches_.find(fetched.tag);
+  if (found == fetches_.end()) return;
+  const Fetching asked = std::move(found->second);
+  fetches_.erase(found);
+  world_.logs.shown(region_, fetched.after);
+  if (asked.looking) {
+    std::vector<broker::SequenceNumber> deferred;
+    for (const broker::Delivery& seen : fetched.messages) {
+      if (seen.state == broker::MessageState::scheduled)
+        ++world_.report.reached["a scheduled message was seen"];
+      if (seen.state == broker::MessageState::deferred) deferred.push_back(seen.sequence);
+    }
+    if (deferred.empty() || replica_->role() != replica::Role::live) return;
+    // One at a time, any: those before it may be locked.
+    const broker::SequenceNumber one = deferred[world_.random.below(deferred.size())];
+    broker::Leader::ReceiveDeferred receive;
+    receive.tag = ++world_.next_id;
+    receive.queue = asked.queue;
+    receive.sequences = {&one, 1};
+    fetches_[receive.tag] = {asked.port, asked.queue, false};
+    replica_->leader().receive_deferred(receive, now(), wall(), replica_->leader_outputs());
+    return;
+  }
+  if (fetched.error) {
+    ++world_.report.reached["a deferred message was locked"];
+    return;
+  }
+  for (const broker::Delivery& delivery : fetched.messages) {
+    ++world_.report.reached["a deferred message was received"];
+    if (auto delivered = read_delivery(delivery)) asked.port->deliver(std::move(*delivered));
+  }
+}
+
+std::optional<ClientPort::Delivered> SimNode::read_delivery(const broker::Delivery& delivery) {
   Buffer raw;
   journal::Record record;
   broker::StoredMessage stored;
-  if (world_.options.canary == Canary::show_before_commit && output.delivery.lsn > journal_->durable().lsn)
-    return;
-  const auto read = journal_->read(output.delivery.lsn, output.delivery.lsn, 1, raw);
+  if (world_.options.canary == Canary::show_before_commit && delivery.lsn > journal_->durable().lsn)
+    return std::nullopt;
+  const auto read = journal_->read(delivery.lsn, delivery.lsn, 1, raw);
   if (!read || journal::decode_record(raw, record) != journal::DecodeStatus::ok ||
       !broker::read_stored_message(record, stored)) {
     world_.report.violated("delivery: " + region_ + " has no message at LSN " +
-                           std::to_string(output.delivery.lsn.value) +
-                           (read ? "" : ": " + read.error().what));
-    return;
+                           std::to_string(delivery.lsn.value) + (read ? "" : ": " + read.error().what));
+    return std::nullopt;
   }
   ClientPort::Delivered delivered;
-  delivered.consumer = output.delivery.consumer;
-  delivered.token = output.delivery.token;
+  delivered.consumer = delivery.consumer;
+  delivered.token = delivery.token;
   delivered.id = stored.message_id;
   delivered.session = stored.has_session ? std::string(stored.session_id) : "";
   const std::string payload(as_text(stored.payload));
   delivered.index = std::stoull(payload.substr(payload.find('/') + 1));
-  delivered.maybe_delivered = output.delivery.maybe_delivered;
+  delivered.maybe_delivered = delivery.maybe_delivered;
   if (delivered.maybe_delivered) ++world_.report.reached["delivered again after a failover"];
   if (!delivered.session.empty()) world_.order.delivered(delivered.session, delivered.index);
-  world_.trace(region_ + " delivers " + delivered.id + " of LSN " +
-               std::to_string(output.delivery.lsn.value) + " to consumer " +
-               std::to_string(delivered.consumer));
-  world_.digest(output.delivery.lsn.value);
-  if (receiving == consumers_.end()) return;
-  const broker::ConsumerId consumer = delivered.consumer;
+  world_.trace(region_ + " delivers " + delivered.id + " of LSN " + std::to_string(delivery.lsn.value) +
+               " to consumer " + std::to_string(delivered.consumer));
+  world_.digest(delivery.lsn.value);
+  return delivered;
+}
+
+void SimNode::deliver(const broker::Deliver& output) {
+  const auto receiving = consumers_.find(output.delivery.consumer);
+  auto delivered = read_delivery(output.delivery);
+  if (!delivered || receiving == consumers_.end()) return;
+  const broker::ConsumerId consumer = delivered->consumer;
   Receiving& link = receiving->second;
   ++link.handed;
   if (link.handed - link.taken == window_) ++world_.report.reached["a delivery window was full"];
   later(world_.between(microseconds(100), milliseconds(20)), [this, consumer] { taken_by_link(consumer); });
-  link.port->deliver(std::move(delivered));
+  link.port->deliver(std::move(*delivered));
 }
 
 /// The link has room for one more: that is when the next message leaves a full window.

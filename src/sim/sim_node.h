@@ -73,6 +73,7 @@ class SimNode {
     std::string queue, id, session;
     std::uint64_t index{};
     broker::Durability durability = broker::Durability::journal;
+    Duration scheduled_in{};  ///< 0 = at once
   };
   [[nodiscard]] bool publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                              const Message& message);
@@ -82,6 +83,9 @@ class SimNode {
   void unsubscribe(broker::ConsumerId consumer);
   [[nodiscard]] bool settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                             broker::LockToken token, broker::Settlement how, const std::string& id);
+  /// Some of the queue's deferred messages come to the port, under peek-lock, as deliveries of consumer 0.
+  [[nodiscard]] bool fetch_deferred(const std::shared_ptr<ClientPort>& port, const std::string& queue);
+  /// In the queues, deferred and scheduled ones included.
   [[nodiscard]] std::uint64_t active_messages();
 
  private:
@@ -152,6 +156,15 @@ class SimNode {
     bool global = false;   ///< a publish to be confirmed when both regions have it
   };
   std::map<std::uint64_t, Asked> publishes_, settlements_;
+  /// Who looks for deferred messages, or has asked for some.
+  struct Fetching {
+    std::shared_ptr<ClientPort> port;
+    broker::QueueId queue{};
+    bool looking = false;
+  };
+  std::map<std::uint64_t, Fetching> fetches_;
+  void show_fetched(const broker::Fetched& fetched);
+  [[nodiscard]] std::optional<ClientPort::Delivered> read_delivery(const broker::Delivery& delivery);
   struct Receiving {
     std::shared_ptr<ClientPort> port;
     std::uint64_t handed = 0;  ///< deliveries
