@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/escape.h"
+
 namespace mainstay::bench {
 namespace {
 
@@ -17,28 +19,6 @@ std::string cell(const std::string& text) {
   for (const char c : text) {
     if (c == '|') out += '\\';
     out += c == '\n' ? ' ' : c;
-  }
-  return out;
-}
-std::string xml(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
   }
   return out;
 }
@@ -156,7 +136,8 @@ std::string chart_svg(const std::vector<Record>& records) {
   for (const Bar& bar : bars) {
     const double from = std::min(x(1), x(bar.middle)), to = std::max(x(1), x(bar.middle));
     const std::string colour = bar.verdict == Verdict::reached ? "#2b7a4b" : "#b3402a";
-    out += "<text x=\"10\" y=\"" + number(y + 14) + "\" fill=\"#222\">" + xml(bar.label) + "</text>\n";
+    out +=
+        "<text x=\"10\" y=\"" + number(y + 14) + "\" fill=\"#222\">" + escaped_xml(bar.label) + "</text>\n";
     out += "<rect x=\"" + number(from) + "\" y=\"" + number(y + 3) + "\" width=\"" +
            number(std::max(to - from, 1.5)) + "\" height=\"" + number(kRow - 8) + "\" fill=\"" + colour +
            "\"/>\n";
@@ -164,7 +145,7 @@ std::string chart_svg(const std::vector<Record>& records) {
       out += "<line x1=\"" + number(x(bar.low)) + "\" y1=\"" + number(y + 10) + "\" x2=\"" +
              number(x(bar.high)) + "\" y2=\"" + number(y + 10) + "\" stroke=\"#222\"/>\n";
     out += "<text x=\"" + number(kLabel + kScale + 10) + "\" y=\"" + number(y + 14) + "\" fill=\"#222\">" +
-           xml(bar.value) + "</text>\n";
+           escaped_xml(bar.value) + "</text>\n";
     y += kRow;
   }
   return out + "</svg>\n";

@@ -90,6 +90,5 @@ struct DrillReport {
 
 /// The timeline as inline SVG: rates in and out, replication lag, marks. Drawn with the page's CSS variables.
 [[nodiscard]] std::string timeline_svg(const DrillReport& report);
-[[nodiscard]] std::string escaped_html(std::string_view text);
 
 }  // namespace mainstay::drills

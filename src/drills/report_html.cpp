@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/escape.h"
 #include "drills/figures.h"
 #include "drills/report.h"
 
@@ -89,8 +90,8 @@ std::string_view css_class(ResultRow::Tone tone) {
 }
 
 void tile(std::string& out, std::string_view tone, std::string_view value, std::string_view label) {
-  out += fmt::format("<div class=\"tile {}\"><b>{}</b><span>{}</span></div>\n", tone, escaped_html(value),
-                     escaped_html(label));
+  out += fmt::format("<div class=\"tile {}\"><b>{}</b><span>{}</span></div>\n", tone, escaped_xml(value),
+                     escaped_xml(label));
 }
 
 void tiles(std::string& out, const DrillReport& report) {
@@ -114,7 +115,7 @@ void result_table(std::string& out, const DrillReport& report) {
   for (const ResultRow& row : result_rows(report))
     out += fmt::format(
         "<tr class=\"{}\"><td class=\"name\">{}</td><td class=\"n\">{}</td><td class=\"note\">{}</td></tr>\n",
-        css_class(row.tone), escaped_html(row.name), escaped_html(row.value), escaped_html(row.note));
+        css_class(row.tone), escaped_xml(row.name), escaped_xml(row.value), escaped_xml(row.note));
   out += "</table></section>\n";
 }
 
@@ -137,8 +138,8 @@ void steps(std::string& out, const DrillReport& report) {
   if (report.steps.empty()) return;
   out += "<section><h2>What was done when</h2><table>\n";
   for (const Step& step : report.steps)
-    out += fmt::format("<tr><td class=\"t\">{:.2f} s</td><td>{}</td></tr>\n", step.at_s,
-                       escaped_html(step.text));
+    out +=
+        fmt::format("<tr><td class=\"t\">{:.2f} s</td><td>{}</td></tr>\n", step.at_s, escaped_xml(step.text));
   out += "</table></section>\n";
 }
 
@@ -146,7 +147,7 @@ void findings(std::string& out, const DrillReport& report) {
   if (!report.broken.empty()) {
     out += "<section><h2>Promises broken</h2><table>\n";
     for (const std::string& promise : report.broken)
-      out += fmt::format("<tr><td>{}</td></tr>\n", escaped_html(promise));
+      out += fmt::format("<tr><td>{}</td></tr>\n", escaped_xml(promise));
     out += "</table></section>\n";
   }
   const AuditReport& audit = report.audit;
@@ -163,7 +164,7 @@ void findings(std::string& out, const DrillReport& report) {
     const std::size_t shown = std::min(findings_shown_max, list->size());
     for (std::size_t i = 0; i < shown; ++i)
       out += fmt::format("<tr><td><code>{}</code></td><td class=\"note\">{}</td></tr>\n",
-                         escaped_html((*list)[i].key), escaped_html((*list)[i].what));
+                         escaped_xml((*list)[i].key), escaped_xml((*list)[i].what));
     out += "</table>";
     if (shown < list->size())
       out += fmt::format("<p class=\"note\">The first {} of {}; report.json has all.</p>", grouped(shown),
@@ -184,9 +185,9 @@ void environment(std::string& out, const DrillReport& report) {
                                                            {"kernel", of.kernel},
                                                            {"version", of.version}};
   for (const auto& [name, value] : rows)
-    out += fmt::format("<tr><td class=\"name note\">{}</td><td>{}</td></tr>\n", name, escaped_html(value));
+    out += fmt::format("<tr><td class=\"name note\">{}</td><td>{}</td></tr>\n", name, escaped_xml(value));
   out += fmt::format("</table></section>\n<section><h2>To do the same again</h2><pre>{}</pre></section>\n",
-                     escaped_html(report.command));
+                     escaped_xml(report.command));
 }
 
 /// The samples for the script, in a form that can't end the script element early.
@@ -203,32 +204,6 @@ std::string samples_json(const DrillReport& report) {
 
 }  // namespace
 
-std::string escaped_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 std::string html_of(const DrillReport& report) {
   const std::string verdict = report.clean()           ? "Clean: nothing lost, repeated or reordered"
                               : report.failure.empty() ? "Not clean"
@@ -239,11 +214,11 @@ std::string html_of(const DrillReport& report) {
       "{}</title>\n<style>{}</style></head>\n<body><main>\n"
       "<header><h1>Drill: {}</h1><span class=\"verdict {}\">{}</span></header>\n<p "
       "class=\"summary\">{}</p>\n",
-      escaped_html(report.drill), verdict, style, escaped_html(report.drill), report.clean() ? "good" : "bad",
-      verdict, escaped_html(report.summary));
+      escaped_xml(report.drill), verdict, style, escaped_xml(report.drill), report.clean() ? "good" : "bad",
+      verdict, escaped_xml(report.summary));
   if (!report.failure.empty())
     out += fmt::format("<section><h2>Why it did not finish</h2><pre>{}</pre></section>\n",
-                       escaped_html(report.failure));
+                       escaped_xml(report.failure));
   // A drill that never got going has no figures; zeros would look like a good result.
   if (report.audit.in > 0) tiles(out, report);
   if (!report.samples.empty()) timeline(out, report);

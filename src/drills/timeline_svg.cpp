@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/escape.h"
 #include "drills/figures.h"
 #include "drills/report.h"
 
@@ -216,7 +217,7 @@ class Drawing {
         out_ += fmt::format(
             "<g class=\"mark one\"><line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>"
             "<title>{3:.1f} s: {4} killed</title></g>\n",
-            x(mark.at_s), rates_.top - 6, lag_.top + lag_height, mark.at_s, escaped_html(mark.text));
+            x(mark.at_s), rates_.top - 6, lag_.top + lag_height, mark.at_s, escaped_xml(mark.text));
         continue;
       }
       const auto [row, turned] = placed_[i];
@@ -227,7 +228,7 @@ class Drawing {
           "x=\"{:.1f}\" "
           "y=\"{:.1f}\" text-anchor=\"{}\">{}</text></g>\n",
           classes[static_cast<std::size_t>(mark.kind)], at, at, y - 9, lag_.top + lag_height,
-          turned ? at - 5 : at + 5, y, turned ? "end" : "start", escaped_html(mark.text));
+          turned ? at - 5 : at + 5, y, turned ? "end" : "start", escaped_xml(mark.text));
     }
   }
 

@@ -6,31 +6,12 @@
 #include <cstring>
 #include <memory>
 
+#include "base/escape.h"
+
 namespace mainstay::drills {
 namespace {
 
 using OpenFile = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
-
-void append_escaped(std::string& to, std::string_view field) {
-  for (const char c : field) {
-    switch (c) {
-      case '\t':
-        to += "\\t";
-        break;
-      case '\n':
-        to += "\\n";
-        break;
-      case '\r':
-        to += "\\r";
-        break;
-      case '\\':
-        to += "\\\\";
-        break;
-      default:
-        to += c;
-    }
-  }
-}
 
 Failure system_failure(const char* doing, const std::string& path) {
   return {std::string("cannot ") + doing + " " + path + ": " + std::strerror(errno)};
@@ -43,39 +24,22 @@ void append_tsv_line(std::string& to, const std::vector<std::string_view>& field
   for (const std::string_view field : fields) {
     if (!first) to += '\t';
     first = false;
-    append_escaped(to, field);
+    append_tsv_field(to, field);
   }
   to += '\n';
 }
 
 Result<std::vector<std::string>, Failure> split_tsv_line(std::string_view line) {
-  std::vector<std::string> fields(1);
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    if (line[i] == '\t') {
-      fields.emplace_back();
-    } else if (line[i] != '\\') {
-      fields.back() += line[i];
-    } else {
-      const char escaped = i + 1 < line.size() ? line[++i] : '\0';
-      switch (escaped) {
-        case 't':
-          fields.back() += '\t';
-          break;
-        case 'n':
-          fields.back() += '\n';
-          break;
-        case 'r':
-          fields.back() += '\r';
-          break;
-        case '\\':
-          fields.back() += '\\';
-          break;
-        default:
-          return Failure{"field " + std::to_string(fields.size()) + " has an unknown escape after '\\'"};
-      }
-    }
+  std::vector<std::string> fields;
+  for (;;) {
+    const std::size_t end = line.find('\t');
+    auto field = unescaped_tsv_field(line.substr(0, end));
+    if (!field)
+      return Failure{"field " + std::to_string(fields.size() + 1) + " has an unknown escape after '\\'"};
+    fields.push_back(std::move(*field));
+    if (end == std::string_view::npos) return fields;
+    line.remove_prefix(end + 1);
   }
-  return fields;
 }
 
 std::optional<std::uint64_t> parse_number(std::string_view text) {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/bytes.h"
+#include "base/escape.h"
 
 namespace mainstay::payments {
 namespace {
@@ -18,25 +19,12 @@ std::string_view verdict(const Message& message) {
 void write_field(std::string& to, std::string_view value, char end = '\t') {
   if (value.empty()) to += '-';
   for (const char c : value) {
-    switch (c) {
-      case '\t':
-        to += "\\t";
-        break;
-      case '\n':
-        to += "\\n";
-        break;
-      case '\r':
-        to += "\\r";
-        break;
-      case '\\':
-        to += "\\\\";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20 || c == '\x7f') {
-          to += "\\x" + hex(as_bytes(std::string_view(&c, 1)));
-        } else {
-          to += c;
-        }
+    const std::string_view one(&c, 1);
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == '\x7f';
+    if (control && c != '\t' && c != '\n' && c != '\r') {
+      to += "\\x" + hex(as_bytes(one));
+    } else {
+      append_tsv_field(to, one);
     }
   }
   to += end;

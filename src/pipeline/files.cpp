@@ -166,6 +166,21 @@ Result<void, Failure> remove(const std::string& path) {
   return {};
 }
 
+OpenFile::OpenFile(OpenFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = std::exchange(other.fd_, -1);
+    size_ = other.size_;
+    path_ = std::move(other.path_);
+  }
+  return *this;
+}
+OpenFile::~OpenFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
 Result<AppendFile, Failure> AppendFile::open(const std::string& path, bool must_be_new) {
   AppendFile file;
   file.path_ = path;
@@ -179,21 +194,6 @@ Result<AppendFile, Failure> AppendFile::open(const std::string& path, bool must_
     if (const auto synced = sync_directory(parent_of(path)); !synced) return synced.error();
   }
   return file;
-}
-
-AppendFile::AppendFile(AppendFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
-AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = std::exchange(other.fd_, -1);
-    size_ = other.size_;
-    path_ = std::move(other.path_);
-  }
-  return *this;
-}
-AppendFile::~AppendFile() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 Result<void, Failure> AppendFile::append(BytesView bytes) {
@@ -230,21 +230,6 @@ Result<ReadFile, Failure> ReadFile::open(const std::string& path) {
   if (::fstat(file.fd_, &info) != 0) return failure("looking at", path, errno);
   file.size_ = static_cast<std::uint64_t>(info.st_size);
   return file;
-}
-
-ReadFile::ReadFile(ReadFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
-ReadFile& ReadFile::operator=(ReadFile&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = std::exchange(other.fd_, -1);
-    size_ = other.size_;
-    path_ = std::move(other.path_);
-  }
-  return *this;
-}
-ReadFile::~ReadFile() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 Result<Buffer, Failure> ReadFile::read(std::uint64_t offset, std::size_t bytes) const {

@@ -36,46 +36,40 @@ Result<Moved, Failure> move(const std::string& from, const std::string& to);
 Result<void, Failure> sync_directory(const std::string& directory);
 Result<void, Failure> remove(const std::string& path);  ///< succeeds if it is not there
 
-/// A file that only grows. One writer.
-class AppendFile {
+/// What the kinds of open files have in common. Closed with the value.
+class OpenFile {
  public:
-  /// @param must_be_new  the file must not exist (and its directory is synced).
-  static Result<AppendFile, Failure> open(const std::string& path, bool must_be_new);
-  AppendFile() = default;
-  AppendFile(AppendFile&& other) noexcept;
-  AppendFile& operator=(AppendFile&& other) noexcept;
-  ~AppendFile();
+  OpenFile() = default;
+  OpenFile(OpenFile&& other) noexcept;
+  OpenFile& operator=(OpenFile&& other) noexcept;
+  ~OpenFile();
   [[nodiscard]] bool is_open() const { return fd_ >= 0; }
-  [[nodiscard]] std::uint64_t size() const { return size_; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-  /// After a failure the file is cut back to what it was; if that fails as well, it is closed.
-  Result<void, Failure> append(BytesView bytes);
-  Result<void, Failure> sync();
-  Result<void, Failure> truncate(std::uint64_t bytes);
+  [[nodiscard]] std::uint64_t size() const { return size_; }  ///< when it was opened, and what was appended
 
- private:
+ protected:
   int fd_ = -1;
   std::uint64_t size_ = 0;
   std::string path_;
 };
 
+/// A file that only grows. One writer.
+class AppendFile : public OpenFile {
+ public:
+  /// @param must_be_new  the file must not exist (and its directory is synced).
+  static Result<AppendFile, Failure> open(const std::string& path, bool must_be_new);
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// After a failure the file is cut back to what it was; if that fails as well, it is closed.
+  Result<void, Failure> append(BytesView bytes);
+  Result<void, Failure> sync();
+  Result<void, Failure> truncate(std::uint64_t bytes);
+};
+
 /// Reads from a file at positions.
-class ReadFile {
+class ReadFile : public OpenFile {
  public:
   static Result<ReadFile, Failure> open(const std::string& path);
-  ReadFile() = default;
-  ReadFile(ReadFile&& other) noexcept;
-  ReadFile& operator=(ReadFile&& other) noexcept;
-  ~ReadFile();
-  [[nodiscard]] bool is_open() const { return fd_ >= 0; }
-  [[nodiscard]] std::uint64_t size() const { return size_; }  ///< when it was opened
   /// Fewer bytes than asked only at the end of the file.
   Result<Buffer, Failure> read(std::uint64_t offset, std::size_t bytes) const;
-
- private:
-  int fd_ = -1;
-  std::uint64_t size_ = 0;
-  std::string path_;
 };
 
 /// Held until destroyed or the process dies.

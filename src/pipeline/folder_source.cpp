@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 
+#include "base/escape.h"
 #include "pipeline/envelope.h"
 
 namespace mainstay::pipeline {
@@ -40,41 +41,14 @@ std::optional<Claim> parse_claim(const std::string& text) {
   return claim;
 }
 
-void put_field(std::string& to, std::string_view field) {
-  for (const char c : field) {
-    switch (c) {
-      case '\t':
-        to += "\\t";
-        break;
-      case '\n':
-        to += "\\n";
-        break;
-      case '\r':
-        to += "\\r";
-        break;
-      case '\\':
-        to += "\\\\";
-        break;
-      default:
-        to += c;
-    }
-  }
-}
-
-std::string take_field(std::string_view& line) {
+/// The next field. False when it is not as it was written.
+bool take_field(std::string_view& line, std::string& field) {
   const std::size_t tab = line.find('\t');
-  std::string_view raw = line.substr(0, tab);
+  auto text = unescaped_tsv_field(line.substr(0, tab));
   line = tab == std::string_view::npos ? std::string_view() : line.substr(tab + 1);
-  std::string field;
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] != '\\' || i + 1 == raw.size()) {
-      field += raw[i];
-      continue;
-    }
-    const char c = raw[++i];
-    field += c == 't' ? '\t' : c == 'n' ? '\n' : c == 'r' ? '\r' : c;
-  }
-  return field;
+  if (!text) return false;
+  field = std::move(*text);
+  return true;
 }
 
 /// Lines of one record file; `whole` is set to the bytes up to the last line feed.
@@ -106,7 +80,7 @@ std::string to_line(const IngestLine& line) {
   for (const std::string* field : {&line.idempotency_key, &line.content_digest, &line.ordering_key,
                                    &line.message_id, &line.source, &line.status}) {
     text += '\t';
-    put_field(text, *field);
+    append_tsv_field(text, *field);
   }
   text += '\n';
   return text;
@@ -116,15 +90,14 @@ std::optional<IngestLine> parse_ingest_line(std::string_view line) {
   if (line.ends_with('\n')) line.remove_suffix(1);
   if (std::count(line.begin(), line.end(), '\t') != 6) return std::nullopt;
   IngestLine parsed;
-  const std::string number = take_field(line);
+  std::string number;
+  if (!take_field(line, number)) return std::nullopt;
   const auto read = std::from_chars(number.data(), number.data() + number.size(), parsed.ingest);
   if (read.ec != std::errc() || read.ptr != number.data() + number.size()) return std::nullopt;
-  parsed.idempotency_key = take_field(line);
-  parsed.content_digest = take_field(line);
-  parsed.ordering_key = take_field(line);
-  parsed.message_id = take_field(line);
-  parsed.source = take_field(line);
-  parsed.status = take_field(line);
+  for (std::string* field : {&parsed.idempotency_key, &parsed.content_digest, &parsed.ordering_key,
+                             &parsed.message_id, &parsed.source, &parsed.status}) {
+    if (!take_field(line, *field)) return std::nullopt;
+  }
   return parsed;
 }
 
