@@ -34,7 +34,9 @@ void Pager::add(std::unique_ptr<Page> page, PageEntry& entry, PageOwner& owner, 
   page->bytes = static_cast<std::uint32_t>(bytes);
   page->changed = changed;
   page->used = true;
+  page->came_back = !changed;
   resident_ += bytes;
+  if (page->came_back) hot_ += bytes;
   frames_.push_back(page.get());
   static_cast<void>(page.release());
 }
@@ -58,6 +60,7 @@ void Pager::leave_memory(Page& page) {
   page.owner->forget(page);
   page.entry->page = nullptr;
   resident_ -= page.bytes;
+  if (page.came_back) hot_ -= page.bytes;
   frames_.back()->frame = page.frame;
   frames_[page.frame] = frames_.back();
   frames_.pop_back();
@@ -69,7 +72,7 @@ void Pager::clear(PageEntry& entry) {
   if (entry.ref) store().release(entry.ref);
   entry.ref = {};
   // A disk that was full may have space again, and what could not leave memory is less now.
-  if (limit_ > budget_ && resident_ <= budget_) limit_ = budget_;
+  if (stuck_ > 0 && resident_ <= budget_now()) stuck_ = 0;
 }
 
 void Pager::remove(PageEntry& entry) {
@@ -91,7 +94,7 @@ bool Pager::store(Page& page) {
 void Pager::evict_over_budget() {
   bool full = false;
   // Twice around: the first time may only find that everything has been used.
-  for (std::size_t looks = 2 * frames_.size() + 2; looks > 0 && resident_ > budget_; --looks) {
+  for (std::size_t looks = 2 * frames_.size() + 2; looks > 0 && resident_ > budget_now(); --looks) {
     if (hand_ >= frames_.size()) hand_ = 0;
     Page& page = *frames_[hand_];
     if (page.used) {
@@ -105,7 +108,7 @@ void Pager::evict_over_budget() {
     }
   }
   // What cannot go stays in memory, and is not looked at again for every command.
-  limit_ = resident_ > budget_ ? resident_ + resident_ / 32 : budget_;
+  stuck_ = resident_ > budget_now() ? resident_ - budget_now() + resident_ / 32 : 0;
 }
 
 bool Pager::store_all() {

@@ -6,6 +6,7 @@
 // within one. Anything that touches a page may load it, and throw paging::PageLost.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -61,6 +62,7 @@ struct Page {
   std::uint32_t bytes = 0;  ///< counted against the budget
   bool changed = false;     ///< since it was stored
   bool used = false;        ///< since the clock came by
+  bool came_back = false;   ///< it had left memory and was wanted again
 };
 
 class Pager {
@@ -70,8 +72,11 @@ class Pager {
   };
 
   /// @param store  outlives this; nullptr: one in memory is made when it is needed
-  Pager(paging::PageStore* store, std::size_t budget_bytes)
-      : store_(store), budget_(budget_bytes), limit_(budget_bytes) {}
+  /// @param budget_bytes  for pages as they come. @param hot_bytes  beside it, as far as pages that had left
+  /// memory were wanted again: then what is in use is more than the budget, and not just long (the idea of
+  /// 2Q, Johnson and Shasha 1994).
+  Pager(paging::PageStore* store, std::size_t budget_bytes, std::size_t hot_bytes = 0)
+      : store_(store), budget_(budget_bytes), hot_budget_(hot_bytes) {}
   ~Pager();
   Pager(const Pager&) = delete;
   Pager& operator=(const Pager&) = delete;
@@ -89,10 +94,12 @@ class Pager {
   void grow(Page& page, std::size_t bytes) {
     page.bytes += static_cast<std::uint32_t>(bytes);
     resident_ += bytes;
+    if (page.came_back) hot_ += bytes;
   }
   void shrink(Page& page, std::size_t bytes) {
     page.bytes -= static_cast<std::uint32_t>(bytes);
     resident_ -= bytes;
+    if (page.came_back) hot_ -= bytes;
   }
   /// The page has no content any more, in memory or stored.
   void clear(PageEntry& entry);
@@ -100,7 +107,7 @@ class Pager {
 
   /// Safe point: nothing refers into pages. Evicts what is over the budget.
   void trim() {
-    if (resident_ > limit_) evict_over_budget();
+    if (resident_ > budget_now() + stuck_) evict_over_budget();
   }
   /// Stores every changed page. False when the disk is full.
   [[nodiscard]] bool store_all();
@@ -117,11 +124,13 @@ class Pager {
     return entries_.bytes() + frames_.capacity() * sizeof(Page*);
   }
   [[nodiscard]] std::uint64_t disk_bytes() const { return store_ == nullptr ? 0 : store_->disk_bytes(); }
-  [[nodiscard]] std::size_t budget_bytes() const { return budget_; }
+  /// The most that pages take between commands.
+  [[nodiscard]] std::size_t budget_bytes() const { return budget_ + hot_budget_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
 
  private:
   void start_change(Page& page);
+  [[nodiscard]] std::size_t budget_now() const { return budget_ + std::min(hot_, hot_budget_); }
   void evict_over_budget();
   void leave_memory(Page& page);
   [[nodiscard]] bool store(Page& page);
@@ -129,9 +138,11 @@ class Pager {
   paging::PageStore* store_;
   std::unique_ptr<paging::PageStore> own_store_;
   Pool<PageEntry> entries_;
-  std::vector<Page*> frames_;  ///< owned
-  std::size_t hand_ = 0;       ///< of the clock
-  std::size_t resident_ = 0, budget_, limit_;
+  std::vector<Page*> frames_;           ///< owned
+  std::size_t hand_ = 0;                ///< of the clock
+  std::size_t resident_ = 0, hot_ = 0;  ///< bytes; of these, of pages that came back
+  std::size_t budget_, hot_budget_;
+  std::size_t stuck_ = 0;  ///< over the budget, because the disk is full
   Buffer scratch_;
   Counters counters_;
 };

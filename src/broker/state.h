@@ -30,6 +30,9 @@ struct StateLimits {
   /// Pages of messages, sessions and duplicate-detection entries in memory. Besides them a directory (about
   /// 100 bytes for 64 of them) and 11 to 22 bytes for each session and each entry stay in memory.
   std::size_t index_bytes = std::size_t{32} << 20;
+  /// Beside it, as far as pages that had left memory are wanted again: many queues or sessions in use at
+  /// once. A backlog that only waits takes none of it.
+  std::size_t index_hot_bytes = 0;
 };
 
 /// One strand. Whatever does not fit in memory is in the page store, therefore any call may throw

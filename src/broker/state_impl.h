@@ -79,7 +79,8 @@ struct Queue {
 };
 
 struct State::Impl {
-  Impl(paging::PageStore* store, StateLimits limits) : pager(store, limits.index_bytes) {}
+  Impl(paging::PageStore* store, StateLimits limits)
+      : pager(store, limits.index_bytes, limits.index_hot_bytes) {}
 
   Lsn applied_lsn{};
   WallTime log_time{};

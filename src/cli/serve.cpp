@@ -64,6 +64,7 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
                from.limits.journal_bytes, from.limits.link_credit};
   to.delivery_window = from.limits.delivery_window;
   to.index_bytes = from.memory.index_bytes;
+  to.index_hot_bytes = from.memory.index_hot_bytes;
   to.io_threads = from.threads.io;
   to.spin = microseconds(from.threads.spin_us);
   return to;

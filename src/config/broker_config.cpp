@@ -138,6 +138,7 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
   {
     TableReader t = top.table("memory");
     c.memory.index_bytes = t.size("index_bytes", 1ULL << 20, 1ULL << 40, c.memory.index_bytes);
+    c.memory.index_hot_bytes = t.size("index_hot_bytes", 0, 1ULL << 40, c.memory.index_hot_bytes);
   }
   {
     TableReader t = top.table("threads");

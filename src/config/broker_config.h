@@ -60,7 +60,8 @@ struct BrokerConfig {
     std::uint32_t delivery_window = 1000;  ///< as frontend/frontend.h FrontendOptions
   } limits;
   struct Memory {
-    std::uint64_t index_bytes = 32ULL << 20;  ///< of what is known of messages; ≥ 1 MiB
+    std::uint64_t index_bytes = 32ULL << 20;      ///< of what is known of messages; ≥ 1 MiB
+    std::uint64_t index_hot_bytes = 96ULL << 20;  ///< beside it, for parts that are wanted again
   } memory;
   struct Threads {
     std::uint32_t io = 0;       ///< that own the AMQP connections' sockets; 0 = the broker's thread does

@@ -127,6 +127,7 @@ checkpoint_every_records = 1000
 body_cache_bytes = 0
 [memory]
 index_bytes = "3MiB"
+index_hot_bytes = 0
 [threads]
 io = 2
 spin_us = 7
@@ -171,6 +172,7 @@ level = "debug"
   EXPECT_EQ(config->journal.checkpoint_every_records, 1000U);
   EXPECT_EQ(config->journal.body_cache_bytes, 0U);
   EXPECT_EQ(config->memory.index_bytes, 3U << 20);
+  EXPECT_EQ(config->memory.index_hot_bytes, 0U);
   EXPECT_EQ(config->threads.io, 2U);
   EXPECT_EQ(config->threads.spin_us, 7);
   ASSERT_EQ(config->queues.size(), 2U);

@@ -120,6 +120,7 @@ body_cache_bytes = "{}MiB"
 
 [memory]
 index_bytes = "{}MiB"
+index_hot_bytes = "{}MiB"
 
 [limits]
 memory_bytes = "{}MiB"
@@ -128,7 +129,8 @@ memory_bytes = "{}MiB"
 name = "{}"
 password = "{}"
 )",
-      data, amqp, control, register_file, segment_mib, body_cache_mib, index_mib, limits_mib, user, password);
+      data, amqp, control, register_file, segment_mib, body_cache_mib, index_mib, index_mib, limits_mib, user,
+      password);
   for (const SoakQueue& queue : queues)
     text += fmt::format(R"(
 [[queue]]
@@ -203,7 +205,7 @@ class Soak {
         progress_(clock_) {
     report_.seed = options.seed;
     report_.directory = directory_;
-    report_.rss_limit_bytes = (limits_mib + body_cache_mib + index_mib + rss_margin_mib) * mib;
+    report_.rss_limit_bytes = (limits_mib + body_cache_mib + 2 * index_mib + rss_margin_mib) * mib;
     report_.rss_judged = MAINSTAY_SANITIZED == 0;
     report_.disk_limit_bytes = disk_limit_mib * mib;
     report_.environment = describe_environment(directory_, options.version);

@@ -95,8 +95,8 @@ Result<void, Failure> Node::recover() {
   // another.
   journal_options.spare_segments = 2;
   journal_options.spare_segments_max = 8;
-  auto recovered =
-      replica::recover(*disk_, "", journal_options, *random_, {}, broker::StateLimits{options_.index_bytes});
+  auto recovered = replica::recover(*disk_, "", journal_options, *random_, {},
+                                    broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
   if (!recovered) return Failure{recovered.error().what};
   journal_ = std::move(recovered->journal);
   pages_ = std::move(recovered->pages);

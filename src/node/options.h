@@ -49,7 +49,7 @@ struct NodeOptions {
   std::uint64_t reserve_bytes = 4ULL << 20;  ///< journal room kept for settlements
   std::uint64_t checkpoint_every_records = 200'000;
   std::uint64_t body_cache_bytes = 8ULL << 20;
-  std::uint64_t index_bytes = 32ULL << 20;  ///< broker::StateLimits
+  std::uint64_t index_bytes = 32ULL << 20, index_hot_bytes = 96ULL << 20;  ///< broker::StateLimits
   std::uint64_t message_bytes_max = 1ULL << 20;
   std::uint32_t frame_bytes_max = 65536;
   std::int64_t idle_timeout_ms = 120'000;
