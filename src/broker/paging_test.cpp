@@ -434,6 +434,27 @@ TEST(BrokerPaging, AskingForTheOldestMessageAgainLooksAtOnePage) {
   EXPECT_EQ(deep.state.pages_looked_at() - before, 100U);
 }
 
+TEST(BrokerPaging, WhatIsWantedAgainHasMemoryOfItsOwnAndABacklogTakesNoneOfIt) {
+  constexpr std::size_t kIndex = std::size_t{64} << 10, kHot = std::size_t{256} << 10;
+  Deep deep(20'000, {kIndex, kHot});  // some 300 pages
+  EXPECT_LE(deep.state.memory_use().page_bytes, kIndex) << "messages that only wait";
+  const auto look_at_pages = [&](std::uint64_t pages, std::uint64_t apart) {
+    const std::uint64_t before = deep.state.memory_use().page_loads;
+    for (std::uint64_t page = 0; page < pages; ++page)
+      EXPECT_NE(deep.state.lsn_of(QueueId{1}, SequenceNumber{page * apart * 64 + 1}), Lsn{});
+    return deep.state.memory_use().page_loads - before;
+  };
+  EXPECT_GT(look_at_pages(40, 5), 30U);
+  look_at_pages(40, 5);
+  look_at_pages(40, 5);
+  EXPECT_EQ(look_at_pages(40, 5), 0U) << "more than index_bytes hold, and all stay";
+  EXPECT_GT(deep.state.memory_use().page_bytes, kIndex);
+  for (int turn = 0; turn < 3; ++turn) {
+    look_at_pages(300, 1);
+    EXPECT_LE(deep.state.memory_use().page_bytes, kIndex + kHot) << "bounded, whatever is wanted";
+  }
+}
+
 TEST(BrokerPaging, APageThatEmptiesAndFillsAgainIsCollectedOnce) {
   MemoryLog log;
   append(log.builder, QueueDeclared{{kStart_ms}, QueueId{1}, {}, "q"});

@@ -114,6 +114,7 @@ Result<void, Failure> Node::recover() {
   replica_options.cluster = options_.cluster;
   replica_options.region = options_.region;
   replica_options.node = options_.name;
+  replica_options.has_other_region = options_.has_replication;
   replica_options.rpo_records_soft = options_.lag_records_soft;
   replica_options.rpo_records_hard = options_.lag_records_hard;
   checkpoint_at_ = written_ahead_at_ = recovered->checkpoint;

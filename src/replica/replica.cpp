@@ -267,7 +267,7 @@ void Replica::recycle(journal::Batch memory) {
 
 void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall) {
   committed = batch.end.lsn;
-  if (lag) {
+  if (lag && options.has_other_region) {
     std::vector<std::uint32_t> sizes(batch.size());
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       const std::size_t end = i + 1 < sizes.size() ? batch.offsets[i + 1] : batch.bytes.size();

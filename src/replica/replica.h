@@ -52,6 +52,9 @@ struct ReplicaOptions {
   std::uint64_t rpo_records_soft = 0;       ///< lag at which publish credit shrinks; 0 = no limit
   std::uint64_t rpo_records_hard = 0;       ///< lag at which publishes are refused; 0 = no limit
   broker::LeaderLimits leader_limits = {};  ///< of each leadership
+  /// There is, or will be, a node of another region to ship to. Without one nothing is kept about how far
+  /// behind it is (4 bytes for each record that it lacks), and none may connect.
+  bool has_other_region = true;
 };
 
 /// Send the packet to the peer, in order.
