@@ -216,16 +216,22 @@ Lsn append(journal::LogBuilder& log, const StoredMessage& effect) {
   return log.append(RecordType::message_stored, parts);
 }
 
+/// A record that is a message's own with something in front.
+static Lsn append_behind(journal::LogBuilder& log, RecordType type, BytesView front,
+                         const StoredMessage& message) {
+  const auto header = stored_header(message);
+  const std::array<BytesView, 5> parts{front, header, as_bytes(message.message_id),
+                                       as_bytes(message.session_id), message.payload};
+  return log.append(type, parts);
+}
+
 Lsn append(journal::LogBuilder& log, const MessageMoved& effect) {
   std::array<std::byte, kMovedHeaderBytes> front;
   store_le(front.data(), effect.time.ms);
   store_le(front.data() + 8, effect.message.queue.value);
   store_le(front.data() + 12, std::uint32_t{0});
   store_le(front.data() + 16, effect.sequence().value);
-  const auto header = stored_header(effect.message);
-  const std::array<BytesView, 5> parts{front, header, as_bytes(effect.message.message_id),
-                                       as_bytes(effect.message.session_id), effect.message.payload};
-  return log.append(RecordType::message_moved, parts);
+  return append_behind(log, RecordType::message_moved, front, effect.message);
 }
 
 Lsn append(journal::LogBuilder& log, const MessagesSettled& effect) {
@@ -286,10 +292,7 @@ Lsn append(journal::LogBuilder& log, const MessageDeferred& effect) {
 Lsn append(journal::LogBuilder& log, const MessageScheduled& effect) {
   std::array<std::byte, kScheduledHeaderBytes> front;
   store_le(front.data(), effect.due.ms);
-  const auto header = stored_header(effect.message);
-  const std::array<BytesView, 5> parts{front, header, as_bytes(effect.message.message_id),
-                                       as_bytes(effect.message.session_id), effect.message.payload};
-  return log.append(RecordType::message_scheduled, parts);
+  return append_behind(log, RecordType::message_scheduled, front, effect.message);
 }
 
 Lsn append(journal::LogBuilder& log, const MessageActivated& effect) {
