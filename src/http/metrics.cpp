@@ -170,7 +170,8 @@ std::string metrics_text(const NodeStatus& s) {
           s.replication.connected ? 1 : 0);
   f.gauge("mainstay_replication_lag_records", "Committed records not yet durable in the other region.",
           static_cast<double>(s.replication.lag_records));
-  f.gauge("mainstay_replication_lag_bytes", "Their bytes.", static_cast<double>(s.replication.lag_bytes));
+  f.gauge("mainstay_replication_lag_bytes", "Their bytes, or a little more.",
+          static_cast<double>(s.replication.lag_bytes));
   f.gauge("mainstay_replication_lag_seconds", "Age of the oldest of them: the RPO if this region died now.",
           s.replication.lag_seconds);
   f.counter("mainstay_replication_refusals_total", "Connections or data refused.", s.replication.refusals);

@@ -51,6 +51,7 @@ class DiskJournal final : public Journal {
   bool wants_spare() const override { return spares_.count() < options_.spare_segments; }
   Result<bool, JournalError> prepare_spare() override;
   Result<void, JournalError> remove_before(Lsn lsn) override;
+  std::vector<Extent> extents() const override { return table_.extents(); }
   std::uint64_t record_bytes_total() const override { return table_.record_bytes(); }
   std::uint64_t disk_bytes() const override {
     return 2 * kPageBytes + table_.file_bytes() + spares_.file_bytes();

@@ -196,6 +196,13 @@ class Journal {
   /// options say (their old records stay in the file and are never taken for new ones), else they are
   /// deleted.
   [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
+  /// What each segment holds, oldest first, without a gap, up to what is written. Any thread; no I/O.
+  struct Extent {
+    Lsn first{};
+    Lsn last{};
+    std::uint64_t record_bytes{};
+  };
+  [[nodiscard]] virtual std::vector<Extent> extents() const = 0;
   /// Bytes of records in the log / of all segments and spares. Any thread.
   [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;
   [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;

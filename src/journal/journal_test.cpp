@@ -168,6 +168,40 @@ TEST(Journal, ReadStopsAtBytesMaxButGivesAtLeastOneRecord) {
   EXPECT_EQ(node.journal->read(Lsn{11}, Lsn{20}, 1 << 20, raw)->value, 11U);
 }
 
+TEST(Journal, ExtentsTellWhatEachSegmentHoldsAlsoAfterReopening) {
+  MemoryDisk disk;
+  std::vector<Journal::Extent> written;
+  const auto check = [](const Journal& journal, const std::vector<Journal::Extent>& extents) {
+    std::uint64_t bytes = 0;
+    Lsn next = extents.front().first;
+    for (const Journal::Extent& each : extents) {
+      EXPECT_EQ(each.first, next);
+      next = each.last.next();
+      bytes += each.record_bytes;
+    }
+    EXPECT_EQ(next, journal.written().lsn.next());
+    EXPECT_EQ(bytes, journal.record_bytes_total());
+  };
+  {
+    Node node(disk);
+    EXPECT_TRUE(node.journal->extents().empty());
+    for (int i = 0; i < 20; ++i) node.append(std::string(9000, 'q'));
+    node.commit();
+    written = node.journal->extents();
+    EXPECT_EQ(written.size(), node.segments());
+    check(*node.journal, written);
+    // 64 KiB less what is at both ends of a segment.
+    EXPECT_EQ(written.front().last.value, 5U);
+    EXPECT_EQ(written.front().record_bytes, 5 * record_bytes(9000));
+  }
+  disk.crash_losing_unsynced();
+  Node node(disk);
+  const auto found = node.journal->extents();
+  check(*node.journal, found);
+  ASSERT_EQ(found.size(), written.size());
+  for (std::size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].last, written[i].last);
+}
+
 TEST(Journal, HashAtFixesEveryPlaceOfTheLog) {
   MemoryDisk disk;
   Node node(disk);

@@ -104,6 +104,16 @@ std::shared_ptr<Segment> SegmentTable::take_oldest_before(Lsn before) {
   return oldest;
 }
 
+std::vector<Journal::Extent> SegmentTable::extents() const {
+  const std::lock_guard hold(mutex_);
+  std::vector<Journal::Extent> found;
+  for (const auto& segment : segments_) {
+    if (segment->empty()) continue;
+    found.push_back({segment->header.first, segment->end.lsn, segment->end_offset - kRecordsAt});
+  }
+  return found;
+}
+
 std::uint64_t SegmentTable::record_bytes() const {
   const std::lock_guard hold(mutex_);
   std::uint64_t sum = 0;

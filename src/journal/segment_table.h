@@ -49,6 +49,7 @@ class SegmentTable {
   /// Takes the oldest segment out if all its records are before `before` and it is not the current one.
   /// Nobody begins to read it any more; whoever still does holds a reference.
   std::shared_ptr<Segment> take_oldest_before(Lsn before);
+  [[nodiscard]] std::vector<Journal::Extent> extents() const;
   [[nodiscard]] std::uint64_t record_bytes() const;
   [[nodiscard]] std::uint64_t file_bytes() const;
 

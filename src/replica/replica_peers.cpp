@@ -194,25 +194,34 @@ void Replica::Impl::on(PeerId from, const Follow& follow) {
   pump();
 }
 
+/// The records (from, lag->there()], which were taken to be there. A few are counted one by one; of more,
+/// what their segments hold is enough to know, and reading them all would keep everybody waiting.
 void Replica::Impl::count_as_behind(Lsn from) {
-  std::vector<std::uint32_t> sizes;
+  constexpr std::size_t kReadBytesMax = std::size_t{1} << 20;
+  const Lsn last = lag->there();
   Buffer raw;
-  for (Lsn next = from.next(); next <= lag->there();) {
-    raw.clear();
-    const auto after = journal.read(next, lag->there(), std::size_t{1} << 20, raw);
-    if (!after) {
-      last_problem = after.error().what;  // shipping will meet the same and refuse
-      return;
-    }
+  // What cannot be read is shipping's to refuse: it will meet the same.
+  if (const auto after = journal.read(from.next(), last, kReadBytesMax, raw); after && *after > last) {
+    std::vector<std::uint32_t> sizes;
     for (BytesView rest(raw); !rest.empty();) {
       journal::Record record;
-      if (journal::decode_record(rest, record) != journal::DecodeStatus::ok) return;
+      const auto decoded = journal::decode_record(rest, record);
+      MS_ASSERT(decoded == journal::DecodeStatus::ok, "the journal checks what it reads");
       sizes.push_back(static_cast<std::uint32_t>(record.raw.size()));
       rest = rest.subspan(record.raw.size());
     }
-    next = *after;
+    lag->behind(sizes, leading_since);
+    return;
   }
-  lag->behind(sizes, leading_since);
+  const std::vector<journal::Journal::Extent> extents = journal.extents();
+  for (auto each = extents.rbegin(); each != extents.rend() && each->last > from; ++each) {
+    if (each->first > last) continue;
+    const Lsn begin = std::max(each->first, from.next());
+    const Lsn end = std::min(each->last, last);
+    const std::uint64_t others = (begin.value - each->first.value) + (each->last.value - end.value);
+    lag->behind_at_most(end.value - begin.value + 1,
+                        each->record_bytes - others * journal::kRecordHeaderBytes, leading_since);
+  }
 }
 
 void Replica::Impl::on(PeerId from, const Accept& accept) {

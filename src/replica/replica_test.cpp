@@ -172,6 +172,37 @@ TEST(Replica, LagIsKnownWhileTheStandbyIsAwayAndGoneAfterItsReturn) {
   expect_same(pair.east, pair.west);
 }
 
+// P1: a live that has just started takes the standby to have everything, until that one says what it has.
+TEST(Replica, LagOfAStandbyThatReturnsFarBehindANewLeaderIsNeverToldTooSmall) {
+  Following pair;
+  pair.disconnect();
+  const Lsn west_has = pair.west.replica->committed();
+  std::uint64_t before = pair.east.journal->record_bytes_total();
+  // More than is read to count it one by one, in several segments.
+  for (int i = 0; i < 12'000; ++i) pair.east.publish(pair.queue, "payment-" + std::to_string(i));
+  pair.settle();
+  const std::uint64_t lacking = pair.east.journal->record_bytes_total() - before;
+  ASSERT_GT(lacking, std::uint64_t{1} << 20);
+  ASSERT_GT(pair.east.journal->extents().size(), 4U);
+  pair.east.crash();
+  pair.east.promote(2);
+  while (pair.east.write()) {
+  }
+  before = pair.east.journal->record_bytes_total() - before;
+  pair.connect();
+  while (!pair.east.replica->status(pair.clock.now()).known && pair.step()) {
+  }
+  const auto status = pair.east.replica->status(pair.clock.now());
+  ASSERT_TRUE(status.known);
+  EXPECT_EQ(status.peer_durable, west_has);
+  EXPECT_EQ(status.lag_records, pair.east.replica->committed().value - west_has.value);
+  EXPECT_GE(status.lag_bytes, lacking);
+  EXPECT_LE(status.lag_bytes, before + 2 * pair.east.segment_bytes);
+  pair.settle();
+  EXPECT_EQ(pair.east.replica->status(pair.clock.now()).lag_bytes, 0U);
+  expect_same(pair.east, pair.west);
+}
+
 TEST(Replica, HardLagLimitRefusesPublishesUntilTheStandbyCaughtUp) {
   ReplicaOptions options;
   options.rpo_records_soft = 5;

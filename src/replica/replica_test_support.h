@@ -180,15 +180,20 @@ class Pair {
   /// Runs until nothing moves.
   void settle() {
     for (int quiet = 0; quiet < 2; ++quiet) {
-      act(east, to_west);
-      act(west, to_east);
-      if (east.write() || west.write()) quiet = 0;
-      if (deliver(to_east, east) || deliver(to_west, west)) quiet = 0;
-      if (closing_ && to_east.empty() && to_west.empty()) {
-        closing_ = false;
-        disconnect();
-      }
+      if (step()) quiet = 0;
     }
+  }
+  /// At most one batch and one packet. @return whether there was one
+  bool step() {
+    act(east, to_west);
+    act(west, to_east);
+    bool moved = east.write() || west.write();
+    if (deliver(to_east, east) || deliver(to_west, west)) moved = true;
+    if (closing_ && to_east.empty() && to_west.empty()) {
+      closing_ = false;
+      disconnect();
+    }
+    return moved;
   }
 
   void pass(Duration time) {
