@@ -1,9 +1,12 @@
 // What is volatile stays small whatever lies in the queues, and finding what is available costs what is
 // handed out, not what is there (B10, D21). MAINSTAY_SESSIONS=n changes the number of sessions of the largest
-// test.
+// test, MAINSTAY_MESSAGES=n the number of scheduled and of deferred messages.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <deque>
 #include <new>
 
 #include "broker/leader_test_support.h"
@@ -11,6 +14,7 @@
 
 namespace {
 std::uint64_t allocations = 0, allocated_bytes = 0;
+std::int64_t bytes_in_use = 0;
 }  // namespace
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -20,19 +24,25 @@ std::uint64_t allocations = 0, allocated_bytes = 0;
 void* operator new(std::size_t bytes) {
   ++allocations;
   allocated_bytes += bytes;
-  if (void* at = std::malloc(bytes)) return at;
+  if (void* at = std::malloc(bytes)) {
+    bytes_in_use += static_cast<std::int64_t>(malloc_usable_size(at));
+    return at;
+  }
   throw std::bad_alloc();
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   ++allocations;
   allocated_bytes += bytes;
-  return std::malloc(bytes);
+  void* at = std::malloc(bytes);
+  bytes_in_use += static_cast<std::int64_t>(malloc_usable_size(at));
+  return at;
 }
 void operator delete(void* at) noexcept {
+  bytes_in_use -= static_cast<std::int64_t>(malloc_usable_size(at));
   std::free(at);
 }
 void operator delete(void* at, std::size_t) noexcept {
-  std::free(at);
+  operator delete(at);
 }
 
 namespace mainstay::broker {
@@ -41,7 +51,9 @@ namespace {
 /// A leader whose outputs are looked at only as far as a test needs, without the checks World makes after
 /// each call.
 struct Bare {
-  explicit Bare(const QueueOptions& options, LeaderLimits limits = {}) : leader(state, log, random, limits) {
+  explicit Bare(const QueueOptions& options, LeaderLimits limits = {}, paging::PageStore* pages = nullptr,
+                StateLimits state_limits = {})
+      : state(pages, state_limits), leader(state, log, random, limits) {
     queue = leader.declare_queue("q", options, wall).value();
     commit();
   }
@@ -51,6 +63,16 @@ struct Bare {
     p.payload = as_bytes("x");
     p.has_session = !session.empty();
     p.session_id = session;
+    leader.publish(p, wall, out);
+    if (out.size() > 1000) commit();
+  }
+  void schedule(WallTime at, std::string_view session) {
+    Publish p;
+    p.queue = queue;
+    p.payload = as_bytes("x");
+    p.has_session = !session.empty();
+    p.session_id = session;
+    p.scheduled_enqueue = at;
     leader.publish(p, wall, out);
     if (out.size() > 1000) commit();
   }
@@ -300,6 +322,55 @@ TEST(LeaderBounds, TakingOverLoadsNothingAndIdleQueuesAreSmall) {
   EXPECT_EQ(state.memory_use().page_loads, loads) << "nobody asked for a message";
 }
 
+/// Pages that are stored and found again, but are on no disk and not counted as memory of the broker.
+class UncountedPages final : public paging::PageStore {
+ public:
+  ~UncountedPages() override {
+    for (Page& page : pages_) std::free(page.at);
+  }
+  std::optional<paging::PageRef> store(BytesView content) override {
+    std::size_t place = pages_.size();
+    if (free_.empty()) {
+      const std::int64_t before = bytes_in_use;
+      pages_.emplace_back();
+      bytes_in_use = before;
+    } else {
+      place = free_.back();
+      free_.pop_back();
+    }
+    Page& page = pages_[place];
+    page.at = std::malloc(content.size());
+    page.bytes = content.size();
+    std::memcpy(page.at, content.data(), content.size());
+    return paging::PageRef{1, static_cast<std::uint32_t>(place + 1), static_cast<std::uint32_t>(page.bytes)};
+  }
+  void load(paging::PageRef page, Buffer& into) override {
+    const Page& found = pages_.at(page.offset - 1);
+    into.assign(static_cast<const std::byte*>(found.at),
+                static_cast<const std::byte*>(found.at) + found.bytes);
+  }
+  void release(paging::PageRef page) override {
+    std::free(std::exchange(pages_.at(page.offset - 1).at, nullptr));
+    const std::int64_t before = bytes_in_use;
+    free_.push_back(page.offset - 1);
+    bytes_in_use = before;
+  }
+  [[nodiscard]] bool wants_moving(paging::PageRef) const override { return false; }
+  std::shared_ptr<Sealed> seal() override { return nullptr; }
+  void checkpoint_stored(const std::shared_ptr<Sealed>&) override {}
+  void adopt(paging::PageRef) override {}
+  [[nodiscard]] std::uint64_t disk_bytes() const override { return 0; }
+  [[nodiscard]] std::uint64_t pages_in_use() const override { return pages_.size() - free_.size(); }
+
+ private:
+  struct Page {
+    void* at = nullptr;
+    std::size_t bytes = 0;
+  };
+  std::deque<Page> pages_;
+  std::vector<std::size_t> free_;
+};
+
 TEST(LeaderBounds, NothingIsAllocatedForAMessageInFlow) {
   for (const bool sessions : {false, true}) {
     Bare b(sessions ? with_sessions() : QueueOptions{});
@@ -338,6 +409,93 @@ TEST(LeaderBounds, NothingIsAllocatedForAMessageInFlow) {
     // in place.
     EXPECT_LT(allocations - before, sessions ? 16'000U / 4 : 16'000U / 10);
   }
+}
+
+int messages_asked() {
+  const char* asked = std::getenv("MAINSTAY_MESSAGES");
+  return asked != nullptr ? std::atoi(asked) : 60'000;
+}
+
+/// 96 bytes of directory and up to 64 of timers for 64 messages, on top of the pages' limit.
+std::int64_t memory_allowed(const StateLimits& limits, int messages) {
+  return static_cast<std::int64_t>(limits.index_bytes) + messages / 64 * std::int64_t{192} + (1 << 20);
+}
+
+TEST(LeaderBounds, ScheduledMessagesTakeTheLimitAndADirectoryHoweverTheirTimesAreMixed) {
+  const int messages = messages_asked();
+  constexpr StateLimits kLimits{std::size_t{1} << 20};
+  for (const bool sessions : {false, true}) {
+    UncountedPages pages;
+    Bare b(sessions ? with_sessions() : QueueOptions{}, {}, &pages, kLimits);
+    const std::int64_t before = bytes_in_use;
+    std::int64_t most = 0;
+    const auto look = [&] { most = std::max(most, bytes_in_use - before); };
+    constexpr std::int64_t kSpread_ms = 3'600'000;
+    for (int i = 0; i < messages; ++i) {
+      const std::string session = sessions ? "account-" + std::to_string(i % 1000) : "";
+      b.schedule({b.wall.ms + 1 + static_cast<std::int64_t>(b.random.below(kSpread_ms))}, session);
+      look();
+    }
+    b.commit();
+    ASSERT_EQ(b.state.stats(b.queue).scheduled, static_cast<std::uint64_t>(messages));
+    const std::int64_t waiting = most;
+    EXPECT_LE(waiting, memory_allowed(kLimits, messages));
+    // All of them become due, in portions as time goes, and lie in the queue then.
+    constexpr int kTicks = 1000;
+    for (int tick = 1; tick <= kTicks; ++tick) {
+      b.wall.ms += kSpread_ms / kTicks + 1;
+      b.now = b.now + milliseconds(kSpread_ms / kTicks + 1);
+      for (int turn = 0; turn < 100; ++turn) {
+        b.leader.tick(b.now, b.wall, b.out);
+        if (b.log.gathering().empty()) break;
+        b.commit();
+        look();
+      }
+    }
+    EXPECT_EQ(b.state.stats(b.queue).scheduled, 0U);
+    EXPECT_EQ(b.state.stats(b.queue).active, static_cast<std::uint64_t>(messages));
+    std::printf("%d scheduled messages%s: %lld bytes in memory, %lld while they came\n", messages,
+                sessions ? " of sessions" : "", static_cast<long long>(waiting),
+                static_cast<long long>(most));
+    EXPECT_LE(most, memory_allowed(kLimits, 2 * messages));
+  }
+}
+
+TEST(LeaderBounds, DeferredMessagesTakeTheLimitAndADirectory) {
+  const int messages = messages_asked();
+  constexpr StateLimits kLimits{std::size_t{1} << 20};
+  UncountedPages pages;
+  Bare b({}, {}, &pages, kLimits);
+  const std::int64_t before = bytes_in_use;
+  std::int64_t most = 0;
+  b.subscribe(1);
+  for (int done = 0; done < messages;) {
+    for (int i = 0; i < 100; ++i) b.publish();
+    b.commit();
+    b.credit(1, 100);
+    for (const Delivery& d : b.take()) {
+      b.settle(d.token, Settlement::defer);
+      ++done;
+    }
+    b.commit();
+    most = std::max(most, bytes_in_use - before);
+  }
+  ASSERT_EQ(b.state.stats(b.queue).deferred, static_cast<std::uint64_t>(messages));
+  std::printf("%d deferred messages: %lld bytes in memory\n", messages, static_cast<long long>(most));
+  EXPECT_LE(most, memory_allowed(kLimits, messages));
+  // From anywhere among them.
+  Leader::ReceiveDeferred receive;
+  receive.queue = b.queue;
+  std::vector<SequenceNumber> wanted;
+  for (int i = 0; i < 500; ++i) {
+    wanted.push_back(
+        SequenceNumber{1 + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(messages) / 500});
+  }
+  receive.sequences = wanted;
+  b.leader.receive_deferred(receive, b.now, b.wall, b.out);
+  ASSERT_EQ(b.count<Fetched>(), 1U);
+  b.out.clear();
+  EXPECT_LE(bytes_in_use - before, memory_allowed(kLimits, messages));
 }
 
 }  // namespace
