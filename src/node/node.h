@@ -36,6 +36,7 @@
 #include "node/latency_histogram.h"
 #include "node/options.h"
 #include "node/packet_streams.h"
+#include "node/record_reader.h"
 #include "node/turn_meter.h"
 #include "paging/page_store.h"
 #include "replica/replica.h"
@@ -78,7 +79,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
                                                     const std::vector<std::string>& ids) override;
 
   /// Whether the record at `lsn` holds a message with this id.
-  [[nodiscard]] Result<bool, Failure> has_message_id(Lsn lsn, const std::string& id);
+  [[nodiscard]] Result<bool, Failure> has_message_id(RecordReader& reader, Lsn lsn,
+                                                     const std::string& id) const;
 
   // PacketEvents
   void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) override;
@@ -172,7 +174,6 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::vector<frontend::ConnectionId> dirty_;
   BodyCache bodies_;
   BodyReader body_reader_;
-  Buffer body_scratch_;
   LatencyHistogram commit_latency_;
   Duration commit_longest_{};
   TurnMeter turns_;

@@ -2,8 +2,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "broker/effects.h"
 #include "node/node.h"
@@ -176,30 +178,37 @@ Result<std::vector<bool>, Failure> Node::known_messages(const std::string& name,
   const auto queue = replica_->state().find_queue(name);
   if (!queue) return Failure{"there is no queue '" + name + "'"};
   const auto answers = replica_->state().look_up_ids(*queue, ids);
-  std::vector<bool> known;
-  known.reserve(ids.size());
+  std::vector<bool> known(ids.size());
+  struct Candidate {
+    Lsn lsn;
+    std::size_t id{};
+  };
+  std::vector<Candidate> candidates;  // in the log's order, which is how it is read quickly
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    bool found = answers[i].in_window;
-    // Equal hashes are not equal ids: the log has the text.
-    for (std::size_t c = 0; !found && c < answers[i].candidates.size(); ++c) {
-      const auto has = has_message_id(answers[i].candidates[c], ids[i]);
-      if (!has) return has.error();
-      found = *has;
-    }
-    known.push_back(found);
+    known[i] = answers[i].in_window;
+    if (known[i]) continue;
+    for (const Lsn lsn : answers[i].candidates) candidates.push_back({lsn, i});
+  }
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return std::pair(a.lsn, a.id) < std::pair(b.lsn, b.id);
+  });
+  RecordReader reader(*journal_);
+  for (const Candidate& candidate : candidates) {
+    if (known[candidate.id]) continue;
+    const auto has = has_message_id(reader, candidate.lsn, ids[candidate.id]);
+    if (!has) return has.error();
+    known[candidate.id] = *has;
   }
   return known;
 }
 
-Result<bool, Failure> Node::has_message_id(Lsn lsn, const std::string& id) {
+/// Equal hashes are not equal ids: the log has the text.
+Result<bool, Failure> Node::has_message_id(RecordReader& reader, Lsn lsn, const std::string& id) const {
   if (lsn > journal_->durable().lsn) return Failure{"message '" + id + "' is being stored: ask again"};
-  body_scratch_.clear();
-  const auto read = journal_->read(lsn, lsn, 0, body_scratch_);
-  if (!read) return Failure{"message '" + id + "' cannot be looked up: " + read.error().what};
-  journal::Record record;
+  const auto record = reader.get(lsn);
+  if (!record) return Failure{"message '" + id + "' cannot be looked up: " + record.error().what};
   broker::StoredMessage message;
-  if (journal::decode_record(body_scratch_, record) != journal::DecodeStatus::ok ||
-      !broker::read_stored_message(record, message)) {
+  if (!broker::read_stored_message(*record, message)) {
     return Failure{"LSN " + std::to_string(lsn.value) + " does not hold a whole message"};
   }
   return message.message_id == id;
