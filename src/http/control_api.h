@@ -71,7 +71,7 @@ struct NodeStatus {
   struct Amqp {
     std::uint64_t connections{}, connections_opened{}, authentication_failures{}, published{},
         publish_refused{}, delivered{}, settled{}, settle_refused{}, credit_stalls{}, held_publishes{},
-        malformed{}, oversize{};
+        malformed{}, oversize{}, requests_answered{}, requests_refused{};
   } amqp;
   /// Flow control: who waits for what, and what is in memory.
   struct Flow {

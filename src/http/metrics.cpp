@@ -189,6 +189,10 @@ std::string metrics_text(const NodeStatus& s) {
             "Times a consumer's link could not take a dispatched message at once.", s.amqp.credit_stalls);
   f.counter("mainstay_amqp_held_publishes_total", "Publishes that waited for journal room.",
             s.amqp.held_publishes);
+  f.counter("mainstay_amqp_requests_answered_total", "Requests of $management nodes that were carried out.",
+            s.amqp.requests_answered);
+  f.counter("mainstay_amqp_requests_refused_total",
+            "Requests of $management nodes that were answered with an error.", s.amqp.requests_refused);
   f.counter("mainstay_amqp_malformed_total", "Messages refused as malformed.", s.amqp.malformed);
   f.counter("mainstay_amqp_oversize_total", "Messages over the size limit.", s.amqp.oversize);
 

@@ -138,7 +138,9 @@ http::NodeStatus Node::status() {
             c.credit_stalls,
             c.held_publishes,
             c.malformed,
-            c.oversize};
+            c.oversize,
+            c.requests_answered,
+            c.requests_refused};
   const frontend::FlowStatus flow = frontend_->flow_status(clock_.now());
   s.flow.sending_links = flow.sending_links;
   s.flow.throttled_links = flow.throttled_links;
