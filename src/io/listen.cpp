@@ -1,12 +1,18 @@
 #include "io/listen.h"
 
+#include <utility>
+
+#include "io/loop_impl.h"
+
 namespace mainstay::io {
+
+using boost::asio::ip::tcp;
+using boost::system::error_code;
 
 Result<std::uint16_t, Failure> open_listener(boost::asio::ip::tcp::acceptor& acceptor,
                                              const std::string& host, std::uint16_t port) {
-  using boost::asio::ip::tcp;
   const std::string name = host + ":" + std::to_string(port);
-  boost::system::error_code error;
+  error_code error;
   const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
   if (error) return Failure{"cannot listen on " + name + ": '" + host + "' is not a numeric IP address"};
   const tcp::endpoint endpoint(address, port);
@@ -25,6 +31,71 @@ Result<std::uint16_t, Failure> open_listener(boost::asio::ip::tcp::acceptor& acc
     return Failure{what};
   }
   return acceptor.local_endpoint().port();
+}
+
+struct SocketSource::State : std::enable_shared_from_this<State> {
+  State(Loop& of, Opened to) : loop(of), opened(std::move(to)), acceptor(of.impl().context) {}
+
+  void accept() {
+    acceptor.async_accept([self = shared_from_this()](const error_code& error, tcp::socket socket) {
+      if (self->stopped || error == boost::asio::error::operation_aborted) return;
+      if (!error) self->hand_over(std::move(socket), false);
+      // Other errors (too many open files) pass: the listener stays.
+      self->accept();
+    });
+  }
+
+  void hand_over(tcp::socket socket, bool outgoing) {
+    error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    const auto remote = socket.remote_endpoint(ignored);
+    opened(std::move(socket), remote.address().to_string() + ":" + std::to_string(remote.port()), outgoing);
+  }
+
+  Loop& loop;
+  Opened opened;
+  tcp::acceptor acceptor;
+  bool stopped = false;
+};
+
+SocketSource::SocketSource(Loop& loop, Opened opened)
+    : state_(std::make_shared<State>(loop, std::move(opened))) {}
+
+SocketSource::~SocketSource() {
+  stop();
+}
+
+void SocketSource::stop() {
+  state_->stopped = true;
+  stop_listening();
+}
+
+void SocketSource::stop_listening() {
+  error_code ignored;
+  state_->acceptor.close(ignored);
+}
+
+Result<std::uint16_t, Failure> SocketSource::listen(const std::string& host, std::uint16_t port) {
+  auto bound = open_listener(state_->acceptor, host, port);
+  if (bound) state_->accept();
+  return bound;
+}
+
+void SocketSource::connect(const std::string& host, std::uint16_t port,
+                           std::function<void(const std::string& why)> failed) {
+  error_code error;
+  const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
+  if (error) {
+    state_->loop.post([failed, host] { failed("'" + host + "' is not a numeric IP address"); });
+    return;
+  }
+  auto socket = std::make_shared<tcp::socket>(state_->loop.impl().context);
+  socket->async_connect(tcp::endpoint(address, port), [self = state_, socket, failed = std::move(failed),
+                                                       host, port](const error_code& outcome) {
+    if (self->stopped) return;
+    if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
+    self->hand_over(std::move(*socket), true);
+  });
 }
 
 }  // namespace mainstay::io

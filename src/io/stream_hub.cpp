@@ -5,7 +5,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/assert.h"
 #include "io/listen.h"
 #include "io/loop_impl.h"
 
@@ -29,32 +28,23 @@ struct Stream {
 
 /// Shared with handlers still queued in the loop.
 struct LoopStreams : std::enable_shared_from_this<LoopStreams> {
-  LoopStreams(Loop& of, StreamEvents& handler)
-      : loop(of), events(handler), acceptor(of.impl().context), read_buffer(kReadBytes) {}
+  LoopStreams(Loop& loop, StreamEvents& handler)
+      : events(handler),
+        sockets(loop, [this](tcp::socket socket, const std::string& remote,
+                             bool outgoing) { opened(std::move(socket), remote, outgoing); }),
+        read_buffer(kReadBytes) {}
 
-  Loop& loop;
   StreamEvents& events;
-  tcp::acceptor acceptor;
+  SocketSource sockets;
   std::unordered_map<StreamId, std::shared_ptr<Stream>> streams;
   std::vector<std::byte> read_buffer;
   bool stopped = false;
 
-  void accept() {
-    acceptor.async_accept([self = shared_from_this()](const error_code& error, tcp::socket socket) {
-      if (self->stopped || error == boost::asio::error::operation_aborted) return;
-      if (!error) self->opened(std::move(socket), false);
-      // Other errors (too many open files) pass: the listener stays.
-      self->accept();
-    });
-  }
-
-  void opened(tcp::socket socket, bool outgoing) {
+  void opened(tcp::socket socket, const std::string& remote, bool outgoing) {
     error_code ignored;
-    socket.set_option(tcp::no_delay(true), ignored);
     socket.non_blocking(true, ignored);
-    const auto remote = socket.remote_endpoint(ignored);
     auto stream = std::make_shared<Stream>(std::move(socket));
-    stream->id = events.on_open(remote.address().to_string() + ":" + std::to_string(remote.port()), outgoing);
+    stream->id = events.on_open(remote, outgoing);
     if (stream->id == 0) return;
     streams.emplace(stream->id, stream);
     read(stream);
@@ -120,13 +110,17 @@ class LoopStreamHub final : public StreamHub {
  public:
   LoopStreamHub(Loop& loop, StreamEvents& events) : impl_(std::make_shared<LoopStreams>(loop, events)) {}
   ~LoopStreamHub() override;
-  [[nodiscard]] Result<std::uint16_t, Failure> listen(const std::string& host, std::uint16_t port) override;
+  [[nodiscard]] Result<std::uint16_t, Failure> listen(const std::string& host, std::uint16_t port) override {
+    return impl_->sockets.listen(host, port);
+  }
   void connect(const std::string& host, std::uint16_t port,
-               std::function<void(const std::string& why)> failed) override;
+               std::function<void(const std::string& why)> failed) override {
+    impl_->sockets.connect(host, port, std::move(failed));
+  }
   using StreamHub::flush;
   void flush(StreamId stream) override;
   void close(StreamId stream) override;
-  void stop_listening() override;
+  void stop_listening() override { impl_->sockets.stop_listening(); }
 
  private:
   std::shared_ptr<LoopStreams> impl_;
@@ -134,36 +128,13 @@ class LoopStreamHub final : public StreamHub {
 
 LoopStreamHub::~LoopStreamHub() {
   impl_->stopped = true;
+  impl_->sockets.stop();
   error_code ignored;
-  impl_->acceptor.close(ignored);
   for (auto& [id, stream] : impl_->streams) {
     stream->ended = true;
     stream->socket.close(ignored);
   }
   impl_->streams.clear();
-}
-
-Result<std::uint16_t, Failure> LoopStreamHub::listen(const std::string& host, std::uint16_t port) {
-  auto bound = open_listener(impl_->acceptor, host, port);
-  if (bound) impl_->accept();
-  return bound;
-}
-
-void LoopStreamHub::connect(const std::string& host, std::uint16_t port,
-                            std::function<void(const std::string& why)> failed) {
-  error_code error;
-  const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
-  if (error) {
-    impl_->loop.post([failed, host] { failed("'" + host + "' is not a numeric IP address"); });
-    return;
-  }
-  auto socket = std::make_shared<tcp::socket>(impl_->loop.impl().context);
-  socket->async_connect(tcp::endpoint(address, port), [self = impl_, socket, failed = std::move(failed), host,
-                                                       port](const error_code& outcome) {
-    if (self->stopped) return;
-    if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
-    self->opened(std::move(*socket), true);
-  });
 }
 
 void LoopStreamHub::flush(StreamId stream) {
@@ -178,11 +149,6 @@ void LoopStreamHub::close(StreamId stream) {
   if (found == impl_->streams.end()) return;
   const auto kept = found->second;
   impl_->end(kept);
-}
-
-void LoopStreamHub::stop_listening() {
-  error_code ignored;
-  impl_->acceptor.close(ignored);
 }
 
 }  // namespace

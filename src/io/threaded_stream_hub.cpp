@@ -43,11 +43,16 @@ struct Stream : ThreadedSocket {
 
 /// Shared with handlers still queued in the loop.
 struct ThreadedStreams : std::enable_shared_from_this<ThreadedStreams> {
-  ThreadedStreams(Loop& of, StreamEvents& handler) : loop(of), events(handler), acceptor(of.impl().context) {}
+  ThreadedStreams(Loop& of, StreamEvents& handler)
+      : loop(of),
+        events(handler),
+        sockets(of, [this](tcp::socket socket, const std::string& remote, bool outgoing) {
+          opened(std::move(socket), remote, outgoing);
+        }) {}
 
   Loop& loop;
   StreamEvents& events;
-  tcp::acceptor acceptor;
+  SocketSource sockets;
   // Open ones by id; those that ended stay until their thread does not name them any more.
   std::unordered_map<StreamId, std::unique_ptr<Stream>> open, leaving;
   std::vector<std::unique_ptr<Side>> sides;
@@ -67,24 +72,12 @@ struct ThreadedStreams : std::enable_shared_from_this<ThreadedStreams> {
     loop.post([self = shared_from_this()] { self->take_notices(); });
   }
 
-  void accept() {
-    acceptor.async_accept([self = shared_from_this()](const error_code& error, tcp::socket socket) {
-      if (self->stopped || error == boost::asio::error::operation_aborted) return;
-      if (!error) self->opened(std::move(socket), false);
-      // Other errors (too many open files) pass: the listener stays.
-      self->accept();
-    });
-  }
-
-  void opened(tcp::socket socket, bool outgoing) {
-    error_code error;
-    socket.set_option(tcp::no_delay(true), error);
-    const auto remote = socket.remote_endpoint(error);
-    const StreamId id =
-        events.on_open(remote.address().to_string() + ":" + std::to_string(remote.port()), outgoing);
+  void opened(tcp::socket socket, const std::string& remote, bool outgoing) {
+    const StreamId id = events.on_open(remote, outgoing);
     if (id == 0) return;
     Side& side = **std::min_element(sides.begin(), sides.end(),
                                     [](const auto& a, const auto& b) { return a->streams < b->streams; });
+    error_code error;
     const int fd = socket.release(error);
     if (error) return events.on_end(id);
     auto& stream = *open.emplace(id, std::make_unique<Stream>(id, fd, side)).first->second;
@@ -234,34 +227,18 @@ class ThreadedStreamHub final : public StreamHub {
   }
   ~ThreadedStreamHub() override {
     impl_->stopped = true;
-    error_code ignored;
-    impl_->acceptor.close(ignored);
+    impl_->sockets.stop();
     impl_->sides.clear();  // ends the threads: nobody names a socket any more
     impl_->open.clear();
     impl_->leaving.clear();
   }
 
   [[nodiscard]] Result<std::uint16_t, Failure> listen(const std::string& host, std::uint16_t port) override {
-    auto bound = open_listener(impl_->acceptor, host, port);
-    if (bound) impl_->accept();
-    return bound;
+    return impl_->sockets.listen(host, port);
   }
-
   void connect(const std::string& host, std::uint16_t port,
                std::function<void(const std::string& why)> failed) override {
-    error_code error;
-    const auto address = boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
-    if (error) {
-      impl_->loop.post([failed, host] { failed("'" + host + "' is not a numeric IP address"); });
-      return;
-    }
-    auto socket = std::make_shared<tcp::socket>(impl_->loop.impl().context);
-    socket->async_connect(tcp::endpoint(address, port), [self = impl_, socket, failed = std::move(failed),
-                                                         host, port](const error_code& outcome) {
-      if (self->stopped) return;
-      if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
-      self->opened(std::move(*socket), true);
-    });
+    impl_->sockets.connect(host, port, std::move(failed));
   }
 
   void flush(StreamId stream) override { flush(std::span(&stream, 1)); }
@@ -282,10 +259,7 @@ class ThreadedStreamHub final : public StreamHub {
     impl_->wake(side);
   }
 
-  void stop_listening() override {
-    error_code ignored;
-    impl_->acceptor.close(ignored);
-  }
+  void stop_listening() override { impl_->sockets.stop_listening(); }
 
  private:
   std::shared_ptr<ThreadedStreams> impl_;
