@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include <boost/json.hpp>
+
 #include "drills/report.h"
 #include "io/machine.h"
 
@@ -21,6 +23,14 @@ Environment describe_environment(const std::string& directory, const std::string
                                                              static_cast<double>(space.f_frsize) / (1 << 30));
   environment.version = version;
   return environment;
+}
+
+boost::json::object json_of(const Environment& environment) {
+  return {{"cpu", environment.cpu},
+          {"memory", environment.memory},
+          {"kernel", environment.kernel},
+          {"disk", environment.disk},
+          {"version", environment.version}};
 }
 
 }  // namespace mainstay::drills

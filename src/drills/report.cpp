@@ -153,12 +153,7 @@ std::string json_of(const DrillReport& report) {
                                    {"figures", std::move(figures)},
                                    {"broken", boost::json::array(report.broken.begin(), report.broken.end())},
                                    {"audit", boost::json::parse(json_of(report.audit))},
-                                   {"environment",
-                                    {{"cpu", report.environment.cpu},
-                                     {"memory", report.environment.memory},
-                                     {"kernel", report.environment.kernel},
-                                     {"disk", report.environment.disk},
-                                     {"version", report.environment.version}}},
+                                   {"environment", json_of(report.environment)},
                                    {"marks", std::move(marks)},
                                    {"steps", std::move(steps)},
                                    {"samples", std::move(samples)}};

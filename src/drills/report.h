@@ -1,6 +1,7 @@
 // What a drill leaves behind: figures, timeline and audit as one self-contained HTML page and as JSON.
 #pragma once
 
+#include <boost/json/fwd.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -45,6 +46,7 @@ struct Environment {
 };
 /// Of this machine. @param directory  whose file system is described.
 [[nodiscard]] Environment describe_environment(const std::string& directory, const std::string& version);
+[[nodiscard]] boost::json::object json_of(const Environment& environment);
 
 /// One line of the result table, the same on the terminal and on the page.
 struct ResultRow {

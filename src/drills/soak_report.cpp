@@ -67,12 +67,7 @@ std::string json_of(const SoakReport& report) {
                                       {"disk_peak_bytes", report.disk_peak_bytes},
                                       {"disk_limit_bytes", report.disk_limit_bytes},
                                       {"verified", report.verified},
-                                      {"environment",
-                                       {{"cpu", report.environment.cpu},
-                                        {"memory", report.environment.memory},
-                                        {"kernel", report.environment.kernel},
-                                        {"disk", report.environment.disk},
-                                        {"version", report.environment.version}}},
+                                      {"environment", json_of(report.environment)},
                                       {"audit", json::parse(json_of(report.audit))}});
 }
 
