@@ -275,6 +275,132 @@ async function sessions(connection) {
   ok('a session is received in order');
 }
 
+// A request/response pair to an entity's management node, as the SDK opens it: both links on one session.
+class Management {
+  static async open(connection, entity) {
+    const node = new Management();
+    node.session = connection.create_session();
+    node.session.open();
+    const address = `${entity}/$management`;
+    node.name = rhea.generate_uuid();
+    node.requests = await open_sender(node.session, address);
+    node.responses = await open_receiver(node.session, address, { attach: { name: node.name, target: { address: node.name } } });
+    expect(node.responses.is_open(), `a receiver on ${address}`, node.responses.error);
+    node.asked = 0;
+    return node;
+  }
+
+  // { status, condition, body }
+  async ask(operation, body) {
+    const id = `request-${++this.asked}`;
+    await send_accepted(this.requests, {
+      message_id: id, reply_to: this.name, body, application_properties: { operation: `com.microsoft:${operation}` },
+    });
+    const [context] = await take(this.responses, 1);
+    const { message } = context;
+    expect(message.correlation_id === id, 'the request\'s id as correlation-id', message.correlation_id);
+    const { statusCode, errorCondition } = message.application_properties;
+    return { status: statusCode, condition: errorCondition, body: message.body };
+  }
+
+  async close() {
+    await close(this.requests, 'sender_close');
+    await close(this.responses, 'receiver_close');
+    await close(this.session, 'session_close');
+  }
+}
+
+const UUID = 0x98;
+const LONG = 0x81;
+const array = (code, ...values) => rhea.types.wrap_array(values, code);
+// The delivery-tag as the uuid by which requests name the lock: its first three groups turned round.
+function token(delivery) {
+  const id = Buffer.from(delivery.tag);
+  id.subarray(0, 4).reverse();
+  id.subarray(4, 6).reverse();
+  id.subarray(6, 8).reverse();
+  return id;
+}
+const expect_answer = (answer, status, condition) => expect(answer.status === status && answer.condition === condition,
+  `${status} ${condition || ''}`, answer);
+
+async function management(connection) {
+  const sender = await open_sender(connection, 'plain');
+  const receiver = await open_receiver(connection, 'plain');
+  const node = await Management.open(connection, 'plain');
+  expect_answer(await node.ask('no-such-operation', {}), 501, 'amqp:not-implemented');
+  expect_answer(await node.ask('peek-message', {}), 400, 'com.microsoft:argument-error');
+  ok('the management node answers what it does not know and what is malformed');
+
+  for (const id of ['kept', 'deferred']) await send_accepted(sender, { message_id: id, body: id });
+  const [kept, deferred] = await take(receiver, 2);
+  const until = kept.message.message_annotations['x-opt-locked-until'];
+  const renewed = await node.ask('renew-lock', { 'lock-tokens': array(UUID, token(kept.delivery)) });
+  expect_answer(renewed, 200);
+  expect(renewed.body.expirations.length === 1 && renewed.body.expirations[0] >= until, 'a lock that ends later', renewed.body);
+  expect_answer(await node.ask('renew-lock', { 'lock-tokens': array(UUID, Buffer.alloc(16, 7)) }), 410, 'com.microsoft:message-lock-lost');
+  ok('a lock is renewed by its token; one that is not there is lost');
+
+  deferred.delivery.modified({ undeliverable_here: true });
+  const number = deferred.message.message_annotations['x-opt-sequence-number'];
+  const peek = (from) => node.ask('peek-message', { 'from-sequence-number': rhea.types.wrap_long(from), 'message-count': rhea.types.wrap_int(10) });
+  const decoded = (items) => items.map((item) => rhea.message.decode(item.message));
+  let seen = await peek(1);
+  expect_answer(seen, 200);
+  expect(seen.body.messages.every((item) => item['lock-token'] === undefined), 'no lock tokens', seen.body.messages);
+  const ids = decoded(seen.body.messages).map((m) => [m.message_id, m.message_annotations['x-opt-message-state'] || 0]);
+  expect(show(ids) === show([['kept', 0], ['deferred', 1]]), 'the locked message and the deferred one', ids);
+  ok('peeking shows what is locked and what is deferred, and locks nothing');
+
+  const ask = { 'sequence-numbers': array(LONG, number), 'receiver-settle-mode': rhea.types.wrap_uint(1) };
+  const fetched = await node.ask('receive-by-sequence-number', ask);
+  expect_answer(fetched, 200);
+  const [message] = decoded(fetched.body.messages);
+  expect(message.message_id === 'deferred' && message.body === 'deferred' && message.delivery_count === 1, 'the deferred message', message);
+  expect(message.message_annotations['x-opt-locked-until'] !== undefined, 'its lock\'s end', message.message_annotations);
+  const lock = array(UUID, fetched.body.messages[0]['lock-token']);
+  expect_answer(await node.ask('renew-lock', { 'lock-tokens': lock }), 200);
+  expect_answer(await node.ask('update-disposition', { 'disposition-status': 'completed', 'lock-tokens': lock }), 200);
+  expect_answer(await node.ask('receive-by-sequence-number', ask), 404, 'com.microsoft:message-not-found');
+  kept.delivery.accept();
+  ok('a deferred message is received by its sequence number, renewed and completed');
+
+  const schedule = (id, in_ms) => node.ask('schedule-message', {
+    messages: [{
+      'message-id': id,
+      message: rhea.types.wrap_binary(rhea.message.encode({
+        message_id: id, body: id,
+        message_annotations: { 'x-opt-scheduled-enqueue-time': rhea.types.wrap_timestamp(Date.now() + in_ms) },
+      })),
+    }],
+  });
+  const later = await schedule('never', 3600000);
+  expect_answer(later, 200);
+  expect(later.body['sequence-numbers'].length === 1, 'its sequence number', later.body);
+  seen = await peek(1);
+  expect(seen.body.messages.length === 1, 'the scheduled message', seen.body.messages.length);
+  expect(decoded(seen.body.messages)[0].message_annotations['x-opt-message-state'] === 2, 'x-opt-message-state 2');
+  const cancel = { 'sequence-numbers': array(LONG, later.body['sequence-numbers'][0]) };
+  expect_answer(await node.ask('cancel-scheduled-message', cancel), 200);
+  expect_answer(await node.ask('cancel-scheduled-message', cancel), 404, 'com.microsoft:message-not-found');
+  expect_answer(await peek(1), 204);
+  ok('a scheduled message is seen and can be cancelled, once');
+
+  expect_answer(await schedule('soon', 1500), 200);
+  receiver.add_credit(1);
+  await pause(300);
+  expect(receiver.inbox.length === 0, 'nothing before its time', receiver.inbox.length);
+  const [came] = await take(receiver, 1, 0);
+  expect(came.message.message_id === 'soon' && came.message.body === 'soon', 'the scheduled message', came.message);
+  came.delivery.accept();
+  await pause(50);
+  expect((await drain(receiver)) === 0, 'nothing left in the queue');
+  ok('a scheduled message comes at its time');
+  await node.close();
+  await close(sender, 'sender_close');
+  await close(receiver, 'receiver_close');
+}
+
 async function idle_time_out() {
   // The client announces 2 s: the broker must send something within that, or rhea gives up.
   const connection = await connect({ idle_time_out: 2000 });
@@ -288,7 +414,7 @@ async function idle_time_out() {
 async function main() {
   await identity();
   const connection = await connect();
-  for (const part of [addresses, outcomes, sizes, many_links, sessions]) await part(connection);
+  for (const part of [addresses, outcomes, sizes, many_links, sessions, management]) await part(connection);
   await close(connection, 'connection_close');
   await idle_time_out();
 }
