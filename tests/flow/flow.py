@@ -30,7 +30,7 @@ class Syncs:
     def __init__(self, broker, delay_ms=0):
         if shutil.which("strace") is None:
             skip("strace is not installed (Debian's package is strace)")
-        self.file = broker.directory / "syncs.trace"
+        self.file = broker.directory / f"{broker.name}.syncs.trace"
         command = ["strace", "-f", "-ttt", "-T", "-e", "trace=fdatasync,fsync", "-o", str(self.file), "-p", str(broker.process.pid)]
         if delay_ms:
             command += ["-e", f"inject=fdatasync:delay_enter={delay_ms * 1000}"]
@@ -226,14 +226,27 @@ def durability_global(directory):
         while publisher.unconfirmed and time.monotonic() < until:
             publisher.read(0.5)
         expect(publisher.confirmed == 2, "the confirm once the standby has it", publisher.confirmed)
+        with Syncs(live) as at_live, Syncs(standby) as at_standby:
+            publisher.latencies.clear()
+            for _ in range(20):
+                publisher.put(publisher.links[0], asking)
+                publisher.write()
+                while publisher.unconfirmed:
+                    publisher.read(10)
+            returned = {"live": at_live.stop(), "standby": at_standby.stop()}
+        expect(publisher.confirmed == 22, "20 more confirms", publisher.confirmed)
+        for node, syncs in returned.items():
+            covered = [sum(sent <= sync <= heard for sync in syncs) for sent, heard in publisher.latencies]
+            expect(min(covered) >= 1, f"a sync of the {node} node that returned between each publish and its confirm", covered)
+        ok(f"20 messages, one at a time: {len(returned['live'])} syncs here and {len(returned['standby'])} there, each confirm after both")
         live.kill()
         promoted = standby.command("region", "promote", "--force", "--reason", "the other region is gone")
         expect(promoted.returncode == 0, "the promotion", promoted.stdout + promoted.stderr)
         standby.wait(lambda: standby.get("/readyz")[0] == 200, 60, "/readyz to answer 200")
         connection = connect(standby)
-        expect(len(take_all(connection, "plain")) == 2, "the message in the other region")
+        expect(len(take_all(connection, "plain")) == 22, "the messages in the other region")
         connection.close()
-        ok("it was confirmed when the standby had it, and is there after the loss of the region")
+        ok("all that was confirmed is there after the loss of the region")
 
 
 def busy_producer(port):
