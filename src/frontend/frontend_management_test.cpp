@@ -11,6 +11,7 @@ using testing::description_of;
 using testing::encode_request;
 using testing::ended;
 using testing::entry;
+using testing::fill;
 using testing::lock_tokens;
 using testing::ResponseText;
 using testing::sequence_numbers;
@@ -60,11 +61,6 @@ class Requester {
   int sent_ = 0;
 };
 
-void fill(Client& client, const char* queue, int messages, const std::string& session = {}) {
-  pn_link_t* sender = client.to(queue);
-  for (int i = 0; i < messages; ++i) client.publish(sender, "m" + std::to_string(i), session);
-  client.run();
-}
 Uuid token_of(pn_delivery_t* delivery) {
   const pn_delivery_tag_t tag = pn_delivery_tag(delivery);
   Uuid out;
@@ -348,7 +344,7 @@ TEST(FrontendManagement, ASessionsLockIsRenewedByWhoHoldsIt) {
   options.requires_session = true;
   node.declare("s", options);
   Client client(node);
-  fill(client, "s", 1, "one");
+  fill(client, "s", 1, {.session = "one"});
   pn_link_t* holder = client.accept("s", "one", 5);
   pn_delivery_t* got = client.take(holder);
   ASSERT_NE(got, nullptr);
@@ -623,7 +619,7 @@ TEST(FrontendManagement, ADeferredMessageOfASessionIsForWhoHoldsIt) {
   options.requires_session = true;
   node.declare("s", options);
   Client client(node);
-  fill(client, "s", 1, "one");
+  fill(client, "s", 1, {.session = "one"});
   pn_link_t* holder = client.accept("s", "one", 5);
   pn_delivery_t* got = client.take(holder);
   const std::int64_t number = number_of(client.taken);

@@ -8,22 +8,10 @@ namespace {
 using testing::Client;
 using testing::condition_of;
 using testing::ended;
+using testing::fill;
 using testing::TestNode;
 using Ids = std::vector<std::string>;
 
-void fill(Client& client, const char* queue, int messages, std::size_t padding = 0) {
-  pn_link_t* sender = client.to(queue);
-  for (int i = 0; i < messages; ++i) {
-    amqp::SimpleMessage message;
-    message.message_id = "m" + std::to_string(i);
-    const std::string body = amqp::pattern(padding);
-    message.body = as_bytes(body);
-    pn_delivery_settle(client.put(sender, std::string(as_text(amqp::encode_message(message)))));
-    client.run();
-  }
-  pn_link_close(sender);
-  client.run();
-}
 Ids ids(int from, int to) {
   Ids out;
   for (int i = from; i < to; ++i) out.push_back("m" + std::to_string(i));
@@ -132,7 +120,7 @@ TEST(FrontendReceive, ASlowReaderLosesNothingAndHoldsNoMoreThanItsCredit) {
   options.engine.limits.output_bytes_max = 4096;
   TestNode node(options);
   Client publisher(node);
-  fill(publisher, "q", 40, 1000);
+  fill(publisher, "q", 40, {.padding = 1000});
   Client client(node);
   pn_link_t* receiver = client.from("q", 0);
   client.reads = false;
@@ -161,7 +149,7 @@ TEST(FrontendReceive, HugeCreditWithoutReadingLocksNoMoreThanTheWindow) {
   options.delivery_window = 10;
   TestNode node(options);
   Client publisher(node);
-  fill(publisher, "q", 60, 1000);
+  fill(publisher, "q", 60, {.padding = 1000});
   Client client(node);
   pn_link_t* receiver = client.from("q", 0);
   client.reads = false;
@@ -181,7 +169,7 @@ TEST(FrontendReceive, HugeCreditWithoutReadingLocksNoMoreThanTheWindow) {
 TEST(FrontendReceive, AClosedWindowHoldsAndOpensWithoutHandingOutMore) {
   TestNode node;
   Client publisher(node);
-  fill(publisher, "q", 60, 900);
+  fill(publisher, "q", 60, {.padding = 900});
   Client client(node);
   pn_session_t* narrow = pn_session(client.connection());
   pn_session_set_incoming_capacity(narrow, std::size_t{8} * 65536);  // eight frames of its max-frame-size
@@ -205,7 +193,7 @@ TEST(FrontendReceive, ADrainIsAnsweredAfterTheLastHeldDelivery) {
   options.engine.limits.output_bytes_max = 2048;
   TestNode node(options);
   Client publisher(node);
-  fill(publisher, "q", 10, 1000);
+  fill(publisher, "q", 10, {.padding = 1000});
   Client client(node);
   pn_link_t* receiver = client.from("q", 0);
   client.reads = false;
@@ -240,7 +228,7 @@ TEST(FrontendReceive, WhoDetachesGivesBackAtOnceWhatItNeverSaw) {
   options.engine.limits.output_bytes_max = 2048;
   TestNode node(options);
   Client publisher(node);
-  fill(publisher, "q", 10, 1000);
+  fill(publisher, "q", 10, {.padding = 1000});
   Client slow(node), quick(node);
   pn_link_t* stuck = slow.from("q", 0);
   slow.reads = false;
@@ -323,7 +311,7 @@ TEST(FrontendReceive, ADeliveryThatWaitedFindsItsMessageWhereItWasMoved) {
   options.engine.limits.output_bytes_max = 4096;
   TestNode node(options);
   Client publisher(node);
-  fill(publisher, "q", 40, 1000);
+  fill(publisher, "q", 40, {.padding = 1000});
   Client client(node);
   pn_link_t* receiver = client.from("q", 0);
   EXPECT_EQ(node.frontend.oldest_held(), std::nullopt);
@@ -423,7 +411,7 @@ TEST(FrontendReceive, AMessageThatIsMovedWhileItsBodyIsBeingReadIsFoundAgain) {
 /// only in the log any more.
 struct DeletedUnread {
   DeletedUnread() : node(small_output()), publisher(node), client(node) {
-    fill(publisher, "q", 40, 1000);
+    fill(publisher, "q", 40, {.padding = 1000});
     receiver = client.from("q", 0, true);
     client.reads = false;
     pn_link_flow(receiver, 20);

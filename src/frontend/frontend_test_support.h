@@ -264,6 +264,26 @@ class Client : public Socket, public amqp::ProtonClient {
   std::string partial_;
 };
 
+struct Filling {
+  std::string session = {};
+  std::size_t padding = 0;  ///< bytes of body; 0: the id is the body
+};
+/// Publishes messages with the ids m0, m1 and so on, over a link of their own.
+inline void fill(Client& client, const char* queue, int messages, const Filling& with = {}) {
+  pn_link_t* sender = client.to(queue);
+  for (int i = 0; i < messages; ++i) {
+    amqp::SimpleMessage message;
+    message.message_id = "m" + std::to_string(i);
+    message.group_id = with.session;
+    const std::string body = with.padding == 0 ? message.message_id : amqp::pattern(with.padding);
+    message.body = as_bytes(body);
+    pn_delivery_settle(client.put(sender, std::string(as_text(amqp::encode_message(message)))));
+    client.run();
+  }
+  pn_link_close(sender);
+  client.run();
+}
+
 inline std::string condition_of(pn_link_t* link) {
   const char* name = pn_condition_get_name(pn_link_remote_condition(link));
   return name != nullptr ? name : "";
