@@ -46,7 +46,7 @@ int main(int argc, char** argv) try {
   std::string canary;
   CLI::App app{
       "Runs two regions, their clients and an operator under seeded faults, and checks every promise."};
-  app.add_option("--seed", options.seed, "first seed")->required();
+  app.add_option("--seed", options.seed, "first seed")->capture_default_str();
   app.add_option("--seeds", seeds, "how many seeds, counting up")->check(CLI::PositiveNumber);
   app.add_option("--operations", options.operations, "messages to publish per seed")
       ->check(CLI::Range(1, 1'000'000));
