@@ -9,7 +9,7 @@
 namespace mainstay::broker {
 
 void State::Impl::check_invariants() {
-  std::uint64_t total = 0;
+  std::uint64_t total = 0, bytes_total = 0;
   MS_ASSERT(by_name.size() == queues.size(), "every queue has one name");
   for (std::size_t i = 0; i < queues.size(); ++i) {
     const Queue& queue = *queues[i];
@@ -86,6 +86,7 @@ void State::Impl::check_invariants() {
     MS_ASSERT(count == queue.ring.size() && count == active + dead + deferred + scheduled,
               "each message is in one place");
     MS_ASSERT(active == queue.active && dead == queue.dead && bytes == queue.bytes, "counters agree");
+    bytes_total += bytes;
     MS_ASSERT(deferred == queue.deferred && scheduled == queue.scheduled, "counters agree");
     MS_ASSERT(queue.ring.size() == 0 || queue.ring.min_lsn() == min_lsn, "the oldest record is known");
     queue.ring.check_bounds();
@@ -161,7 +162,7 @@ void State::Impl::check_invariants() {
               "queues without duplicate detection have no window");
     MS_ASSERT(queue.window.empty() || queue.window_watched, "a window's end is watched for");
   }
-  MS_ASSERT(total == messages_total, "counters agree");
+  MS_ASSERT(total == messages_total && bytes_total == payload_bytes_total, "counters agree");
   MS_ASSERT(recompute_sum() == sum, "the running hash is the hash of what is there");
 }
 

@@ -239,6 +239,7 @@ const char* RootReader::messages(Queue& queue, ListCheck& lists) {
       min_expiry = std::min(min_expiry, m.due_ms());
       scheduled = static_cast<std::uint8_t>(scheduled + (m.state == MessageState::scheduled ? 1 : 0));
       queue.bytes += m.payload_bytes;
+      state_.payload_bytes_total += m.payload_bytes;
     }
     if (sum != entry.sum || min_lsn != entry.min_lsn || min_expiry != entry.min_expiry ||
         scheduled != entry.scheduled) {

@@ -223,9 +223,7 @@ std::uint64_t State::payload_bytes_of(QueueId queue, SequenceNumber sequence) co
 }
 
 std::uint64_t State::payload_bytes_total() const {
-  std::uint64_t bytes = 0;
-  for (const auto& queue : impl_->queues) bytes += queue->bytes;
-  return bytes;
+  return impl_->payload_bytes_total;
 }
 
 std::optional<QueueId> State::find_queue(std::string_view name) const {

@@ -106,7 +106,7 @@ class State {
   [[nodiscard]] Lsn lsn_of(QueueId queue, SequenceNumber sequence) const;
   /// Payload bytes of one message; 0 when it is not there any more.
   [[nodiscard]] std::uint64_t payload_bytes_of(QueueId queue, SequenceNumber sequence) const;
-  /// Payload bytes of all resident messages. O(queues).
+  /// Payload bytes of all resident messages.
   [[nodiscard]] std::uint64_t payload_bytes_total() const;
 
   struct MemoryUse {

@@ -112,6 +112,7 @@ void State::Impl::remove_message(Queue& queue, std::uint64_t sequence, const Mes
   unlink_session(queue, message);
   forget_session(queue, session);
   queue.bytes -= message.payload_bytes;
+  payload_bytes_total -= message.payload_bytes;
   --queue.counter(message);
   --messages_total;
   queue.ring.remove(sequence, hash);
@@ -207,6 +208,7 @@ const char* State::Impl::store(Lsn lsn, const StoredMessage& effect, std::int64_
   }
   ++queue->counter(message);
   queue->bytes += message.payload_bytes;
+  payload_bytes_total += message.payload_bytes;
   ++messages_total;
   const std::uint64_t hash = hash_of(queue->id, sequence, message, session_hash, nullptr);
   sum += hash;

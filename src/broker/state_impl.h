@@ -89,7 +89,7 @@ struct State::Impl {
   Pager pager;                                 ///< before the queues, whose pages it owns
   std::vector<std::unique_ptr<Queue>> queues;  ///< QueueId − 1
   std::unordered_map<std::string, QueueId> by_name;
-  std::uint64_t messages_total = 0;
+  std::uint64_t messages_total = 0, payload_bytes_total = 0;
   /// Heap, earliest first: one for each queue whose window is not empty, no later than its first entry's end.
   std::vector<std::pair<std::int64_t, std::uint32_t>> window_ends;
 
