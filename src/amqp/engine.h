@@ -24,6 +24,11 @@ namespace mainstay::amqp {
 
 /// A link within its connection, unique for the connection's life (not the wire handle).
 using LinkId = std::uint32_t;
+/// Small: a place for the link in a table of its connection. No two links have the same at once.
+inline constexpr std::uint32_t kLinkSlotBits = 16;
+[[nodiscard]] constexpr std::uint32_t link_slot(LinkId id) {
+  return id & ((1U << kLinkSlotBits) - 1);
+}
 /// A delivery within its session as the engine counts them; unique per connection and direction, never
 /// reused.
 using DeliveryRef = std::uint64_t;

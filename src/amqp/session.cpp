@@ -12,8 +12,7 @@ namespace {
 
 /// What the client may send us is bounded by the other window; this one only says that ours is never short.
 constexpr std::uint32_t kOutgoingWindow = 0x7fffffff;
-constexpr std::uint32_t kSlotBits = 16;
-constexpr std::uint32_t kGenerations = 1U << (32 - kSlotBits);
+constexpr std::uint32_t kGenerations = 1U << (32 - kLinkSlotBits);
 /// A delivery reference is the channel and a number that counts on over the channel's sessions.
 constexpr unsigned kChannelShift = 48;
 
@@ -28,7 +27,7 @@ Session* EngineImpl::session_of(DeliveryRef delivery) const {
 }
 
 Link* EngineImpl::find_link(LinkId id) const {
-  const std::uint32_t slot = id & ((1U << kSlotBits) - 1);
+  const std::uint32_t slot = link_slot(id);
   if (slot >= slots_.size() || !slots_[slot].link) return nullptr;
   return slots_[slot].link->id == id ? slots_[slot].link.get() : nullptr;
 }
@@ -137,7 +136,7 @@ Link* EngineImpl::new_link() {
   std::uint32_t slot = 0;
   // A slot rests until many others had their turn, then a dead id names no new link by mistake.
   if (slots_.size() < std::size_t{options_.limits.links_max} * 2 || free_slots_.empty()) {
-    if (slots_.size() >= (1U << kSlotBits)) return nullptr;
+    if (slots_.size() >= (1U << kLinkSlotBits)) return nullptr;
     slot = static_cast<std::uint32_t>(slots_.size());
     slots_.emplace_back();
   } else {
@@ -146,14 +145,14 @@ Link* EngineImpl::new_link() {
   }
   LinkSlot& place = slots_[slot];
   place.link = std::make_unique<Link>();
-  place.link->id = (place.generation << kSlotBits) | slot;
+  place.link->id = (place.generation << kLinkSlotBits) | slot;
   ++links_;
   return place.link.get();
 }
 
 void EngineImpl::free_link(Link& link) {
   drop_partial(link);
-  const std::uint32_t slot = link.id & ((1U << kSlotBits) - 1);
+  const std::uint32_t slot = link_slot(link.id);
   Session& session = *session_on(link.channel);
   session.links[link.handle] = nullptr;
   slots_[slot].link.reset();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include "amqp/message.h"
 #include "broker/leader.h"
 #include "frontend/frontend.h"
+#include "frontend/link_table.h"
 #include "frontend/management.h"
 #include "frontend/outstanding.h"
 
@@ -102,7 +102,7 @@ class Connection final : public amqp::EngineHandler {
   Frontend& frontend_;
   ConnectionId id_;
   std::unique_ptr<amqp::Engine> engine_;
-  std::map<amqp::LinkId, Link> links_;  // ordered: who sends first when a window opens is the same every time
+  LinkTable<Link> links_;  // ordered: who sends first when a window opens is the same every time
   Outstanding outgoing_;
   std::unique_ptr<Management> management_;  ///< once it has had a link to a `$management` node
   std::string user_;

@@ -181,6 +181,7 @@ class Frontend {
   std::uint64_t output_bytes_ = 0, unfinished_bytes_ = 0;
   std::uint64_t response_bytes_ = 0;  ///< of `$management` responses that wait
   std::size_t connections_with_output_ = 0;
+  mutable Connection* last_found_ = nullptr;
   std::size_t blocked_links_ = 0;  ///< receiving links with dispatched messages that cannot be sent
 
   std::vector<ConnectionId>

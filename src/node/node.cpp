@@ -225,8 +225,10 @@ void Node::handle_outputs() {
     if (outputs_.empty()) break;
     const auto batch = std::move(outputs_);
     outputs_ = {};
+    const Instant now = clock_.now();
+    const WallTime wall = clock_.wall();
     for (const replica::Output& output : batch) {
-      handle(output);
+      handle(output, now, wall);
       if (ended_) return;
     }
   }
@@ -237,9 +239,7 @@ void Node::flush_connections() {
   amqp_hub_->flush(dirty_);
 }
 
-void Node::handle(const replica::Output& output) {
-  const Instant now = clock_.now();
-  const WallTime wall = clock_.wall();
+void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
   if (const auto* broker_output = std::get_if<broker::Output>(&output)) {
     frontend_->broker_output(*broker_output, now, wall);
   } else if (const auto* packet = std::get_if<replica::SendPacket>(&output)) {

@@ -97,7 +97,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   Result<void, Failure> listen();
   void schedule_pump();
   void pump();
-  void handle(const replica::Output& output);
+  void handle(const replica::Output& output, Instant now, WallTime wall);
   void handle_outputs();
   void flush_connections();
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
