@@ -55,7 +55,9 @@ void EngineImpl::input(BytesView bytes, Instant now) {
         held_ = to_buffer(bytes);
         break;
       }
+      unit_stays_ = true;
       handle_unit(bytes.first(*unit));
+      unit_stays_ = false;
       bytes = bytes.subspan(*unit);
       continue;
     }
@@ -71,6 +73,7 @@ void EngineImpl::input(BytesView bytes, Instant now) {
     }
   }
   if (phase_ == Phase::finished || stream_broken_) held_ = Buffer();
+  handler_.on_input_end();
   enforce_output_limit();
 }
 
@@ -326,6 +329,7 @@ void EngineImpl::send_hot(std::uint16_t channel, std::size_t body_bytes) {
 /// Ends the connection because of what the peer did.
 void EngineImpl::fail(std::string_view symbol, std::string description) {
   if (phase_ == Phase::closing || phase_ == Phase::finished) return;
+  handler_.on_input_end();
   const Condition condition{std::string(symbol), std::move(description)};
   if (phase_ == Phase::header || phase_ == Phase::sasl) {  // no frame could carry the reason yet
     phase_ = Phase::finished;

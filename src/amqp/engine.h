@@ -100,13 +100,14 @@ struct AttachReply {
   std::vector<std::string> offered_capabilities;
 };
 
-/// A complete incoming message. `payload` is all sections as sent, joined over frames; valid during the call
-/// only.
+/// A complete incoming message. `payload` is all sections as sent, joined over frames; valid during the call,
+/// and, when it `stays`, until on_input_end() of the same input().
 struct IncomingTransfer {
   LinkId link{};
   DeliveryRef delivery{};
   std::uint32_t message_format{};
   bool settled{};
+  bool stays{};
   BytesView payload;
 };
 
@@ -144,6 +145,9 @@ class EngineHandler {
   virtual void on_disposition(LinkId link, DeliveryRef delivery, const Outcome& outcome, bool settled) = 0;
   /// The client detached (or ended its session, or the connection ends): the link id is dead after this call.
   virtual void on_detach(LinkId link, bool closed) = 0;
+  /// What the handler has put off is due: the last frame of an input() has been handled, or the connection or
+  /// a session is about to be ended for an error of the peer. Comes whether or not there was a message.
+  virtual void on_input_end() {}
   /// The connection is over, every link got its on_detach. `condition` is set when it did not end cleanly.
   virtual void on_closed(const std::optional<Condition>& condition) = 0;
 };

@@ -110,7 +110,7 @@ class EngineImpl final : public Engine {
   void handle_link_flow(Session& session, Link& link, const FlowFrame& flow);
   void handle_transfer(Session& session, const FrameBody& body);
   void complete(Session& session, Link& link, DeliveryRef delivery, std::uint32_t message_format,
-                bool settled, BytesView payload);
+                bool settled, bool stays, BytesView payload);
   void oversize(Session& session, Link& link, DeliveryRef delivery, bool settled, std::uint64_t bytes);
   void handle_disposition(Session& session, const FrameBody& body);
   void outcomes_from_receiver(Session& session, const DispositionFrame& frame);
@@ -148,7 +148,8 @@ class EngineImpl final : public Engine {
   std::uint32_t peer_max_frame_ = kMinMaxFrameBytes;
   std::uint16_t peer_channel_max_ = 0xffff;
 
-  Buffer held_;  ///< the beginning of a header or frame
+  Buffer held_;              ///< the beginning of a header or frame
+  bool unit_stays_ = false;  ///< the one being handled lies in what input() was given
   OutputBuffer output_;
   Buffer scratch_;
   Counters counters_;

@@ -116,6 +116,7 @@ void EngineImpl::handle_end(Session& session, const FrameBody& body) {
 
 void EngineImpl::end_session(Session& session, std::string_view symbol, std::string description) {
   if (session.end_sent || phase_ != Phase::open) return;
+  handler_.on_input_end();
   const Condition condition{std::string(symbol), std::move(description)};
   flush_session(session);
   session.end_sent = true;

@@ -257,7 +257,8 @@ void EngineImpl::handle_transfer(Session& session, const FrameBody& body) {
     delivery = session.incoming.push({link->id, keep, second, false});
     if (frame.aborted) return;
     if (!frame.more && !dead && body.payload.size() <= link->message_bytes_max) {
-      complete(session, *link, delivery, frame.message_format.value_or(0), frame.settled, body.payload);
+      complete(session, *link, delivery, frame.message_format.value_or(0), frame.settled, unit_stays_,
+               body.payload);
       return;
     }
     link->partial = std::make_unique<PartialMessage>();
@@ -307,14 +308,14 @@ void EngineImpl::handle_transfer(Session& session, const FrameBody& body) {
   if (whole->discarding) {
     oversize(session, *link, delivery, whole->settled, whole->bytes_seen);
   } else {
-    complete(session, *link, delivery, whole->message_format, whole->settled, whole->bytes);
+    complete(session, *link, delivery, whole->message_format, whole->settled, false, whole->bytes);
   }
 }
 
 void EngineImpl::complete(Session&, Link& link, DeliveryRef delivery, std::uint32_t message_format,
-                          bool settled, BytesView payload) {
+                          bool settled, bool stays, BytesView payload) {
   ++counters_.transfers_in;
-  handler_.on_transfer({link.id, delivery, message_format, settled, payload});
+  handler_.on_transfer({link.id, delivery, message_format, settled, stays, payload});
 }
 
 void EngineImpl::oversize(Session&, Link& link, DeliveryRef delivery, bool settled, std::uint64_t bytes) {

@@ -110,26 +110,28 @@ struct TextHash {
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
-/// About half a KiB without anything allocated while the queue is idle.
-struct QueueRuntime {
+/// About half a KiB without anything allocated while the queue is idle. What a publish and its commit use
+/// stands in front.
+struct alignas(64) QueueRuntime {
   Queue* queue = nullptr;
-  Lane active, dead;  ///< with sessions, of `active` only `locked` is used
-  LockList locks;
-  std::uint64_t duplicates_dropped = 0;
   bool dirty = false;      ///< in dirty_queues
   bool searching = false;  ///< in unfinished
+  // Sessions.
+  std::uint64_t session_cursor = 1;
+  Fifo<ConsumerId> waiting;
+  std::unordered_map<std::string, Consumer*, TextHash, std::equal_to<>>
+      held;                       ///< by id, also of sessions without messages
+  std::set<Available> available;  ///< the oldest ones
+  std::uint64_t holdings = 0;     ///< held sessions with messages
+  Lsn session_failure{};  ///< last failed delivery or activation: the next holder sees nothing before it is
+                          ///< committed
+  // All queues.
+  std::uint64_t duplicates_dropped = 0;
+  Lane active, dead;  ///< with sessions, of `active` only `locked` is used
+  LockList locks;
   ExpiryWatch expiry{MessageRing::Due::expires}, schedule{MessageRing::Due::is_enqueued};
   std::uint64_t deferred_locked = 0;
   Lsn deferred_change{};  ///< last record about a deferred message: they are not seen before it is committed
-  // Sessions.
-  std::unordered_map<std::string, Consumer*, TextHash, std::equal_to<>>
-      held;                       ///< by id, also of sessions without messages
-  std::uint64_t holdings = 0;     ///< held sessions with messages
-  std::set<Available> available;  ///< the oldest ones
-  std::uint64_t session_cursor = 1;
-  Fifo<ConsumerId> waiting;
-  Lsn session_failure{};  ///< last failed delivery or activation: the next holder sees nothing before it is
-                          ///< committed
 
   Lane& lane(SubQueue sub) { return sub == SubQueue::active ? active : dead; }
   [[nodiscard]] const Lane& lane(SubQueue sub) const { return sub == SubQueue::active ? active : dead; }
@@ -217,6 +219,9 @@ struct Leader::Impl {
     MS_ASSERT(why == nullptr, why);
     return lsn;
   }
+
+  // leader_prefetch.cpp
+  void prefetch(std::span<const Coming> coming) const;
 
   // leader_dispatch.cpp
   void dispatch_dirty(Times t, std::vector<Output>& out);

@@ -194,5 +194,43 @@ TEST(BrokerSessions, ReceiveAndDeleteWorksWithinASession) {
   EXPECT_EQ(w.sequences(), (std::vector<std::uint64_t>{1, 2, 3, 4}));
 }
 
+// What looking ahead reads may be anywhere, or not be there at all.
+TEST(LeaderPrefetch, ChangesNothing) {
+  constexpr std::uint32_t kQueues = 100;
+  State state(nullptr, StateLimits{std::size_t{64} << 10});
+  journal::LogBuilder log{{}, Epoch{1}};
+  SeededRandom random{7};
+  Leader leader(state, log, random);
+  const WallTime wall{1'700'000'000'000};
+  std::vector<Output> outputs;
+  QueueOptions options;
+  for (std::uint32_t q = 0; q < kQueues; ++q) {
+    options.requires_session = q % 4 != 0;
+    ASSERT_TRUE(leader.declare_queue("q" + std::to_string(q), options, wall));
+  }
+  std::vector<Leader::Coming> coming = {{QueueId{0}, "A"}, {QueueId{kQueues + 1}, "A"}, {QueueId{}, ""}};
+  for (std::uint32_t round = 0; round < 70; ++round) {
+    for (std::uint32_t q = 1; q <= kQueues; ++q) {
+      Publish p;
+      p.queue = QueueId{q};
+      p.has_session = (q - 1) % 4 != 0;
+      p.session_id = round % 3 == 0 ? "A" : "B";
+      p.payload = as_bytes("payload");
+      coming.push_back({p.queue, p.session_id});
+      const std::uint64_t hash = state.hash();
+      const State::MemoryUse use = state.memory_use();
+      leader.prefetch(coming);
+      const State::MemoryUse after = state.memory_use();
+      EXPECT_EQ(state.hash(), hash);
+      EXPECT_EQ(after.page_loads, use.page_loads);
+      EXPECT_EQ(after.page_stores, use.page_stores);
+      if (coming.size() > 70) coming.erase(coming.begin(), coming.begin() + 20);
+      leader.publish(p, wall, outputs);
+    }
+  }
+  EXPECT_GT(state.memory_use().page_loads, 0U) << "pages left memory and came back meanwhile";
+  leader.check_invariants();
+}
+
 }  // namespace
 }  // namespace mainstay::broker

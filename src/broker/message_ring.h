@@ -74,7 +74,7 @@ struct MessagePage final : Page {
   std::uint64_t in_dead = 0;  ///< of these, the ones in the dead-letter queue
   std::uint64_t hidden = 0;   ///< of all, the deferred and the scheduled ones
   std::vector<std::pair<std::uint8_t, Annotation>> annotations;  ///< by slot, unordered
-  std::array<Message, kSlots> slots;
+  alignas(64) std::array<Message, kSlots> slots;
 };
 
 class MessageRing final : private PageOwner {
@@ -130,6 +130,19 @@ class MessageRing final : private PageOwner {
   [[nodiscard]] std::size_t pages() const { return table_.size(); }
   [[nodiscard]] std::size_t directory_bytes() const {
     return table_.bytes() + bounds_.capacity() * sizeof(Bound);
+  }
+
+  // Towards the processor, if they are in memory and were found lately; nothing is changed by it. First the
+  // message's place and its page's bits, then, when those are there, what is known of the page.
+  void prefetch(std::uint64_t sequence) const {
+    const Hot& hot = hot_[sequence / kPage % kHot];
+    if (hot.number != sequence / kPage) return;
+    __builtin_prefetch(hot.page);
+    __builtin_prefetch(&hot.page->slots[sequence % kPage]);
+  }
+  void prefetch_entry(std::uint64_t sequence) const {
+    const Hot& hot = hot_[sequence / kPage % kHot];
+    if (hot.number == sequence / kPage) __builtin_prefetch(hot.page->entry);
   }
 
   /// PageEntry::kNoLsn when empty. Looks at as many pages as have changed their oldest message since it was

@@ -20,7 +20,7 @@ namespace mainstay::broker {
 struct Page;
 
 /// What is known of a page without loading it.
-struct PageEntry {
+struct alignas(64) PageEntry {
   static constexpr std::uint64_t kNoLsn = std::numeric_limits<std::uint64_t>::max();
   static constexpr std::int64_t kNever_ms = std::numeric_limits<std::int64_t>::max();
 

@@ -31,8 +31,9 @@ struct SessionPage final : Page {
   [[nodiscard]] std::size_t text_bytes() const;
 
   std::uint64_t live = 0;  ///< one bit per slot
-  std::array<Session, kSlots> slots;
+  alignas(64) std::array<Session, kSlots> slots;
 };
+static_assert(sizeof(Session) == 64, "a session is one line of the processor's cache");
 
 class SessionPool final : private PageOwner {
  public:
@@ -54,6 +55,31 @@ class SessionPool final : private PageOwner {
     return pages_.capacity() * sizeof(PageEntry*) + free_.capacity() * sizeof(std::uint32_t);
   }
 
+  // Towards the processor, step by step, each when what the one before asked for is there. They change
+  // nothing.
+  void prefetch_index(std::uint64_t hash) const {
+    index_.prefetch(hash);
+    __builtin_prefetch(pages_.data());
+  }
+  /// The session of this hash as far as the index tells without a look at it; kNone when there is none.
+  [[nodiscard]] std::uint32_t likely(std::uint64_t hash) const {
+    return index_.find(hash, [](std::uint32_t) { return true; });
+  }
+  void prefetch_entry(std::uint32_t index) const {
+    if (index / kPage < pages_.size()) __builtin_prefetch(pages_[index / kPage]);
+  }
+  void prefetch(std::uint32_t index) const {
+    const SessionPage* page = near_page(index);
+    if (page == nullptr) return;
+    __builtin_prefetch(page);
+    __builtin_prefetch(&page->slots[index % kPage]);
+  }
+  /// Its last message; 0 when it has none or its page is not in memory.
+  [[nodiscard]] std::uint64_t tail_if_near(std::uint32_t index) const {
+    const SessionPage* page = near_page(index);
+    return page == nullptr ? 0 : page->slots[index % kPage].tail;
+  }
+
   // Checkpoints: one entry for each page number, without content where no session is.
   [[nodiscard]] const std::vector<PageEntry*>& pages() const { return pages_; }
   void begin_adopting(std::uint64_t sessions) { index_.reserve(sessions); }
@@ -62,6 +88,10 @@ class SessionPool final : private PageOwner {
   [[nodiscard]] bool adopt(PageEntry& entry, const SessionPage* page);
 
  private:
+  [[nodiscard]] const SessionPage* near_page(std::uint32_t index) const {
+    return index / kPage < pages_.size() ? static_cast<const SessionPage*>(pages_[index / kPage]->page)
+                                         : nullptr;
+  }
   [[nodiscard]] SessionPage* page_of(std::uint32_t number) const;
   void list(PageEntry& entry);
   void forget(const Page& page) override;

@@ -40,20 +40,22 @@ struct Annotations {
   }
 };
 
-struct Queue {
-  explicit Queue(Pager& pager) : ring(pager), window(pager), sessions(pager) {}
+/// What a publish uses stands in front.
+struct alignas(64) Queue {
+  explicit Queue(Pager& pager) : ring(pager), sessions(pager), window(pager) {}
 
   QueueId id{};
-  std::string name;
-  QueueOptions options;
-  std::uint64_t next_sequence = 1;
-  MessageRing ring;
-  Annotations annotations{ring};
-  DuplicateWindow window;
   bool window_watched = false;  ///< in State::Impl::window_ends
+  std::uint64_t next_sequence = 1;
+  QueueOptions options;
+  MessageRing ring;
   SessionPool sessions;
   std::uint64_t active = 0, dead = 0;  ///< not hidden
   std::uint64_t deferred = 0, scheduled = 0, bytes = 0;
+  static constexpr std::size_t kFront = 6 * 64;  ///< up to here, without duplicate detection
+  DuplicateWindow window;
+  std::string name;
+  Annotations annotations{ring};
   mutable std::uint64_t active_from = 1;  ///< no active message is below
   /// Of the message that first_active() found last, so that asking again loads nothing.
   mutable std::uint64_t oldest_sequence = 0;

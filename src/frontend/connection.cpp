@@ -15,6 +15,7 @@ namespace mainstay::frontend {
 namespace {
 
 constexpr std::uint32_t kServiceBusBatchFormat = 0x80013700;
+constexpr std::size_t kPutOffMost = 16;  ///< enough for all they wait for to be on its way at once
 // Link property of a sender that replays the archive into a promoted region.
 constexpr std::string_view kReplayProperty = "mainstay:archive-replay";
 
@@ -73,6 +74,7 @@ void Connection::on_open(std::string_view container_id, std::string_view /*hostn
 }
 
 void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) {
+  publish_put_off();
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) {
     engine_->refuse(id, {"amqp:connection:forced", frontend_.backend_.not_live_reason()});
@@ -162,16 +164,50 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
 void Connection::on_transfer(const amqp::IncomingTransfer& transfer) {
   const auto found = links_.find(transfer.link);
   if (found == links_.end()) {
+    publish_put_off();
     MS_ASSERT(management_, "the engine reports transfers only on links it announced");
     management_->request(transfer);
     return;
   }
-  publish(transfer.link, found->second, transfer.delivery, transfer.message_format, transfer.settled,
-          transfer.payload);
+  if (!transfer.stays) {
+    publish_put_off();
+    publish(Publishing(transfer));
+    return;
+  }
+  const char* const link = reinterpret_cast<const char*>(&found->second);
+  __builtin_prefetch(link + 64);
+  __builtin_prefetch(link + 128);
+  frontend_.put_off_.emplace_back(transfer);
+  if (frontend_.put_off_.size() == kPutOffMost) publish_put_off();
 }
 
-void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
-                         bool settled, BytesView payload) {
+void Connection::publish_put_off() {
+  std::vector<Publishing>& put_off = frontend_.put_off_;
+  if (put_off.empty() || std::exchange(publishing_, true)) return;
+  const struct Done {
+    Connection& connection;
+    ~Done() {
+      connection.frontend_.put_off_.clear();
+      connection.publishing_ = false;
+    }
+  } done{*this};
+  if (const broker::Leader* leader = frontend_.backend_.leader(); leader != nullptr && put_off.size() > 1) {
+    frontend_.coming_.clear();
+    for (const Publishing& message : put_off) {
+      const auto link = links_.find(message.transfer.link);
+      if (link == links_.end() || !message.view) continue;
+      frontend_.coming_.push_back({link->second.queue, message.view->group_id.value_or("")});
+    }
+    leader->prefetch(frontend_.coming_);
+  }
+  for (const Publishing& message : put_off) publish(message);
+}
+
+void Connection::publish(const Publishing& message) {
+  const auto& [id, delivery, format, settled, stays, payload] = message.transfer;
+  const auto found = links_.find(id);
+  if (found == links_.end()) return;
+  Link& link = found->second;
   if (link.refusal) {
     refuse_publish(delivery, settled, *link.refusal);
     return;
@@ -184,7 +220,7 @@ void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery
     frontend_.share_due_ = true;
   }
   // Publishes behind a held one wait too: order on a link is order in the queue.
-  if (frontend_.held_.empty() && try_publish(id, link, delivery, format, settled, payload)) {
+  if (frontend_.held_.empty() && try_publish(link, message)) {
     top_up(id, link);
     return;
   }
@@ -202,8 +238,8 @@ void Connection::publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery
   frontend_.held_.push_back({id_, id, delivery, format, settled, to_buffer(payload)});
 }
 
-bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef delivery, std::uint32_t format,
-                             bool settled, BytesView payload) {
+bool Connection::try_publish(Link& link, const Publishing& message) {
+  const auto& [id, delivery, format, settled, stays, payload] = message.transfer;
   broker::Leader* leader = frontend_.backend_.leader();
   if (leader == nullptr) return true;  // the connection is being closed; its outcome is unknown to the client
   if (link.refusal) {
@@ -217,7 +253,7 @@ bool Connection::try_publish(amqp::LinkId id, Link& link, amqp::DeliveryRef deli
                     "messages one by one"});
     return true;
   }
-  const auto view = amqp::view_message(payload);
+  const auto& view = message.view;
   if (!view) {
     ++frontend_.counters_.malformed;
     refuse_publish(delivery, settled,
@@ -305,6 +341,7 @@ void Connection::close(const amqp::Condition& condition) {
 }
 
 void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
+  publish_put_off();
   ++frontend_.counters_.oversize;
   if (const auto found = links_.find(id); found != links_.end()) {
     top_up(id, found->second);
@@ -314,6 +351,7 @@ void Connection::on_oversize(amqp::LinkId id, std::uint64_t /*bytes*/) {
 }
 
 void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain) {
+  publish_put_off();
   const auto found = links_.find(id);
   if (found == links_.end()) {
     if (management_) management_->credit(id, drain);
@@ -340,6 +378,7 @@ void Connection::on_credit(amqp::LinkId id, std::uint32_t /*credit*/, bool drain
 
 void Connection::on_disposition(amqp::LinkId link, amqp::DeliveryRef delivery, const amqp::Outcome& outcome,
                                 bool settled) {
+  publish_put_off();
   const Outstanding::Entry* found = outgoing_.find(delivery);
   if (found == nullptr) {
     if (management_ && management_->disposition(link, delivery, outcome, settled)) return;
@@ -519,6 +558,7 @@ void Connection::drop_link(amqp::LinkId id, Link& link) {
 }
 
 void Connection::on_detach(amqp::LinkId id, bool /*closed*/) {
+  publish_put_off();
   const auto found = links_.find(id);
   if (found == links_.end()) {
     if (management_) management_->detach(id);
@@ -529,6 +569,7 @@ void Connection::on_detach(amqp::LinkId id, bool /*closed*/) {
 }
 
 void Connection::on_closed(const std::optional<amqp::Condition>& /*condition*/) {
+  publish_put_off();
   MS_ASSERT(links_.empty(), "every link got its on_detach before on_closed");
 }
 

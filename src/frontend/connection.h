@@ -28,6 +28,7 @@ class Connection final : public amqp::EngineHandler {
   void on_open(std::string_view container_id, std::string_view hostname) override;
   void on_attach(amqp::LinkId link, const amqp::AttachRequest& request) override;
   void on_transfer(const amqp::IncomingTransfer& transfer) override;
+  void on_input_end() override { publish_put_off(); }
   void on_oversize(amqp::LinkId link, std::uint64_t bytes) override;
   void on_credit(amqp::LinkId link, std::uint32_t credit, bool drain) override;
   void on_disposition(amqp::LinkId link, amqp::DeliveryRef delivery, const amqp::Outcome& outcome,
@@ -39,6 +40,7 @@ class Connection final : public amqp::EngineHandler {
   friend class Frontend;
   friend class Management;
 
+  using Publishing = Frontend::Publishing;
   struct Held {
     broker::Delivery delivery;
     Lsn after{};
@@ -69,11 +71,12 @@ class Connection final : public amqp::EngineHandler {
     bool drain_due = false;      ///< Drained came while deliveries were held
   };
 
-  void publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format, bool settled,
-               BytesView payload);
+  /// Publishes the messages of this input() that were put off: some together, so that the leader can look
+  /// ahead. Anything else the client did comes after them.
+  void publish_put_off();
+  void publish(const Publishing& message);
   /// Admission and hand-over; false when it must wait.
-  bool try_publish(amqp::LinkId link, Link& state, amqp::DeliveryRef delivery, std::uint32_t format,
-                   bool settled, BytesView payload);
+  bool try_publish(Link& state, const Publishing& message);
   void refuse_publish(amqp::DeliveryRef delivery, bool settled, const amqp::Condition& condition);
   /// Takes nothing more on the link; end_refused_links() detaches it.
   void refuse_link(amqp::LinkId id, Link& link, amqp::Condition why);
@@ -110,6 +113,7 @@ class Connection final : public amqp::EngineHandler {
   std::size_t held_links_ = 0;
   std::vector<amqp::LinkId> refused_links_;
   bool dirty_ = false;
+  bool publishing_ = false;          ///< publish_put_off() is at it
   bool awaits_payload_ = false;      ///< in the frontend's list of those
   amqp::Engine::Buffered buffered_;  ///< as in the frontend's totals
   std::uint64_t held_bytes_ = 0;     ///< of its publishes that wait

@@ -310,8 +310,9 @@ void Frontend::admission_changed(Instant now, WallTime wall) {
       connection->wall_ = wall;
       const auto link = connection->links_.find(held.link);
       if (link != connection->links_.end()) {
-        if (!connection->try_publish(held.link, link->second, held.delivery, held.message_format,
-                                     held.settled, held.payload)) {
+        const Publishing message(
+            {held.link, held.delivery, held.message_format, held.settled, false, BytesView(held.payload)});
+        if (!connection->try_publish(link->second, message)) {
           break;
         }
         mark_dirty(*connection);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "amqp/engine.h"
+#include "amqp/message.h"
 #include "base/random.h"
 #include "broker/leader.h"
 #include "frontend/backend.h"
@@ -143,6 +144,14 @@ class Frontend {
     Buffer payload;
   };
 
+  /// A message that arrived, taken apart.
+  struct Publishing {
+    amqp::IncomingTransfer transfer;
+    Result<amqp::MessageView, amqp::MessageError> view;
+    explicit Publishing(const amqp::IncomingTransfer& of)
+        : transfer(of), view(amqp::view_message(of.payload)) {}
+  };
+
   std::uint64_t pend(ConnectionId connection, amqp::DeliveryRef delivery, amqp::Outcome::Type mirrored,
                      bool answer);
   std::uint64_t pend_call(ConnectionId connection, std::uint64_t number, std::uint32_t item = 0);
@@ -172,6 +181,7 @@ class Frontend {
   Random& random_;
   FrontendCounters counters_;
   std::map<ConnectionId, std::unique_ptr<Connection>> connections_;  // ordered: told in the order they came
+  mutable Connection* last_found_ = nullptr;
   std::unordered_map<broker::ConsumerId, std::pair<ConnectionId, amqp::LinkId>> consumers_;
   std::vector<Pending> pending_;
   std::vector<std::uint32_t> pending_free_;
@@ -181,7 +191,6 @@ class Frontend {
   std::uint64_t output_bytes_ = 0, unfinished_bytes_ = 0;
   std::uint64_t response_bytes_ = 0;  ///< of `$management` responses that wait
   std::size_t connections_with_output_ = 0;
-  mutable Connection* last_found_ = nullptr;
   std::size_t blocked_links_ = 0;  ///< receiving links with dispatched messages that cannot be sent
 
   std::vector<ConnectionId>
@@ -200,6 +209,9 @@ class Frontend {
   std::size_t sending_links_ = 0;
   Instant shared_at_{}, stalls_noted_at_{};
   std::vector<ConnectionId> dirty_;
+  /// Of the input() under way: what its connection has put off, and where that will go.
+  std::vector<Publishing> put_off_;
+  std::vector<broker::Leader::Coming> coming_;
   ConnectionId next_connection_ = 1;
   broker::ConsumerId next_consumer_ = 1;
   Instant next_deadline_{};

@@ -138,6 +138,46 @@ TEST(FrontendPublish, AServiceBusBatchIsRefusedNotStoredAsOneMessage) {
   EXPECT_EQ(node.stats().active, 1U) << "the link takes single messages still";
 }
 
+// Messages of one read are published some at a time: nothing that follows may come before them, whatever
+// pieces the bytes come in.
+TEST(FrontendPublish, WhatOneReadBringsIsStoredInOrderAndBeforeWhatFollows) {
+  constexpr std::uint32_t kMessages = 40;
+  amqp::ClientFrames frames;
+  frames.header().open().begin(0).attach(0, 0, false, "q").attach(0, 1, false, "other");
+  for (std::uint32_t i = 0; i < kMessages; ++i) {
+    amqp::SimpleMessage message;
+    message.message_id = "m" + std::to_string(i);
+    message.body = as_bytes("body");
+    frames.transfer(0, i % 2, i, as_text(amqp::encode_message(message)));
+  }
+  frames.transfer(0, 1, kMessages, "this is no message");
+  frames.transfer(0, 7, kMessages + 1, "there is no link 7: the session ends");
+  for (const std::size_t piece : {frames.bytes.size(), std::size_t{700}, std::size_t{64}, std::size_t{1}}) {
+    TestNode node;
+    node.declare("other");
+    testing::Socket socket(node);
+    std::string said;
+    for (BytesView rest(frames.bytes); !rest.empty();) {
+      const std::size_t n = std::min(piece, rest.size());
+      socket.input(rest.first(n));
+      rest = rest.subspan(n);
+    }
+    said = as_text(socket.output());
+    EXPECT_EQ(node.stats(1).active + node.stats(2).active, kMessages) << "pieces of " << piece;
+    EXPECT_NE(said.find("amqp:decode-error"), std::string::npos) << "told before the session ends";
+    EXPECT_NE(said.find("amqp:session:unattached-handle"), std::string::npos);
+    EXPECT_LT(said.find("amqp:decode-error"), said.find("amqp:session:unattached-handle"));
+    std::uint32_t next = 0;
+    for (const journal::Record& record : node.log.records()) {
+      broker::StoredMessage message;
+      if (record.header.type != journal::RecordType::message_stored) continue;
+      ASSERT_TRUE(broker::read_stored_message(record, message));
+      EXPECT_EQ(message.message_id, "m" + std::to_string(next++)) << "pieces of " << piece;
+    }
+    EXPECT_EQ(next, kMessages);
+  }
+}
+
 // ---- admission
 
 TEST(FrontendPublish, HeldMessagesGoInOrderWhenThereIsRoomAgain) {
