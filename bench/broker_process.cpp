@@ -151,15 +151,22 @@ Broker::Sample Broker::sample() const {
   for (const auto& queue : status.at("queues").as_array()) {
     if (queue.at("name").as_string() == "bench") out.active = queue.at("active").to_number<std::uint64_t>();
   }
-  std::ifstream stat("/proc/" + std::to_string(pid_) + "/stat");
-  std::string field;
-  for (int i = 1; i <= 15 && stat >> field; ++i) {
-    if (i == 14 || i == 15) out.cpu_seconds += std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  }
+  out.cpu_seconds = cpu_seconds();
   out.read_bytes = number_in(pid_, "io", "rchar:");
   out.rss_bytes = rss_bytes();
   out.rss_peak_bytes = number_in(pid_, "status", "VmHWM:") * 1024;
   return out;
+}
+
+double Broker::cpu_seconds() const {
+  check_alive();
+  double seconds = 0;
+  std::ifstream stat("/proc/" + std::to_string(pid_) + "/stat");
+  std::string field;
+  for (int i = 1; i <= 15 && stat >> field; ++i) {
+    if (i == 14 || i == 15) seconds += std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
+  return seconds;
 }
 
 std::uint64_t Broker::rss_bytes() const {

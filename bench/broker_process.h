@@ -42,6 +42,7 @@ class Broker {
   [[nodiscard]] Sample sample() const;
   /// Only /proc: costs the broker nothing.
   [[nodiscard]] std::uint64_t rss_bytes() const;
+  [[nodiscard]] double cpu_seconds() const;
   struct Space {
     std::uint64_t segments_bytes{}, checkpoints_bytes{}, other_bytes{};
     std::uint64_t segments{};

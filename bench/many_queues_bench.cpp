@@ -196,6 +196,9 @@ int run_many_queues_bench(const Arguments& arguments) {
         Figure ratio = at_least(
             figure("many.publish_ratio", "publishing to all of them, over a single queue", "ratio"), kRatio);
         Figure rate = figure("many.publish_rate", "  publishing to all of them", "messages/s");
+        Figure cpu = figure("many.server_cpu_us", "  server CPU per message, all of them", "µs");
+        Figure single_cpu =
+            figure("many.single_server_cpu_us", "  server CPU per message, a single queue", "µs");
         Figure single_rate = figure("many.single_rate", "  publishing to a single queue", "messages/s");
         Spread spread(broker, active, queues);
         Publisher publisher(single);
@@ -213,8 +216,13 @@ int run_many_queues_bench(const Arguments& arguments) {
         Progress progress("publishing");
         for (int round = 0; round < common.rounds; ++round) {
           progress.at(static_cast<std::uint64_t>(round), static_cast<std::uint64_t>(common.rounds));
+          const double cpu_before = broker.cpu_seconds(), single_cpu_before = single.cpu_seconds();
           const double ours = spread.publish(messages, to_sessions);
           const double theirs = publisher.publish(messages, kWindow, plain);
+          cpu.samples.values.push_back((broker.cpu_seconds() - cpu_before) / static_cast<double>(messages) *
+                                       1e6);
+          single_cpu.samples.values.push_back((single.cpu_seconds() - single_cpu_before) /
+                                              static_cast<double>(messages) * 1e6);
           for (const auto& connection : idle) {  // their heartbeats
             if (const auto polled = connection->poll({0}); !polled)
               throw CouldNotRun("an idle connection: " + polled.error().description);
@@ -230,7 +238,8 @@ int run_many_queues_bench(const Arguments& arguments) {
               "measured with " + readable(queues) + " queues, " + readable(connections) +
               " connections and " + readable(sessions) +
               " sessions per queue; the targets are for 10,000, 1,000 and 100";
-        record.figures = {ratio, rate, single_rate, per_queue, per_connection, first_start, memory};
+        record.figures = {ratio,     rate,           single_rate, cpu,   single_cpu,
+                          per_queue, per_connection, first_start, memory};
       });
 }
 
