@@ -29,10 +29,11 @@ class Model {
     EXPECT_GE(checkpoint, checkpoint_);
     std::vector<std::string> replayed;
     std::vector<Buffer> before = segment_contents();
-    auto opened = Journal::open(disk_, "", small_segments(), random, checkpoint, [&](const Record& record) {
-      EXPECT_EQ(record.header.lsn.value, checkpoint.value + replayed.size() + 1);
-      replayed.emplace_back(as_text(record.body));
-    });
+    auto opened = Journal::open(disk_, "", small_segments({.release_step_bytes = 24 << 10}), random,
+                                checkpoint, [&](const Record& record) {
+                                  EXPECT_EQ(record.header.lsn.value, checkpoint.value + replayed.size() + 1);
+                                  replayed.emplace_back(as_text(record.body));
+                                });
     if (!opened) {
       EXPECT_FALSE(must_work) << opened.error().what;
       return false;
@@ -89,7 +90,8 @@ class Model {
     return true;
   }
   bool remove(Random& random) {
-    return journal_->remove_before(Lsn{random.below(synced_.value + 2)}).has_value();
+    return journal_->remove_before(Lsn{random.below(synced_.value + 2)}).has_value() &&
+           journal_->release_space().has_value();
   }
   bool checkpoint_at_end() {
     if (synced_ <= checkpoint_) return true;
@@ -101,7 +103,9 @@ class Model {
     append(random);
     return write() && sync();
   }
-  bool remove_all() { return journal_->remove_before(synced_).has_value(); }
+  bool remove_all() {
+    return journal_->remove_before(synced_).has_value() && journal_->release_space().has_value();
+  }
   bool prepare() { return journal_->prepare_spare().has_value(); }
   bool epoch() {
     log_->start_epoch(log_->epoch().next());

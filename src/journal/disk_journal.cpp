@@ -19,13 +19,18 @@ DiskJournal::DiskJournal(Disk& disk, std::string directory, const JournalOptions
       identity_(std::move(identity)),
       lock_(std::move(lock)),
       table_(disk, directory_),
-      spares_(disk, directory_) {
+      spares_(disk, directory_),
+      discarded_(disk, directory_) {
   options_.spare_segments = std::max<std::uint32_t>(1, options_.spare_segments);
 }
 
 Result<void, JournalError> DiskJournal::start(Recovered recovered) {
   report_ = std::move(recovered.report);
   spares_.start(std::move(recovered.spares), recovered.next_spare_number);
+  discarded_.start(std::move(recovered.discarded));
+  while (options_.release_step_bytes == 0 && !discarded_.empty()) {
+    if (const auto done = discarded_.release(UINT64_MAX); !done) return done.error();
+  }
   epoch_ = report_.epoch;
   table_.start(std::move(recovered.segments), report_.end);
   if (table_.empty()) {
@@ -308,6 +313,12 @@ std::uint64_t DiskJournal::room() const {
 Result<bool, JournalError> DiskJournal::prepare_spare() {
   if (auto failed = failure()) return *std::move(failed);
   if (!wants_spare()) return false;
+  if (const std::string path = discarded_.take_whole(options_.segment_bytes); !path.empty()) {
+    auto recycled = spares_.recycle(path, options_.segment_bytes);
+    if (!recycled) return fail(recycled.error());
+    spares_.put(std::move(*recycled));
+    return true;
+  }
   auto made = spares_.make(options_.segment_bytes);
   if (!made) return fail_if_final(made);
   spares_.put(std::move(*made));
@@ -327,8 +338,10 @@ Result<void, JournalError> DiskJournal::remove_before(Lsn lsn) {
   // One at a time, each made durable: a gap in the chain must not be able to appear.
   while (const auto segment = table_.take_oldest_before(before)) {
     if (!std::exchange(any, true)) {
-      demand_ = std::max(taken_.exchange(0, std::memory_order_relaxed), demand_ / 2);
-      kept = std::max(kept, std::size_t{std::min(demand_, options_.spare_segments_max)});
+      // Less by one at a time: a burst often goes in several removals, and the next one wants it all again.
+      demand_ = std::max(taken_.exchange(0, std::memory_order_relaxed), demand_ > 0 ? demand_ - 1 : 0);
+      demand_ = std::min(demand_, options_.spare_segments_max);
+      kept = std::max(kept, std::size_t{demand_});
     }
     // A file that somebody still reads is not written over.
     if (spares_.count() < kept && segment->header.segment_bytes == options_.segment_bytes &&
@@ -338,10 +351,24 @@ Result<void, JournalError> DiskJournal::remove_before(Lsn lsn) {
       spares_.put(std::move(*spare));
       continue;
     }
+    // A file that somebody still reads must keep its length.
+    if (options_.release_step_bytes > 0 && segment.use_count() == 1) {
+      if (const auto done = discarded_.add(segment->path, segment->header.segment_bytes); !done) {
+        return fail(done.error());
+      }
+      continue;
+    }
     if (const auto done = disk_.remove(segment->path); !done) return fail(from_disk(done.error()));
     if (const auto done = disk_.sync_directory(directory_); !done) return fail(sync_failed(done.error()));
   }
   return {};
+}
+
+Result<bool, JournalError> DiskJournal::release_space() {
+  if (auto failed = failure()) return *std::move(failed);
+  if (discarded_.empty()) return false;
+  if (const auto done = discarded_.release(options_.release_step_bytes); !done) return fail(done.error());
+  return true;
 }
 
 Result<void, JournalError> DiskJournal::store_checkpoint(Lsn lsn, BytesView state) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/disk.h"
+#include "journal/discarded_files.h"
 #include "journal/encoded.h"
 #include "journal/format.h"
 #include "journal/journal.h"
@@ -52,9 +53,11 @@ class DiskJournal final : public Journal {
   Result<bool, JournalError> prepare_spare() override;
   Result<void, JournalError> remove_before(Lsn lsn) override;
   std::vector<Extent> extents() const override { return table_.extents(); }
+  bool wants_release() const override { return !discarded_.empty(); }
+  Result<bool, JournalError> release_space() override;
   std::uint64_t record_bytes_total() const override { return table_.record_bytes(); }
   std::uint64_t disk_bytes() const override {
-    return 2 * kPageBytes + table_.file_bytes() + spares_.file_bytes();
+    return 2 * kPageBytes + table_.file_bytes() + spares_.file_bytes() + discarded_.file_bytes();
   }
   Result<void, JournalError> store_checkpoint(Lsn lsn, BytesView state) override;
 
@@ -83,6 +86,7 @@ class DiskJournal final : public Journal {
 
   SegmentTable table_;
   SpareFiles spares_;
+  DiscardedFiles discarded_;
   /// Left in the current segment. Grows only after the spare it grows by has left `spares_`, and is read
   /// before these are counted: so room() never counts a file twice.
   std::atomic<std::uint64_t> free_{0};

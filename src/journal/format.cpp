@@ -178,6 +178,10 @@ bool is_unfinished(std::string_view name) {
   return name.ends_with(".new") && (name.starts_with("spare-") || name.starts_with("superblock-") ||
                                     name.starts_with("checkpoint-") || name.starts_with("segment-"));
 }
+bool is_discarded(std::string_view name) {
+  return name.ends_with(kDiscardedSuffix) &&
+         parse_segment_name(name.substr(0, name.size() - kDiscardedSuffix.size()));
+}
 
 std::string join(const std::string& directory, const std::string& name) {
   return directory.empty() ? name : directory + "/" + name;

@@ -109,6 +109,9 @@ std::optional<Lsn> parse_checkpoint_name(std::string_view name);
 std::string superblock_name(unsigned copy);  ///< superblock-0, superblock-1
 /// A file that was being made when the process ended: never part of the journal.
 bool is_unfinished(std::string_view name);
+/// A segment that nobody needs, on its way back to the file system, whole or cut: never part of the journal.
+bool is_discarded(std::string_view name);
+inline constexpr std::string_view kDiscardedSuffix = ".old";
 
 std::string join(const std::string& directory, const std::string& name);
 bool all_zero(BytesView bytes);

@@ -9,9 +9,10 @@
 //   docs/formats/journal.md.
 //
 // Threads: write, write_raw, sync and write_and_sync run on one thread at a time (the writer; which one it is
-// may change between calls). prepare_spare, remove_before and store_checkpoint run on one other thread at a
-// time, or on the writer; they never make the writer wait for their own syncs. read, hash_at and what says
-// "any thread" run on any number of threads meanwhile. One that stays away from all others: the destructor.
+// may change between calls). prepare_spare, remove_before, release_space and store_checkpoint run on one
+// other thread at a time, or on the writer; they never make the writer wait for their own syncs. read,
+// hash_at and what says "any thread" run on any number of threads meanwhile. One that stays away from all
+// others: the destructor.
 #pragma once
 
 #include <cstdint>
@@ -91,10 +92,14 @@ struct JournalOptions {
   /// Kept ready ahead of use, at least 1: made by prepare_spare(), or segments that remove_before() dropped.
   std::uint32_t spare_segments = 1;
   /// A log that grows and shrinks by many segments at a time keeps up to so many that it dropped: as many as
-  /// it lately took between two removals. Overwriting one costs half of what making one costs, which is to
-  /// write all of it with zeros first. What is removed beyond that goes back to the file system. At least
-  /// spare_segments count.
+  /// it took between two removals, and one less with each removal that follows. Overwriting one costs half of
+  /// what making one costs, which is to write all of it with zeros first. What is removed beyond that goes
+  /// back to the file system. At least spare_segments count.
   std::uint32_t spare_segments_max = 0;
+  /// Files that go back to the file system are cut from their end by so many bytes with each release_space(),
+  /// instead of being removed by remove_before() at once. 0: at once. Freeing a file's blocks makes the syncs
+  /// of others wait: tens of milliseconds for 64 MiB on a file system that discards blocks as it frees them.
+  std::uint64_t release_step_bytes = 0;
   /// Longest record (journal::record_bytes of its body) that room() has to reckon with. Longer ones can be
   /// written too, but may need space beyond room().
   std::uint64_t record_bytes_max = (1ULL << 20) + (64ULL << 10);
@@ -144,9 +149,9 @@ class Journal {
   /// same when it cannot wait: it has decided these records.) Any other failure is final.
   [[nodiscard]] virtual Result<void, JournalError> write(const Batch& batch) = 0;
   /// Makes all written batches durable: one fdatasync. A failure is final: this and every later call of
-  /// write, write_raw, sync, prepare_spare, remove_before and store_checkpoint gives the same error, the node
-  /// stops. With nothing new to sync it makes the durable mark itself durable (docs/formats/journal.md),
-  /// worth doing when idle.
+  /// write, write_raw, sync, prepare_spare, remove_before, release_space and store_checkpoint gives the same
+  /// error, the node stops. With nothing new to sync it makes the durable mark itself durable
+  /// (docs/formats/journal.md), worth doing when idle.
   [[nodiscard]] virtual Result<void, JournalError> sync() = 0;
   /// write() and sync() in one. As long as the current segment has space it allocates no memory and asks the
   /// system for one write and one fdatasync.
@@ -188,13 +193,14 @@ class Journal {
   [[nodiscard]] virtual std::uint64_t room() const = 0;
   /// Fewer spare segments are ready than the options ask for. Any thread.
   [[nodiscard]] virtual bool wants_spare() const = 0;
-  /// Prepares one more spare segment if wants_spare(): allocates and zero-writes it. Slow. `disk_full` leaves
-  /// everything as it was; call again later. @return true when there was something to do.
+  /// Prepares one more spare segment if wants_spare(): one that was set aside and is still whole, or a new
+  /// one that is allocated and written with zeros. Slow. `disk_full` leaves everything as it was; call again
+  /// later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
   /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
   /// checkpoints has to replay; without a checkpoint nothing. They become spares as far as the
   /// options say (their old records stay in the file and are never taken for new ones), else they are
-  /// deleted.
+  /// deleted, or, with release_step_bytes, set aside for release_space().
   [[nodiscard]] virtual Result<void, JournalError> remove_before(Lsn lsn) = 0;
   /// What each segment holds, oldest first, without a gap, up to what is written. Any thread; no I/O.
   struct Extent {
@@ -203,7 +209,13 @@ class Journal {
     std::uint64_t record_bytes{};
   };
   [[nodiscard]] virtual std::vector<Extent> extents() const = 0;
-  /// Bytes of records in the log / of all segments and spares. Any thread.
+  /// There is something for release_space() to do. Any thread.
+  [[nodiscard]] virtual bool wants_release() const = 0;
+  /// Gives up to release_step_bytes of files that remove_before() set aside back to the file system. Whoever
+  /// calls it decides how much time lies between two steps. @return true when there was something to do.
+  [[nodiscard]] virtual Result<bool, JournalError> release_space() = 0;
+  /// Bytes of records in the log / of all files of segments, spares and what is being given back. Any
+  /// thread.
   [[nodiscard]] virtual std::uint64_t record_bytes_total() const = 0;
   [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
 

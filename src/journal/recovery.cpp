@@ -301,6 +301,12 @@ class Recovery {
     for (const std::string& name : names_) {
       if (is_unfinished(name)) {
         if (const auto done = disk_.remove(path(name)); !done) return from_disk(done.error());
+      } else if (is_discarded(name)) {
+        const auto file = disk_.open(path(name), OpenMode::read);
+        if (!file) return from_disk(file.error());
+        const auto size = (*file)->size();
+        if (!size) return from_disk(size.error());
+        out_.discarded.push_back({path(name), *size});
       }
     }
     if (!headless_.empty()) {

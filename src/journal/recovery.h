@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/disk.h"
+#include "journal/discarded_files.h"
 #include "journal/journal.h"
 #include "journal/segment.h"
 
@@ -16,6 +17,7 @@ namespace mainstay::journal {
 struct Recovered {
   std::vector<std::shared_ptr<Segment>> segments;  ///< empty: a journal that was never used. Last one opened
   std::vector<Spare> spares;
+  std::vector<DiscardedFile> discarded;
   std::uint64_t next_spare_number = 1;
   RecoveryReport report;
 };

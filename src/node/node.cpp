@@ -19,6 +19,10 @@ namespace {
 constexpr Duration kReconnectAfter = milliseconds(250);
 constexpr Duration kSpareRetry = milliseconds(500);
 constexpr Duration kCheckpointRetry = milliseconds(500);
+// 50 MiB/s, so that syncs do not notice (docs/performance.md); on a full disk as fast as it goes.
+constexpr std::uint64_t kReleaseBytes = 1U << 20;
+constexpr Duration kReleasePause = milliseconds(20);
+constexpr int kReleaseStepsWhenFull = 64;
 constexpr std::size_t kWriteAheadBytes = 256U << 10;
 constexpr Duration kCleanEvery = milliseconds(10);
 constexpr Duration kCleanRetry = seconds(10);
@@ -94,7 +98,8 @@ Result<void, Failure> Node::recover() {
   // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
   // another.
   journal_options.spare_segments = 2;
-  journal_options.spare_segments_max = 8;
+  journal_options.spare_segments_max = 16;
+  journal_options.release_step_bytes = kReleaseBytes;
   auto recovered = replica::recover(*disk_, "", journal_options, *random_, {},
                                     broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
   if (!recovered) return Failure{recovered.error().what};
@@ -350,6 +355,7 @@ void Node::maintain() {
       });
     });
   }
+  release_space();
   // A checkpoint shortens the next start and frees segments; when the disk is full it is the way out.
   clean();
   store_checkpoint();
@@ -365,6 +371,27 @@ void Node::maintain() {
     written_ahead_at_ = applied;
     replica_->write_ahead(kWriteAheadBytes);
   }
+}
+
+/// Gives what segments took back to the file system, slowly: the syncs of messages wait for it.
+void Node::release_space() {
+  const Instant now = clock_.now();
+  if (releasing_ || rejoining_ || now < release_at_ || !journal_->wants_release()) return;
+  releasing_ = true;
+  spare_worker_->post([this, full = disk_full_] {
+    const Instant begun = clock_.now();
+    auto result = journal_->release_space();
+    for (int more = full ? kReleaseStepsWhenFull : 0; more > 0 && result && *result; --more) {
+      result = journal_->release_space();
+    }
+    loop_.post([this, took = clock_.now() - begun, result = std::move(result)] {
+      releasing_ = false;
+      if (ended_) return;
+      if (!result) return end_fatally(result.error().what);
+      // A disk that is slow at it is left in peace for most of the time.
+      release_at_ = disk_full_ ? Instant{} : clock_.now() + std::max(kReleasePause, took + took);
+    });
+  });
 }
 
 void Node::start_checkpoint() {

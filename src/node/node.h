@@ -108,6 +108,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
                  Instant started, Duration took);
   void maintain();
   void space_again();
+  void release_space();
   void start_checkpoint();
   void store_checkpoint();
   [[nodiscard]] bool log_is_long() const;
@@ -183,6 +184,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
 
   // journal upkeep
   bool spare_wanted_ = false;
+  bool releasing_ = false;
+  Instant release_at_{};
   bool disk_full_ = false;
   Instant spare_retry_at_{};
   Lsn checkpoint_at_{};

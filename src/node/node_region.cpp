@@ -187,7 +187,7 @@ void Node::rejoin_when_quiet() {
   pump();  // the last words to clients
   if (ended_) return;
   if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
-  if (writing_ || !journal_worker_->idle() || checkpoint_running_ || spare_wanted_ ||
+  if (writing_ || !journal_worker_->idle() || checkpoint_running_ || spare_wanted_ || releasing_ ||
       body_reader_.reading() > 0) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;

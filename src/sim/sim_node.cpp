@@ -86,6 +86,7 @@ void SimNode::try_start() {
                        {.cluster = cluster(),
                         .node = options.node,
                         .segment_bytes = kSegmentBytes,
+                        .release_step_bytes = kSegmentBytes / 4,
                         .record_bytes_max = kRecordBytesMax},
                        random_, {}, limits_, {.file_bytes = kPageFileBytes, .gather_bytes = 2 << 10});
   if (!recovered) {
@@ -332,6 +333,10 @@ void SimNode::maintain() {
     step();
   }
   if (writing_) return;
+  for (int steps = 0; steps < 3 && journal_->wants_release(); ++steps) {
+    if (!journal_->release_space()) return fail("space not given back");
+    ++world_.report.reached["a file was given back in steps"];
+  }
   if (const auto made = journal_->prepare_spare(); !made) {
     if (made.error().code != journal::JournalErrorCode::disk_full) return fail("no spare segment");
     ++world_.report.reached["spare segment waits for disk space"];

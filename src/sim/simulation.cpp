@@ -349,6 +349,7 @@ const std::vector<std::string>& probes() {
                                             "checkpoint used",
                                             "a page was loaded back",
                                             "a message was moved",
+                                            "a file was given back in steps",
                                             "a search went on in a later call",
                                             "a delivery window was full",
                                             "restored from a checkpoint with pages",
