@@ -85,7 +85,7 @@ Server::Server(const std::string& name, const std::vector<std::string>& environm
   std::vector<std::string> arguments{"/usr/bin/env"};
   arguments.insert(arguments.end(), environment.begin(), environment.end());
   arguments.insert(arguments.end(), command.begin(), command.end());
-  auto started = drills::Process::start({name, arguments, log});
+  auto started = lab::Process::start({name, arguments, log});
   if (!started) throw Trouble{started.error().what};
   process_ = std::move(*started);
   remember(process_->pid());
@@ -188,7 +188,7 @@ std::uint64_t resident_bytes(const std::vector<int>& processes) {
 }
 
 std::vector<std::uint16_t> own_ports(std::size_t count) {
-  auto ports = drills::free_loopback_ports(count);
+  auto ports = lab::free_loopback_ports(count);
   if (!ports) throw Trouble{ports.error().what};
   return *ports;
 }

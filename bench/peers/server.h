@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "drills/processes.h"
+#include "lab/processes.h"
 #include "peers/peer.h"
 
 namespace mainstay::bench {
@@ -30,7 +30,7 @@ class Server {
   [[nodiscard]] std::vector<int> processes() const;
 
  private:
-  std::unique_ptr<drills::Process> process_;
+  std::unique_ptr<lab::Process> process_;
 };
 
 /// CPU seconds used so far by these processes.

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <thread>
 
-#include "drills/processes.h"
+#include "lab/processes.h"
 #include "peers/load.h"
 
 namespace mainstay::bench {
@@ -23,7 +23,7 @@ class Strace {
       arguments.emplace_back("-p");
       arguments.push_back(std::to_string(process));
     }
-    auto started = drills::Process::start({"strace", arguments, directory + "/strace.log"});
+    auto started = lab::Process::start({"strace", arguments, directory + "/strace.log"});
     if (!started) throw Trouble{started.error().what};
     process_ = std::move(*started);
     for (int turn = 0; turn < 250; ++turn) {
@@ -50,7 +50,7 @@ class Strace {
 
  private:
   std::string file_;
-  std::unique_ptr<drills::Process> process_;
+  std::unique_ptr<lab::Process> process_;
 };
 
 constexpr const char* kSyncs = "fsync,fdatasync,sync_file_range,msync";

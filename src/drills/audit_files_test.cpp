@@ -11,8 +11,8 @@
 #include "base/checksum.h"
 #include "drills/audit_command.h"
 #include "drills/destination_observer.h"
-#include "drills/test_directory.h"
 #include "drills/tsv.h"
+#include "lab/test_directory.h"
 #include "ledger/sqlite_ledger.h"
 #include "payments/message.h"
 
@@ -92,7 +92,7 @@ class OnDisk : public ::testing::Test {
     return audit(*sources);
   }
 
-  TestDirectory directory;
+  lab::TestDirectory directory;
   ManualClock clock;
   AuditOptions options;
   std::unique_ptr<DestinationObserver> observer;
@@ -214,7 +214,7 @@ TEST_F(AuditOfFiles, JsonHasEveryFindingAndTextSaysHowManyItLeftOut) {
 }
 
 TEST(DestinationObserverTest, SeesRenamesAndLinksInOrderAndNoUnfinishedFiles) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   const std::string watched = directory.path() + "/in";
   std::filesystem::create_directory(watched);
   std::ofstream(watched + "/before") << "was there before";
@@ -248,7 +248,7 @@ TEST(DestinationObserverTest, SeesRenamesAndLinksInOrderAndNoUnfinishedFiles) {
 }
 
 TEST(DestinationObserverTest, AWatchedDirectoryThatVanishesMakesTheRecordIncomplete) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   const std::string watched = directory.path() + "/in";
   std::filesystem::create_directory(watched);
   ManualClock clock;
@@ -260,7 +260,7 @@ TEST(DestinationObserverTest, AWatchedDirectoryThatVanishesMakesTheRecordIncompl
 }
 
 TEST(DestinationObserverTest, AMissingDirectoryIsRefused) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   ManualClock clock;
   const auto opened = DestinationObserver::open(directory.path() + "/no", directory.path() + "/a.tsv", clock);
   ASSERT_FALSE(opened.has_value());

@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "drills/processes.h"
 #include "drills/tsv.h"
+#include "lab/processes.h"
 
 namespace mainstay::drills {
 namespace {
@@ -106,7 +106,7 @@ Result<Workspace, Failure> make_workspace(const std::string& directory) {
   Workspace workspace;
   workspace.directory = directory;
   workspace.control_token = "drill-control";
-  const auto ports = free_loopback_ports(6);
+  const auto ports = lab::free_loopback_ports(6);
   if (!ports) return ports.error();
   workspace.east = {"east", directory + "/east", {(*ports)[0], (*ports)[1], (*ports)[2]}};
   workspace.west = {"west", directory + "/west", {(*ports)[3], (*ports)[4], (*ports)[5]}};

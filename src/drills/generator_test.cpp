@@ -7,8 +7,8 @@
 #include <map>
 #include <set>
 
-#include "drills/test_directory.h"
 #include "drills/tsv.h"
+#include "lab/test_directory.h"
 #include "payments/seen_messages.h"
 
 namespace mainstay::drills {
@@ -44,7 +44,7 @@ struct Feed {
       files[file.path().filename().string()] = *read_text_file(file.path().string());
     record = *read_text_file(options.record);
   }
-  TestDirectory directory;
+  lab::TestDirectory directory;
   std::unique_ptr<Generator> generator;
   std::map<std::string, std::string> files;  // in the order of their names
   std::string record;
@@ -116,7 +116,7 @@ TEST(Generator, TheSeedDecidesEverythingAndThePaceNothing) {
 }
 
 TEST(Generator, WritesNoMoreThanAFileAheadOfWhatIsDue) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   GeneratorOptions options;
   options.messages = 500;
   options.inbox = directory.path();
@@ -132,7 +132,7 @@ TEST(Generator, WritesNoMoreThanAFileAheadOfWhatIsDue) {
 }
 
 TEST(Generator, MissingTemplatesAreNamed) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   GeneratorOptions options;
   options.templates = directory.path();
   options.inbox = directory.path();

@@ -83,14 +83,14 @@ class RegionOutage final : public TwoRegionDrill {
   }
 
   Result<void, Failure> kill_region() {
-    std::vector<Process*> victims;
+    std::vector<lab::Process*> victims;
     for (Member& member : members_) {
       if (member.region != &workspace_.east) continue;
       victims.push_back(member.process.get());
       member.gone = true;
     }
     const NodeView before = view(workspace_.east);
-    killed_ = kill_at_once(victims, clock_);
+    killed_ = lab::kill_at_once(victims, clock_);
     const double at = seconds_at(killed_);
     if (before.answered && before.connected)
       report_.unreplicated_s = before.lag_s;

@@ -10,11 +10,11 @@
 #include "drills/directory_feed.h"
 #include "drills/drill_monitor.h"
 #include "drills/drill_workspace.h"
-#include "drills/test_directory.h"
 #include "drills/tsv.h"
 #include "io/http_server.h"
 #include "io/loop.h"
 #include "io/system_clock.h"
+#include "lab/test_directory.h"
 
 namespace mainstay::drills {
 namespace {
@@ -22,7 +22,7 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(DrillWorkspace, ItsConfigurationFilesAreAccepted) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   const auto workspace = make_workspace(directory.path() + "/work");
   ASSERT_TRUE(workspace.has_value()) << workspace.error().what;
   for (const RegionPaths* region : {&workspace->east, &workspace->west}) {
@@ -49,7 +49,7 @@ TEST(DrillWorkspace, ItsConfigurationFilesAreAccepted) {
 }
 
 TEST(DrillWorkspace, ADirectoryInUseIsRefused) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   std::ofstream(directory.path() + "/something") << "x";
   const auto workspace = make_workspace(directory.path());
   ASSERT_FALSE(workspace.has_value());
@@ -70,7 +70,7 @@ std::string payment(const std::string& reference, int amount) {
 }
 
 TEST(DirectoryFeed, FeedsFilesInOrderAndKnowsWhatTheyAre) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   const std::string source = directory.path() + "/source", inbox = directory.path() + "/inbox",
                     record = directory.path() + "/record";
   std::filesystem::create_directories(source + "/b");
@@ -96,7 +96,7 @@ TEST(DirectoryFeed, FeedsFilesInOrderAndKnowsWhatTheyAre) {
 }
 
 TEST(DirectoryFeed, AnEmptyOrMissingDirectoryIsNamed) {
-  const TestDirectory directory;
+  const lab::TestDirectory directory;
   for (const std::string& from : {directory.path(), directory.path() + "/no"}) {
     const auto feed = feed_directory(from, directory.path(), directory.path() + "/record");
     ASSERT_FALSE(feed.has_value());

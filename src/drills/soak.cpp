@@ -15,11 +15,11 @@
 #include "base/assert.h"
 #include "drills/control_client.h"
 #include "drills/figures.h"
-#include "drills/processes.h"
 #include "drills/progress_line.h"
 #include "drills/soak_clients.h"
 #include "drills/tsv.h"
 #include "io/system_clock.h"
+#include "lab/processes.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MAINSTAY_SANITIZED 1
@@ -227,7 +227,7 @@ class Soak {
 
  private:
   Result<void, Failure> prepare() {
-    const auto ports = free_loopback_ports(2);
+    const auto ports = lab::free_loopback_ports(2);
     if (!ports) return ports.error();
     shared_.port = (*ports)[0];
     control_ = fmt::format("127.0.0.1:{}", (*ports)[1]);
@@ -315,10 +315,10 @@ class Soak {
   bool start_broker() {
     broker_.reset();
     const Instant start = clock_.now();
-    auto started =
-        Process::start({.name = "broker",
-                        .arguments = {options_.program, "serve", "--config", directory_ + "/broker.toml"},
-                        .log = directory_ + "/broker.log"});
+    auto started = lab::Process::start(
+        {.name = "broker",
+         .arguments = {options_.program, "serve", "--config", directory_ + "/broker.toml"},
+         .log = directory_ + "/broker.log"});
     if (!started) {
       launch_failure_ = started.error().what;
       return false;
@@ -463,10 +463,10 @@ class Soak {
 
   void verify() {
     progress_.show("verifying the journal");
-    const auto verified = run_to_end({.name = "mainstay verify",
-                                      .arguments = {options_.program, "verify", data()},
-                                      .log = directory_ + "/verify.log"},
-                                     seconds(300));
+    const auto verified = lab::run_to_end({.name = "mainstay verify",
+                                           .arguments = {options_.program, "verify", data()},
+                                           .log = directory_ + "/verify.log"},
+                                          seconds(300));
     report_.verified = verified && verified->end.ok();
     if (!report_.verified)
       violated("mainstay verify " + data() + ": " +
@@ -493,7 +493,7 @@ class Soak {
   SoakReport report_;
   std::string control_, launch_failure_, last_blow_;
   std::optional<FactJournal> journal_;
-  std::unique_ptr<Process> broker_;
+  std::unique_ptr<lab::Process> broker_;
   std::list<SoakClient> clients_;
   Instant next_slow_sample_{};
   std::uint64_t depth_ = 0;

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "drills/soak_message.h"
-#include "drills/test_directory.h"
+#include "lab/test_directory.h"
 
 namespace mainstay::drills {
 namespace {
@@ -477,7 +477,7 @@ TEST(SoakAudit, WhatIsWrongBesideTheMessagesCounts) {
 }
 
 TEST(SoakHistory, ComesBackAsItWasWritten) {
-  TestDirectory directory;
+  lab::TestDirectory directory;
   Tale tale;
   tale.put("a\tb", "s", 1, 5).opened(1).received(1, "a\tb", 1, 2).settled(1, "a\tb", How::dead_letter);
   {
@@ -498,7 +498,7 @@ TEST(SoakHistory, ComesBackAsItWasWritten) {
 }
 
 TEST(SoakHistory, HalfALineAtTheEndIsIgnoredAndElsewhereRefused) {
-  TestDirectory directory;
+  lab::TestDirectory directory;
   const std::string path = directory.path() + "/facts-x.tsv";
   std::ofstream(path) << "ended\t5\t1\tclosed\nended\t6\t2";
   std::size_t facts = 0;
@@ -511,7 +511,7 @@ TEST(SoakHistory, HalfALineAtTheEndIsIgnoredAndElsewhereRefused) {
 }
 
 TEST(SoakHistory, ADirectoryWithoutHistoryIsRefused) {
-  TestDirectory directory;
+  lab::TestDirectory directory;
   EXPECT_FALSE(read_history(directory.path(), [](const Fact&) {}));
 }
 

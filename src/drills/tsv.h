@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "lab/text_files.h"
 
 namespace mainstay::drills {
 
@@ -21,10 +22,7 @@ void append_tsv_line(std::string& to, const std::vector<std::string_view>& field
 /// The whole text as an unsigned decimal number, or nothing.
 [[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text);
 
-/// A whole file as text. The failure names path and the system's reason.
-[[nodiscard]] Result<std::string, Failure> read_text_file(const std::string& path);
-
-/// Creates or replaces a file, not durably: for reports and drill evidence, which a crash may lose.
-[[nodiscard]] Result<void, Failure> write_text_file(const std::string& path, std::string_view content);
+using lab::read_text_file;
+using lab::write_text_file;
 
 }  // namespace mainstay::drills

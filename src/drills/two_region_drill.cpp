@@ -110,7 +110,7 @@ Result<void, Failure> TwoRegionDrill::start_regions() {
 Result<void, Failure> TwoRegionDrill::start(Member& member) {
   std::vector<std::string> arguments = member.arguments;
   arguments.insert(arguments.begin(), options_.program);
-  auto process = Process::start(
+  auto process = lab::Process::start(
       {.name = member.name(), .arguments = std::move(arguments), .log = member.region->log(member.role)});
   if (!process) return process.error();
   member.process = std::move(*process);
@@ -171,13 +171,13 @@ Result<void, Failure> TwoRegionDrill::start_flow() {
 
 // Following
 
-Result<Finished, Failure> TwoRegionDrill::command(const std::string& name,
-                                                  std::vector<std::string> arguments) {
+Result<lab::Finished, Failure> TwoRegionDrill::command(const std::string& name,
+                                                       std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), options_.program);
-  return run_to_end({.name = "mainstay " + name,
-                     .arguments = std::move(arguments),
-                     .log = fmt::format("{}/command-{}.log", workspace_.directory, ++commands_)},
-                    seconds(command_timeout_s));
+  return lab::run_to_end({.name = "mainstay " + name,
+                          .arguments = std::move(arguments),
+                          .log = fmt::format("{}/command-{}.log", workspace_.directory, ++commands_)},
+                         seconds(command_timeout_s));
 }
 
 Result<void, Failure> TwoRegionDrill::wait_until_settled(const RegionPaths& active) {
@@ -274,12 +274,12 @@ void TwoRegionDrill::say(const std::string& text) {
 void TwoRegionDrill::stop_everything() {
   report_.duration_s = now_s();
   for (const RegionPaths* region : {&workspace_.west, &workspace_.east}) {
-    std::vector<Process*> processes;
+    std::vector<lab::Process*> processes;
     // Pipelines before brokers: they were started after them.
     for (auto member = members_.rbegin(); member != members_.rend(); ++member)
       if (member->region == region && member->process) processes.push_back(member->process.get());
-    for (Process* process : processes) process->signal(SIGTERM);
-    for (Process* process : processes) {
+    for (lab::Process* process : processes) process->signal(SIGTERM);
+    for (lab::Process* process : processes) {
       static_cast<void>(process->wait(seconds(10)));
       process->signal(SIGKILL);
     }

@@ -13,9 +13,9 @@
 #include "drills/drill_series.h"
 #include "drills/drill_workspace.h"
 #include "drills/feed.h"
-#include "drills/processes.h"
 #include "drills/progress_line.h"
 #include "drills/report.h"
+#include "lab/processes.h"
 
 namespace mainstay::drills {
 
@@ -37,7 +37,7 @@ class TwoRegionDrill {
     const RegionPaths* region{};
     std::string role;  ///< "broker", "builder", "processor"
     std::vector<std::string> arguments;
-    std::unique_ptr<Process> process;
+    std::unique_ptr<lab::Process> process;
     std::uint64_t kills = 0;
     bool gone = false;  ///< killed for good: its end is no surprise
     [[nodiscard]] std::string name() const { return region->name + " " + role; }
@@ -61,7 +61,7 @@ class TwoRegionDrill {
   /// (Re)starts a process with its configuration; its log goes on.
   Result<void, Failure> start(Member& member);
   /// Runs `mainstay ARGUMENTS…` to its end.
-  Result<Finished, Failure> command(const std::string& name, std::vector<std::string> arguments);
+  Result<lab::Finished, Failure> command(const std::string& name, std::vector<std::string> arguments);
   /// Waits for `condition`, showing progress; fails when nothing moves any more or a process ended by itself.
   Result<void, Failure> follow(const std::string& phase, Progress counts,
                                const std::function<bool()>& condition);

@@ -1,4 +1,4 @@
-#include "drills/processes.h"
+#include "lab/processes.h"
 
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -6,16 +6,12 @@
 #include <unistd.h>
 
 #include <set>
-#include <thread>
 
-#include "drills/control_client.h"
-#include "drills/test_directory.h"
-#include "drills/tsv.h"
-#include "io/http_server.h"
-#include "io/loop.h"
 #include "io/system_clock.h"
+#include "lab/test_directory.h"
+#include "lab/text_files.h"
 
-namespace mainstay::drills {
+namespace mainstay::lab {
 namespace {
 
 using ::testing::HasSubstr;
@@ -101,37 +97,14 @@ TEST(LoopbackPorts, AreDifferent) {
   EXPECT_EQ(std::set<std::uint16_t>(ports->begin(), ports->end()).size(), 20u);
 }
 
-TEST(ControlClient, SendsMethodTokenAndBodyAndReadsTheReply) {
-  io::Loop loop;
-  io::HttpServer server(
-      loop,
-      [](const io::HttpRequest& request, const io::HttpServer::Respond& respond) {
-        respond({.status = 202,
-                 .content_type = "text/plain",
-                 .body = request.method + " " + request.target + " " + request.authorization + " " +
-                         request.body});
-      },
-      1 << 20);
-  const auto port = server.listen("127.0.0.1", 0);
-  ASSERT_TRUE(port.has_value());
-  std::thread serving([&] { loop.run(); });
-  const std::string endpoint = "127.0.0.1:" + std::to_string(*port);
-  const auto reply = http_request("POST", endpoint, "/region", "secret", "{}", seconds(20));
-  loop.stop();
-  serving.join();
-  ASSERT_TRUE(reply.has_value()) << reply.error().what;
-  EXPECT_EQ(reply->status, 202);
-  EXPECT_EQ(reply->body, "POST /region Bearer secret {}");
-}
-
-TEST(ControlClient, AnUnreachableNodeIsNamed) {
-  const auto ports = free_loopback_ports(1);
-  const auto reply =
-      http_request("GET", "127.0.0.1:" + std::to_string(ports->front()), "/livez", "", "", seconds(5));
-  ASSERT_FALSE(reply.has_value());
-  EXPECT_THAT(reply.error().what, HasSubstr("/livez"));
-  EXPECT_FALSE(http_request("GET", "nonsense", "/", "", "", seconds(5)).has_value());
+TEST_F(Processes, TheirOwnEnvironmentComesBeforeTheInheritedOne) {
+  Command command = shell("echo $HOME $MAINSTAY_LAB_TEST; test -n \"$PATH\"");
+  command.environment = {"HOME=/nowhere", "MAINSTAY_LAB_TEST=here"};
+  const auto finished = run_to_end(command, seconds(20));
+  ASSERT_TRUE(finished.has_value()) << finished.error().what;
+  EXPECT_EQ(finished->output, "/nowhere here\n");
+  EXPECT_TRUE(finished->end.ok());
 }
 
 }  // namespace
-}  // namespace mainstay::drills
+}  // namespace mainstay::lab

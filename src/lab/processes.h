@@ -12,12 +12,16 @@
 #include "base/clock.h"
 #include "base/result.h"
 
-namespace mainstay::drills {
+namespace mainstay::lab {
 
 struct Command {
   std::string name;                    ///< for messages: "east broker"
   std::vector<std::string> arguments;  ///< [0] is the program's path
   std::string log;                     ///< file that standard output and error are appended to
+  /// "NAME=value" each, in place of a variable of that name, before all others of this process.
+  std::vector<std::string> environment = {};
+  /// Descriptor of the network namespace to run in (Network::namespace_of); -1: this process's own.
+  int network_namespace = -1;
 };
 
 /// How a process ended.
@@ -72,4 +76,4 @@ struct Finished {
 /// `count` different TCP ports that were free on 127.0.0.1 a moment ago.
 [[nodiscard]] Result<std::vector<std::uint16_t>, Failure> free_loopback_ports(std::size_t count);
 
-}  // namespace mainstay::drills
+}  // namespace mainstay::lab

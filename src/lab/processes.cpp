@@ -1,22 +1,25 @@
-#include "drills/processes.h"
+#include "lab/processes.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "base/assert.h"
-#include "drills/tsv.h"
+#include "lab/text_files.h"
 
-namespace mainstay::drills {
+namespace mainstay::lab {
 namespace {
 
 ProcessEnd end_of(int wait_status) {
@@ -25,7 +28,8 @@ ProcessEnd end_of(int wait_status) {
 }
 
 /// In the child, between fork and exec: only what is safe after fork in a threaded process.
-[[noreturn]] void become(char* const* arguments, int log, int failure_pipe, pid_t parent) {
+[[noreturn]] void become(char* const* arguments, char* const* environment, int network_namespace, int log,
+                         int failure_pipe, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // the parent ended before the line above
@@ -36,10 +40,25 @@ ProcessEnd end_of(int wait_status) {
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
-  ::execv(arguments[0], arguments);
+  if (network_namespace < 0 || ::setns(network_namespace, CLONE_NEWNET) == 0)
+    ::execve(arguments[0], arguments, environment);
   const int reason = errno;
   static_cast<void>(::write(failure_pipe, &reason, sizeof reason));
   ::_exit(127);
+}
+
+/// This process's environment, with `own` in place of what has the same name.
+std::vector<char*> environment_with(const std::vector<std::string>& own) {
+  std::vector<char*> all;
+  for (const std::string& variable : own) all.push_back(const_cast<char*>(variable.c_str()));
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const std::string_view name = text.substr(0, text.find('=') + 1);
+    if (std::ranges::none_of(own, [&](const std::string& other) { return other.starts_with(name); }))
+      all.push_back(*variable);
+  }
+  all.push_back(nullptr);
+  return all;
 }
 
 }  // namespace
@@ -57,6 +76,7 @@ Result<std::unique_ptr<Process>, Failure> Process::start(const Command& command)
   for (const std::string& argument : command.arguments)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  const std::vector<char*> environment = environment_with(command.environment);
 
   const int log = ::open(command.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return failed(command.log, errno);
@@ -69,7 +89,8 @@ Result<std::unique_ptr<Process>, Failure> Process::start(const Command& command)
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   const int fork_reason = errno;
-  if (pid == 0) become(arguments.data(), log, failure_pipe[1], parent);
+  if (pid == 0)
+    become(arguments.data(), environment.data(), command.network_namespace, log, failure_pipe[1], parent);
   ::close(log);
   ::close(failure_pipe[1]);
   int reason = 0;
@@ -162,4 +183,4 @@ Result<std::vector<std::uint16_t>, Failure> free_loopback_ports(std::size_t coun
   return ports;
 }
 
-}  // namespace mainstay::drills
+}  // namespace mainstay::lab

@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 
-namespace mainstay::drills {
+namespace mainstay::lab {
 
 class TestDirectory {
  public:
@@ -28,4 +28,4 @@ class TestDirectory {
   std::string path_;
 };
 
-}  // namespace mainstay::drills
+}  // namespace mainstay::lab
