@@ -114,6 +114,10 @@ void add_soak(CLI::App& drill, int& status) {
   soak->add_option("--report", options->report, "directory for the report; one is made in it")
       ->capture_default_str();
   soak->add_option("--history", *history, "do not run: judge the history in this directory again");
+  soak->add_flag("--power-loss", options->power_loss,
+                 "each kill also takes what the broker had not synced: all of it, or half of the blocks");
+  soak->add_flag("--lying-disk", options->lying_disk,
+                 "power losses on a disk whose syncs do nothing: shows that the audit finds what is lost");
   soak->add_flag("--keep", options->keep, "keep the history and the data of a clean run too");
   soak->add_flag("--json", options->json, "print the report as JSON");
   soak->footer(

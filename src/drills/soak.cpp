@@ -19,6 +19,7 @@
 #include "drills/soak_clients.h"
 #include "drills/tsv.h"
 #include "io/system_clock.h"
+#include "lab/faulty_disk.h"
 #include "lab/processes.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -241,6 +242,13 @@ class Soak {
     std::error_code error;
     fs::create_directories(data(), error);
     if (error) return Failure{"cannot create " + data() + ": " + error.message()};
+    if (options_.power_loss || options_.lying_disk) {
+      auto disk = lab::FaultyDisk::create(data(), directory_ + "/disk-notes",
+                                          lab::FaultyDisk::layer_beside_this_program());
+      if (!disk) return disk.error();
+      disk_ = std::move(*disk);
+      disk_->lie(options_.lying_disk);
+    }
     if (auto written = write_text_file(
             directory_ + "/broker.toml",
             broker_config(queues_, data(), shared_.port, (*ports)[1], directory_ + "/register.db"));
@@ -318,7 +326,8 @@ class Soak {
     auto started = lab::Process::start(
         {.name = "broker",
          .arguments = {options_.program, "serve", "--config", directory_ + "/broker.toml"},
-         .log = directory_ + "/broker.log"});
+         .log = directory_ + "/broker.log",
+         .environment = disk_ ? disk_->environment() : std::vector<std::string>()});
     if (!started) {
       launch_failure_ = started.error().what;
       return false;
@@ -333,6 +342,23 @@ class Soak {
       ::poll(nullptr, 0, 5);
     }
     return false;
+  }
+
+  /// What the killed broker had not synced goes. @return false when it cannot be done: the soak is over.
+  bool lose_power() {
+    lab::Loss loss{.everything = random_.chance(1, 3),
+                   .block_bytes = random_.chance(1, 2) ? 512U : 4096U,
+                   .seed = random_.next()};
+    const auto lost = disk_->take_back(loss);
+    if (!lost) {
+      report_.failure = lost.error().what;
+      shared_.give_up = true;
+      return false;
+    }
+    ++report_.power_losses;
+    report_.bytes_lost += lost->bytes_lost;
+    report_.names_lost += lost->names_lost;
+    return true;
   }
 
   /// Starts it again after it was ended or ended by itself. On failure the soak is over.
@@ -392,6 +418,7 @@ class Soak {
         broker_->signal(SIGKILL);
         static_cast<void>(broker_->wait(seconds(stop_timeout_s)));
         ++report_.kills;
+        if (disk_ && !lose_power()) break;
       }
       restart();
       next_blow = clock_.now() + pause_before_blow();
@@ -493,6 +520,7 @@ class Soak {
   SoakReport report_;
   std::string control_, launch_failure_, last_blow_;
   std::optional<FactJournal> journal_;
+  std::unique_ptr<lab::FaultyDisk> disk_;  // before the broker, which must be gone when it goes
   std::unique_ptr<lab::Process> broker_;
   std::list<SoakClient> clients_;
   Instant next_slow_sample_{};

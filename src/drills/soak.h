@@ -19,7 +19,10 @@ struct SoakOptions {
   double rate_per_s = 400;   ///< messages a second, all queues together
   double kill_every_s = 10;  ///< on average
   std::string report = ".";  ///< a directory is made in it
-  bool keep = false;         ///< the history and the data of a clean run too
+  /// A kill also takes what the broker had not synced, each time another share of it (lab/faulty_disk.h).
+  bool power_loss = false;
+  bool lying_disk = false;  ///< with power_loss: syncs do nothing. Not to be survived: the audit must say so
+  bool keep = false;        ///< the history and the data of a clean run too
   bool json = false;
   std::string program;  ///< the mainstay binary
   std::string version;
@@ -30,8 +33,9 @@ struct SoakReport {
   std::uint64_t seed{};
   std::string directory;
   double load_s{}, duration_s{};
-  std::uint64_t kills{}, stops{};  ///< SIGKILL, SIGTERM, each with a restart
-  double restart_max_s{};          ///< start to ready
+  std::uint64_t kills{}, stops{};                            ///< SIGKILL, SIGTERM, each with a restart
+  std::uint64_t power_losses{}, bytes_lost{}, names_lost{};  ///< taken back from the disk after kills
+  double restart_max_s{};                                    ///< start to ready
   std::uint64_t messages{}, connections_lost{}, vanished{}, silent{}, slow{}, publishes_unknown{},
       duplicates_sent{}, deferred{}, received_by_number{};
   std::uint64_t rss_peak_bytes{}, rss_limit_bytes{};

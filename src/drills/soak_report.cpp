@@ -35,6 +35,9 @@ std::string text_of(const SoakReport& report) {
                                        : std::string("not judged: this is a build with a sanitizer"));
   out += fmt::format("  disk       {} at most, limit {}\n", mebibytes(report.disk_peak_bytes),
                      mebibytes(report.disk_limit_bytes));
+  if (report.power_losses > 0)
+    out += fmt::format("  power      lost {} times: {} KiB and {} names that were not synced\n",
+                       report.power_losses, grouped(report.bytes_lost >> 10), grouped(report.names_lost));
   out += fmt::format("  journal    {}\n", report.verified ? "verified: whole" : "NOT VERIFIED");
   if (!report.failure.empty()) return out + "\nCOULD NOT FINISH: " + report.failure + "\n";
   return out + "\n" + text_of(report.audit);
@@ -50,6 +53,9 @@ std::string json_of(const SoakReport& report) {
                                       {"duration_s", report.duration_s},
                                       {"kills", report.kills},
                                       {"stops", report.stops},
+                                      {"power_losses", report.power_losses},
+                                      {"bytes_lost", report.bytes_lost},
+                                      {"names_lost", report.names_lost},
                                       {"restart_max_s", report.restart_max_s},
                                       {"messages", report.messages},
                                       {"connections_lost", report.connections_lost},

@@ -27,6 +27,7 @@ struct DiskPage {
   std::atomic<std::uint64_t> sync_delay_us;              ///< that a sync takes longer
   std::atomic<std::uint64_t> lying;  ///< while not 0, syncs succeed and make nothing durable
   // Told.
+  std::atomic<std::uint64_t> attached;       ///< processes that had the layer
   std::atomic<std::uint64_t> writes, syncs;  ///< begun
   std::atomic<std::uint64_t> stalled;        ///< threads that wait now
   std::atomic<std::uint64_t> failed_syncs, refused_writes;

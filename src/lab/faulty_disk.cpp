@@ -87,6 +87,9 @@ Result<TakenBack, Failure> FaultyDisk::take_back(const Loss& loss) {
   if (const std::uint64_t reason = page_->broken; reason != 0)
     return Failure{std::string("the disk layer could not take its notes: ") +
                    std::strerror(static_cast<int>(reason))};
+  if (page_->attached == 0)
+    return Failure{"no process used the disk " + directory_ +
+                   ": without the layer's environment its faults do nothing, and prove nothing"};
   return lab::take_back(directory_, state_, loss);
 }
 

@@ -259,6 +259,12 @@ power_loss())");
       "grow No space left on device\nallocate No space left on device\nfree 0\nin place 2\nin part 2\n");
 }
 
+TEST_F(DiskInTrouble, ALossWithoutAProcessThatHadTheLayerIsRefused) {
+  const auto told = disk->take_back({});
+  ASSERT_FALSE(told.has_value());
+  EXPECT_THAT(told.error().what, HasSubstr("no process used the disk"));
+}
+
 TEST_F(DiskInTrouble, FilesElsewhereAreLeftAlone) {
   disk->fill(true);
   run("f = os.open('../outside', os.O_RDWR | os.O_CREAT); os.write(f, b'untouched'); power_loss()");

@@ -182,7 +182,22 @@ def without_history(program):
             fail("a directory without history cannot be judged", result.returncode, "", result.stderr)
 
 
-CASES = {"short": short, "broker_dies": broker_dies, "without_history": without_history}
+def power_loss(program):
+    """Each kill takes what was not synced: clean, and something was taken."""
+    soak = Soak(program, ["--minutes", "0.2", "--kill-every", "2", "--rate", "150", "--power-loss"])
+    soak.check(soak.status == 0, "what a broker confirmed survives a loss of power")
+    report = json.loads(soak.out)
+    soak.check(report["power_losses"] >= 2 and report["bytes_lost"] > 0, "power was lost, and unsynced bytes with it")
+
+
+def lying_disk(program):
+    """The same on a disk whose syncs do nothing: the audit has to find the loss."""
+    soak = Soak(program, ["--minutes", "0.1", "--kill-every", "2", "--rate", "100", "--lying-disk"])
+    soak.check(soak.status == 1, "messages on a disk that keeps nothing are found to be lost")
+    soak.check(not json.loads(soak.out)["clean"], "and the report says so")
+
+
+CASES = {"power_loss": power_loss, "lying_disk": lying_disk, "short": short, "broker_dies": broker_dies, "without_history": without_history}
 
 if __name__ == "__main__":
     CASES[sys.argv[2]](sys.argv[1])

@@ -37,6 +37,7 @@ __attribute__((constructor)) void begin() {
     ::_exit(126);  // a drill whose faults do nothing would prove nothing
   }
   ::syscall(SYS_close, fd);
+  ++static_cast<DiskPage*>(page)->attached;
   layer = new DiskLayer(root, state, static_cast<DiskPage*>(page));
 }
 
