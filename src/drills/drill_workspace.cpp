@@ -23,15 +23,15 @@ region = "{0}"
 data = "{1}"
 
 [amqp]
-listen = "127.0.0.1:{2}"
+listen = "{13}:{2}"
 
 [control]
-listen = "127.0.0.1:{3}"
+listen = "{13}:{3}"
 token = "{4}"
 
 [replication]
-listen = "127.0.0.1:{5}"
-peers = ["127.0.0.1:{6}"]
+listen = "{13}:{5}"
+peers = ["{14}:{6}"]
 
 [register]
 file = "{7}"
@@ -52,7 +52,8 @@ max_delivery_count = 10
 )",
                      region.name, region.journal(), region.ports.amqp, region.ports.control,
                      workspace.control_token, region.ports.replication, other.ports.replication,
-                     workspace.region_register(), group, workspace.east.name, user, password, drill_queue);
+                     workspace.region_register(), group, workspace.east.name, user, password, drill_queue,
+                     region.host, other.host);
 }
 
 std::string pipeline_config(const Workspace& workspace, const RegionPaths& region, std::string_view role) {
@@ -62,7 +63,7 @@ worker = "{0}-{1}"
 role = "{1}"
 
 [amqp]
-endpoints = ["127.0.0.1:{2}"]
+endpoints = ["{16}:{2}"]
 user = "{3}"
 password = "{4}"
 queue = "{5}"
@@ -91,25 +92,26 @@ parked = "{13}"
 file = "{9}/{1}.json"
 
 [control]
-endpoint = "127.0.0.1:{14}"
+endpoint = "{16}:{14}"
 token = "{15}"
 )",
                      region.name, role, region.ports.amqp, user, password, drill_queue,
                      workspace.region_register(), group, workspace.source(), region.directory,
                      workspace.archive(), workspace.ledger(), workspace.destination(), workspace.parked(),
-                     region.ports.control, workspace.control_token);
+                     region.ports.control, workspace.control_token, region.host);
 }
 
 }  // namespace
 
-Result<Workspace, Failure> make_workspace(const std::string& directory) {
+Result<Workspace, Failure> make_workspace(const std::string& directory, const std::string& east_host,
+                                          const std::string& west_host) {
   Workspace workspace;
   workspace.directory = directory;
   workspace.control_token = "drill-control";
   const auto ports = lab::free_loopback_ports(6);
   if (!ports) return ports.error();
-  workspace.east = {"east", directory + "/east", {(*ports)[0], (*ports)[1], (*ports)[2]}};
-  workspace.west = {"west", directory + "/west", {(*ports)[3], (*ports)[4], (*ports)[5]}};
+  workspace.east = {"east", directory + "/east", east_host, {(*ports)[0], (*ports)[1], (*ports)[2]}};
+  workspace.west = {"west", directory + "/west", west_host, {(*ports)[3], (*ports)[4], (*ports)[5]}};
 
   std::error_code error;
   if (fs::exists(directory, error) && !fs::is_empty(directory, error))

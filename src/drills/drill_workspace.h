@@ -16,12 +16,13 @@ struct RegionPorts {
 /// One region's own directory: lost with it.
 struct RegionPaths {
   std::string name, directory;
+  std::string host;  ///< IPv4 address that its broker listens on
   RegionPorts ports;
   [[nodiscard]] std::string broker_config() const { return directory + "/broker.toml"; }
   [[nodiscard]] std::string builder_config() const { return directory + "/builder.toml"; }
   [[nodiscard]] std::string processor_config() const { return directory + "/processor.toml"; }
   [[nodiscard]] std::string journal() const { return directory + "/journal"; }
-  [[nodiscard]] std::string control() const { return "127.0.0.1:" + std::to_string(ports.control); }
+  [[nodiscard]] std::string control() const { return host + ":" + std::to_string(ports.control); }
   [[nodiscard]] std::string log(const std::string& process) const {
     return directory + "/" + process + ".log";
   }
@@ -52,6 +53,9 @@ inline constexpr const char* drill_queue = "payments";
 
 /// Makes the directories and writes the configuration files. @param directory  absolute; must be empty or
 /// absent.
-[[nodiscard]] Result<Workspace, Failure> make_workspace(const std::string& directory);
+/// @param east_host, west_host  addresses of the brokers.
+[[nodiscard]] Result<Workspace, Failure> make_workspace(const std::string& directory,
+                                                        const std::string& east_host = "127.0.0.1",
+                                                        const std::string& west_host = "127.0.0.1");
 
 }  // namespace mainstay::drills

@@ -68,7 +68,7 @@ DrillReport TwoRegionDrill::run() {
 }
 
 Result<void, Failure> TwoRegionDrill::drill() {
-  auto workspace = make_workspace(directory_ + "/work");
+  auto workspace = prepare(directory_ + "/work");
   if (!workspace) return workspace.error();
   workspace_ = std::move(*workspace);
   if (auto started = start_regions(); !started) return started.error();
@@ -77,6 +77,12 @@ Result<void, Failure> TwoRegionDrill::drill() {
 }
 
 // Starting
+
+Result<Workspace, Failure> TwoRegionDrill::prepare(const std::string& directory) {
+  return make_workspace(directory);
+}
+
+void TwoRegionDrill::equip(const Member& /*member*/, lab::Command& /*command*/) const {}
 
 Result<void, Failure> TwoRegionDrill::start_regions() {
   progress_.say("starting two regions: a broker, a queue builder and a processor each");
@@ -110,8 +116,10 @@ Result<void, Failure> TwoRegionDrill::start_regions() {
 Result<void, Failure> TwoRegionDrill::start(Member& member) {
   std::vector<std::string> arguments = member.arguments;
   arguments.insert(arguments.begin(), options_.program);
-  auto process = lab::Process::start(
-      {.name = member.name(), .arguments = std::move(arguments), .log = member.region->log(member.role)});
+  lab::Command command{
+      .name = member.name(), .arguments = std::move(arguments), .log = member.region->log(member.role)};
+  equip(member, command);
+  auto process = lab::Process::start(command);
   if (!process) return process.error();
   member.process = std::move(*process);
   return {};

@@ -44,8 +44,12 @@ class TwoRegionDrill {
   };
   enum class Progress : std::uint8_t { any, arrivals_only };
 
-  // A drill's own part. These are called in this order, the last two whatever became of the first.
+  // A drill's own part. These are called in this order, the last two whatever became of the others.
 
+  /// Before anything starts: what the processes are to live in.
+  virtual Result<Workspace, Failure> prepare(const std::string& directory);
+  /// Changes how a process is started.
+  virtual void equip(const Member& member, lab::Command& command) const;
   /// From the running flow on; returns when nothing is on its way any more.
   virtual Result<void, Failure> break_and_follow() = 0;
   /// After the audit, with every process stopped: what only files tell.

@@ -1,0 +1,54 @@
+#!/usr/bin/python3
+"""Scenarios of `mainstay drill partition`, short: clean, and the fault was met; and on a disk that lies, not clean.
+Exit status 77: this machine gives no network namespaces, so nothing was tested.
+
+usage: partition_test.py MAINSTAY SCENARIO
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+SEED = os.environ.get("MAINSTAY_SEED", "7")
+# A figure that must not be zero: without it the scenario broke nothing. What is no number is only to be there.
+REACHED = {
+    "client-deaf": "packets cut off",
+    "standby-unheard": "packets cut off",
+    "loss-and-jitter": "packets lost",
+    "zombie": "the zombie's role",
+    "disk-full": "writes that met the full disk",
+    "sync-fails": "failed syncs",
+    "power-loss": "lost with the power",
+    "lying-disk": "lost with the power",
+}
+
+
+def main(program, scenario):
+    with tempfile.TemporaryDirectory(prefix="mainstay-partition-") as directory:
+        result = subprocess.run(
+            [program, "drill", "partition", "--scenario", scenario, "--seed", SEED, "--json", "--messages", "1200",
+             "--rate", "300", "--fault", "2", "--report", directory],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+    def check(condition, what):
+        if not condition:
+            sys.exit(f"FAILED: {what}\nseed {SEED}, exit status {result.returncode}\n{result.stdout}\n{result.stderr[-3000:]}")
+
+    check(result.stdout.startswith("{"), "there is a report")
+    report = json.loads(result.stdout)
+    if "cannot make a network of its own" in report["failure"]:
+        print("skipped: " + report["failure"])
+        sys.exit(77)
+    figures = {row["name"]: row["value"] for row in report["figures"]}
+    value = figures.get(REACHED[scenario])
+    check(value is not None and not value.startswith("0"), f"the fault was met: {figures}")
+    if scenario == "lying-disk":
+        check(result.returncode == 1 and not report["clean"], "what a lying disk loses is found")
+        check(report["broken"], "and named")
+    else:
+        check(result.returncode == 0 and report["clean"], "the drill is clean")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
