@@ -29,6 +29,8 @@ mainstay_dependency(fmt PkgConfig::FMT)
 # libqpid-proton-core has no linker name in Debian; libqpid-proton.so is a second full copy: never both in one process.
 mainstay_dependency(proton -l:libqpid-proton-core.so.10)
 
+find_package(OpenSSL REQUIRED)
+mainstay_dependency(ssl OpenSSL::SSL OpenSSL::Crypto)
 find_package(CLI11 REQUIRED)
 mainstay_dependency(cli11 CLI11::CLI11)
 find_package(spdlog REQUIRED)
