@@ -10,6 +10,7 @@
 #include "cli/exit_codes.h"
 #include "cli/log.h"
 #include "config/pipeline_config.h"
+#include "coordination/sqlite_store.h"
 #include "io/system_clock.h"
 #include "io/system_random.h"
 #include "pipeline/archive_replay.h"
@@ -50,8 +51,11 @@ pipeline::BrokerAccess broker_access(const config::PipelineConfig& from) {
   return to;
 }
 
-pipeline::RegisterAccess register_access(const config::PipelineConfig& from) {
-  return {from.region_register.file, from.region_register.group};
+Result<std::unique_ptr<coordination::Register>, coordination::RegisterError> open_register(
+    const config::PipelineConfig& config) {
+  auto opened = coordination::SqliteStore::open(config.region_register.file, config.region_register.group);
+  if (!opened) return opened.error();
+  return std::make_unique<coordination::Register>(std::shared_ptr<coordination::Store>(std::move(*opened)));
 }
 
 // Loads the file and runs `work` with it; the failure is told here.
@@ -91,7 +95,6 @@ int builder(const std::string& file) {
         to.spool_dir = config.spool.directory;
         to.archive_dir = config.archive.directory;
         to.status_file = config.status.file;
-        to.region_register = register_access(config);
         to.broker = broker_access(config);
         to.file_bytes_max = config.limits.file_bytes_max;
         to.batch_items_max = config.limits.batch_items_max;
@@ -100,7 +103,10 @@ int builder(const std::string& file) {
         to.gate_interval = milliseconds(config.limits.gate_interval_ms);
         io::SystemClock clock;
         io::SystemRandom random;
-        return pipeline::run_queue_builder(to, stop_asked, clock, random, log_of(config, "builder"));
+        const auto opened = open_register(config);
+        if (!opened) return Failure{opened.error().what};
+        return pipeline::run_queue_builder(to, **opened, stop_asked, clock, random,
+                                           log_of(config, "builder"));
       });
 }
 
@@ -119,7 +125,6 @@ int processor(const std::string& file) {
         to.destination_dir = config.destination.directory;
         to.parked_dir = config.destination.parked;
         to.status_file = config.status.file;
-        to.region_register = register_access(config);
         to.broker = broker_access(config);
         to.sessions_max = config.limits.sessions_max;
         to.batch_max = config.limits.batch_max;
@@ -128,7 +133,9 @@ int processor(const std::string& file) {
         to.gate_interval = milliseconds(config.limits.gate_interval_ms);
         io::SystemClock clock;
         io::SystemRandom random;
-        return pipeline::run_processor(to, stop_asked, clock, random, log_of(config, "processor"));
+        const auto opened = open_register(config);
+        if (!opened) return Failure{opened.error().what};
+        return pipeline::run_processor(to, **opened, stop_asked, clock, random, log_of(config, "processor"));
       });
 }
 
@@ -181,15 +188,16 @@ int replay(const ReplayArguments& arguments) {
         to.region = config.pipeline.region;
         to.archive_dir = config.archive.directory;
         to.ledger_path = config.ledger.file;
-        to.region_register = register_access(config);
         to.broker = broker_access(config);
         const ControlEndpoint node{{config.control.endpoint->host, config.control.endpoint->port},
                                    config.control.token};
         ControlKnownMessages known(node, config.amqp.queue);
         io::SystemClock clock;
         io::SystemRandom random;
-        const auto report =
-            pipeline::run_archive_replay(to, known, stop_asked, clock, random, log_of(config, "replay"));
+        const auto opened = open_register(config);
+        if (!opened) return Failure{opened.error().what};
+        const auto report = pipeline::run_archive_replay(to, **opened, known, stop_asked, clock, random,
+                                                         log_of(config, "replay"));
         if (!report) return report.error();
         const auto admitted =
             ask(node, "POST", "/region/admit-producers",

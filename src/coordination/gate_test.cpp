@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "coordination/memory_register.h"
+#include "coordination/memory_store.h"
 
 namespace mainstay::coordination {
 namespace {

@@ -1,19 +1,19 @@
-// The register of who may lead: one record per group, changed only by compare-and-swap on its revision.
-// Embedded implementation: sqlite_register.h (a file shared by the processes of one machine). etcd stands
-// behind the same interface later.
+// The register of who may lead: one record per group, changed only by compare-and-swap on its revision. Where
+// it is kept is a Store (store.h).
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "coordination/store.h"
 
 namespace mainstay::coordination {
 
-/// What the region's components may do. Stored: never renumber.
+/// What the region's components may do. Stored by name: docs/formats/register.md.
 enum class Phase : std::uint8_t {
   active = 0,      ///< everything runs in `region`
   switching = 1,   ///< planned switch under way: producers and consumers stop, `region` drains and seals
@@ -34,16 +34,6 @@ struct RegionRecord {
   std::uint64_t fork_hash{};
 };
 
-struct RegisterError {
-  std::string what;  ///< names the register and the system's reason
-};
-[[noreturn]] void throw_exception_from_error(const RegisterError& error, const boost::source_location& where);
-
-enum class CasOutcome : std::uint8_t {
-  won,
-  lost,     ///< somebody changed the record first; `current` holds what is there
-  unknown,  ///< may or may not have happened: read again before acting
-};
 struct CasResult {
   CasOutcome outcome{};
   RegionRecord current;  ///< won: the record as stored; lost: what is there; unknown: empty
@@ -52,18 +42,23 @@ struct CasResult {
 /// Thread-safe. Each call is linearizable; a failure to answer is an error, never a guess.
 class Register {
  public:
+  explicit Register(std::shared_ptr<Store> store) : store_(std::move(store)) {}
   virtual ~Register() = default;
   /// revision 0 when nobody has written it.
-  [[nodiscard]] virtual Result<RegionRecord, RegisterError> read() = 0;
+  [[nodiscard]] Result<RegionRecord, RegisterError> read();
   /// Stores `next` (its revision is ignored) if the record's revision is `expected_revision`. Refuses (error)
   /// a term lower than the stored one, and another region under the stored term (a term belongs to one region
   /// for ever): those are our own broken promises, reported without writing.
-  [[nodiscard]] virtual Result<CasResult, RegisterError> compare_and_swap(std::uint64_t expected_revision,
-                                                                          const RegionRecord& next) = 0;
+  [[nodiscard]] Result<CasResult, RegisterError> compare_and_swap(std::uint64_t expected_revision,
+                                                                  const RegionRecord& next);
+
+ private:
+  std::shared_ptr<Store> store_;
 };
 
-/// The rule of compare_and_swap() that does not depend on where the record is kept. For implementations.
-/// @return why `next` must not follow `stored`; nothing when it may.
-[[nodiscard]] std::optional<RegisterError> forbidden(const RegionRecord& stored, const RegionRecord& next);
+/// The record as it is stored (docs/formats/register.md), without its revision.
+[[nodiscard]] std::string encode_region_record(const RegionRecord& record);
+/// The failure says what is wrong with the text; the caller knows whose it is.
+[[nodiscard]] Result<RegionRecord, RegisterError> decode_region_record(const Stored& stored);
 
 }  // namespace mainstay::coordination

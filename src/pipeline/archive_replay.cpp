@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "coordination/sqlite_register.h"
+#include "coordination/register.h"
 #include "ledger/content.h"
 #include "ledger/sqlite_ledger.h"
 #include "pipeline/envelope.h"
@@ -183,17 +183,16 @@ Result<ReplayReport, Failure> replay_missing(const ArchiveReplayConfig& config, 
   return Replay(config, std::move(parts), stop).run();
 }
 
-Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& config, KnownMessages& known,
-                                                 const std::atomic<bool>& stop, Clock& clock, Random& random,
-                                                 const Log& log) {
+Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& config,
+                                                 coordination::Register& region_register,
+                                                 KnownMessages& known, const std::atomic<bool>& stop,
+                                                 Clock& clock, Random& random, const Log& log) {
   if (config.broker.endpoints.empty()) return Failure{"the replay has no endpoint to send to"};
-  auto opened = coordination::SqliteRegister::open(config.region_register.path, config.region_register.group);
-  if (!opened) return Failure{opened.error().what};
   auto ledger = ledger::SqliteLedger::open(config.ledger_path);
   if (!ledger) return Failure{ledger.error().what};
   auto archive = Archive::open(config.archive_dir, "replay");
   if (!archive) return archive.error();
-  coordination::Gate gate(**opened, config.region);
+  coordination::Gate gate(region_register, config.region);
   client::ClientOptions options;
   options.endpoints = config.broker.endpoints;
   options.user = config.broker.user;

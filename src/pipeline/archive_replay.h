@@ -59,8 +59,9 @@ Result<ReplayReport, Failure> replay_missing(const ArchiveReplayConfig& config, 
 
 /// Opens everything the configuration names and replays. `known` comes from the caller: the broker answers it
 /// over its control listener.
-Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& config, KnownMessages& known,
-                                                 const std::atomic<bool>& stop, Clock& clock, Random& random,
-                                                 const Log& log);
+Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& config,
+                                                 coordination::Register& region_register,
+                                                 KnownMessages& known, const std::atomic<bool>& stop,
+                                                 Clock& clock, Random& random, const Log& log);
 
 }  // namespace mainstay::pipeline

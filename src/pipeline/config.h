@@ -18,12 +18,6 @@ struct BrokerAccess {
   Duration connect_timeout = seconds(3);
 };
 
-/// Where the register of regions is: coordination/sqlite_register.h.
-struct RegisterAccess {
-  std::string path;
-  std::string group;
-};
-
 struct QueueBuilderConfig {
   std::string region;  ///< of this builder
   std::string
@@ -32,7 +26,6 @@ struct QueueBuilderConfig {
   std::string spool_dir;    ///< region-local
   std::string archive_dir;  ///< survives the region
   std::string status_file;  ///< empty: none
-  RegisterAccess region_register;
   BrokerAccess broker;
   std::uint64_t file_bytes_max = 256U << 20;
   std::size_t batch_items_max = 256;     ///< items made durable together
@@ -48,7 +41,6 @@ struct ProcessorConfig {
   std::string destination_dir;  ///< folder_destination.h
   std::string parked_dir;       ///< conflicts
   std::string status_file;
-  RegisterAccess region_register;
   BrokerAccess broker;
   std::size_t sessions_max = 32;          ///< held at the same time
   std::size_t batch_max = 256;            ///< messages claimed together
@@ -62,7 +54,6 @@ struct ArchiveReplayConfig {
   std::string region;  ///< the promoted one
   std::string archive_dir;
   std::string ledger_path;
-  RegisterAccess region_register;
   BrokerAccess broker;
   std::size_t in_flight_max = 1024;
   Duration give_up_after = seconds(60);  ///< without any progress

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "client/test_broker.h"
-#include "coordination/sqlite_register.h"
+#include "coordination/sqlite_store.h"
 #include "ledger/sqlite_ledger.h"
 #include "pipeline/folder_destination.h"
 #include "pipeline/folder_source.h"
@@ -35,6 +35,11 @@ class MachineClock final : public Clock {
 };
 
 /// What the spawned processes run: not tests by themselves.
+coordination::Register open_register(const std::string& file) {
+  return coordination::Register(
+      std::shared_ptr<coordination::Store>(coordination::SqliteStore::open(file, "main").value()));
+}
+
 class PipelineProcess : public ::testing::Test {
  protected:
   static std::string environment(const char* name) {
@@ -65,9 +70,9 @@ TEST_F(PipelineProcess, DISABLED_Builder) {
   config.spool_dir = at("spool");
   config.archive_dir = at("archive");
   config.status_file = at("builder.json");
-  config.region_register = {at("register.sqlite"), "main"};
   config.broker = access_;
-  run_queue_builder(config, stop_, clock_, random_, silent()).value();
+  coordination::Register region_register = open_register(at("register.sqlite"));
+  run_queue_builder(config, region_register, stop_, clock_, random_, silent()).value();
 }
 
 TEST_F(PipelineProcess, DISABLED_Processor) {
@@ -78,19 +83,19 @@ TEST_F(PipelineProcess, DISABLED_Processor) {
   config.destination_dir = at("out");
   config.parked_dir = at("parked");
   config.status_file = at("processor.json");
-  config.region_register = {at("register.sqlite"), "main"};
   config.broker = access_;
   config.sessions_max = 4;
   config.session_timeout = milliseconds(200);
-  run_processor(config, stop_, clock_, random_, silent()).value();
+  coordination::Register region_register = open_register(at("register.sqlite"));
+  run_processor(config, region_register, stop_, clock_, random_, silent()).value();
 }
 
 class PipelineEndToEnd : public DirectoryTest {
  protected:
   void SetUp() override {
     DirectoryTest::SetUp();
-    auto opened = coordination::SqliteRegister::open(at("register.sqlite"), "main").value();
-    activate(*opened, "east", 1);
+    coordination::Register opened = open_register(at("register.sqlite"));
+    activate(opened, "east", 1);
     client::TestBroker::Queue queue;
     queue.sessions = true;
     queue.detect_duplicates = true;

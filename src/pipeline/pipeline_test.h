@@ -10,7 +10,7 @@
 #include <set>
 
 #include "base/checksum.h"
-#include "coordination/memory_register.h"
+#include "coordination/memory_store.h"
 #include "payments/message.h"
 #include "pipeline/envelope.h"
 #include "pipeline/log.h"

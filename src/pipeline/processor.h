@@ -96,7 +96,8 @@ class Processor {
 };
 
 /// Processes until `stop`. Only set-up that cannot become right by waiting is an error.
-Result<void, Failure> run_processor(const ProcessorConfig& config, const std::atomic<bool>& stop,
-                                    Clock& clock, Random& random, const Log& log);
+Result<void, Failure> run_processor(const ProcessorConfig& config, coordination::Register& region_register,
+                                    const std::atomic<bool>& stop, Clock& clock, Random& random,
+                                    const Log& log);
 
 }  // namespace mainstay::pipeline

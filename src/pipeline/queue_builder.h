@@ -116,7 +116,9 @@ class QueueBuilder {
 /// Runs builders, one per term this region is active in, until `stop`. Only set-up that cannot become right
 /// by waiting (a register that cannot be opened, no endpoints) is an error; everything else is logged and
 /// tried again.
-Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config, const std::atomic<bool>& stop,
-                                        Clock& clock, Random& random, const Log& log);
+Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config,
+                                        coordination::Register& region_register,
+                                        const std::atomic<bool>& stop, Clock& clock, Random& random,
+                                        const Log& log);
 
 }  // namespace mainstay::pipeline

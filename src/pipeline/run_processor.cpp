@@ -1,7 +1,7 @@
 // The loop around Processor.
 #include <optional>
 
-#include "coordination/sqlite_register.h"
+#include "coordination/register.h"
 #include "ledger/sqlite_ledger.h"
 #include "pipeline/folder_destination.h"
 #include "pipeline/processor.h"
@@ -37,16 +37,15 @@ Status status_of(const ProcessorConfig& config, const Processor& processor, cons
 
 }  // namespace
 
-Result<void, Failure> run_processor(const ProcessorConfig& config, const std::atomic<bool>& stop,
-                                    Clock& clock, Random& random, const Log& log) {
+Result<void, Failure> run_processor(const ProcessorConfig& config, coordination::Register& region_register,
+                                    const std::atomic<bool>& stop, Clock& clock, Random& random,
+                                    const Log& log) {
   if (config.broker.endpoints.empty()) return Failure{"the processor has no endpoint to receive from"};
-  auto opened = coordination::SqliteRegister::open(config.region_register.path, config.region_register.group);
-  if (!opened) return Failure{opened.error().what};
   auto ledger = ledger::SqliteLedger::open(config.ledger_path);
   if (!ledger) return Failure{ledger.error().what};
   auto destination = FolderDestination::open(config.destination_dir, config.worker);
   if (!destination) return destination.error();
-  coordination::Gate gate(**opened, config.region);
+  coordination::Gate gate(region_register, config.region);
   FolderParking parking(config.parked_dir);
   client::ClientOptions options;
   options.endpoints = config.broker.endpoints;

@@ -1,7 +1,7 @@
 // The loop around QueueBuilder: one builder per term, waiting while the gate is closed.
 #include <optional>
 
-#include "coordination/sqlite_register.h"
+#include "coordination/register.h"
 #include "pipeline/queue_builder.h"
 #include "pipeline/queue_sender.h"
 #include "pipeline/status.h"
@@ -87,12 +87,12 @@ Result<Term, Failure> begin(const QueueBuilderConfig& config, RegionTerm term, c
 
 }  // namespace
 
-Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config, const std::atomic<bool>& stop,
-                                        Clock& clock, Random& random, const Log& log) {
+Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config,
+                                        coordination::Register& region_register,
+                                        const std::atomic<bool>& stop, Clock& clock, Random& random,
+                                        const Log& log) {
   if (config.broker.endpoints.empty()) return Failure{"the queue builder has no endpoint to send to"};
-  auto opened = coordination::SqliteRegister::open(config.region_register.path, config.region_register.group);
-  if (!opened) return Failure{opened.error().what};
-  coordination::Gate gate(**opened, config.region);
+  coordination::Gate gate(region_register, config.region);
   StatusFile status(config.status_file, config.status_interval);
   client::Backoff trouble(random, {milliseconds(100), seconds(5)});
   QueueBuilderCounters before;

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/random.h"
-#include "coordination/memory_register.h"
+#include "coordination/memory_store.h"
 #include "sim/event_queue.h"
 #include "sim/leadership_checker.h"
 #include "sim/log_checker.h"

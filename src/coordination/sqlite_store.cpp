@@ -1,14 +1,17 @@
-#include "coordination/sqlite_register.h"
+#include "coordination/sqlite_store.h"
 
 #include <sqlite3.h>
 
 #include <utility>
+#include <vector>
+
+#include "coordination/register.h"
 
 namespace mainstay::coordination {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x4d534552;  // "MSER": in the file's header
-constexpr std::int64_t kFormatVersion = 1;
+constexpr std::int64_t kFormatVersion = 2;
 
 /// Finalises on every way out.
 class Statement {
@@ -29,7 +32,6 @@ class Statement {
   void bind(int index, std::uint64_t value) {
     sqlite3_bind_int64(statement_, index, static_cast<sqlite3_int64>(value));
   }
-  void bind_signed(int index, std::int64_t value) { sqlite3_bind_int64(statement_, index, value); }
   std::int64_t integer(int column) { return sqlite3_column_int64(statement_, column); }
   std::uint64_t word(int column) { return static_cast<std::uint64_t>(integer(column)); }
   std::string text(int column) {
@@ -47,15 +49,15 @@ class Statement {
 
 }  // namespace
 
-Result<std::unique_ptr<SqliteRegister>, RegisterError> SqliteRegister::open(const std::string& path,
-                                                                            const std::string& group) {
+Result<std::unique_ptr<SqliteStore>, RegisterError> SqliteStore::open(const std::string& path,
+                                                                      const std::string& group) {
   if (group.empty()) return RegisterError{"a register needs the name of its group"};
-  std::unique_ptr<SqliteRegister> made(new SqliteRegister(path, group));
+  std::unique_ptr<SqliteStore> made(new SqliteStore(path, group));
   if (auto opened = made->open_file(SQLITE_OPEN_CREATE); !opened) return opened.error();
   return made;
 }
 
-Result<void, RegisterError> SqliteRegister::open_file(int more_flags) {
+Result<void, RegisterError> SqliteStore::open_file(int more_flags) {
   const int opened = sqlite3_open_v2(path_.c_str(), &database_,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | more_flags, nullptr);
   if (database_ == nullptr) return RegisterError{"register " + path_ + ": out of memory"};
@@ -70,7 +72,7 @@ Result<void, RegisterError> SqliteRegister::open_file(int more_flags) {
   return prepare_schema();
 }
 
-Result<void, RegisterError> SqliteRegister::follow_path() {
+Result<void, RegisterError> SqliteStore::follow_path() {
   int moved = 0;
   if (usable_ && sqlite3_file_control(database_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
       moved == 0) {
@@ -84,11 +86,11 @@ Result<void, RegisterError> SqliteRegister::follow_path() {
   return {};
 }
 
-SqliteRegister::~SqliteRegister() {
+SqliteStore::~SqliteStore() {
   sqlite3_close(database_);
 }
 
-RegisterError SqliteRegister::problem(const char* doing) const {
+RegisterError SqliteStore::problem(const char* doing) const {
   const int code = sqlite3_extended_errcode(database_) & 0xff;
   std::string what = "register " + path_ + " " + doing + ": " + sqlite3_errmsg(database_);
   if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
@@ -106,7 +108,7 @@ RegisterError SqliteRegister::problem(const char* doing) const {
   return {what};
 }
 
-Result<void, RegisterError> SqliteRegister::run(const char* sql) {
+Result<void, RegisterError> SqliteStore::run(const char* sql) {
   Statement statement(database_, sql);
   if (!statement.prepared()) return problem("cannot be used");
   const int done = statement.step();
@@ -114,13 +116,13 @@ Result<void, RegisterError> SqliteRegister::run(const char* sql) {
   return {};
 }
 
-Result<std::int64_t, RegisterError> SqliteRegister::number(const char* sql) {
+Result<std::int64_t, RegisterError> SqliteStore::number(const char* sql) {
   Statement statement(database_, sql);
   if (!statement.prepared() || statement.step() != SQLITE_ROW) return problem("cannot be read");
   return statement.integer(0);
 }
 
-Result<void, RegisterError> SqliteRegister::prepare_schema() {
+Result<void, RegisterError> SqliteStore::prepare_schema() {
   if (auto begun = run("BEGIN IMMEDIATE"); !begun) return begun.error();
   const auto give_up = [this](RegisterError error) {
     sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
@@ -141,78 +143,84 @@ Result<void, RegisterError> SqliteRegister::prepare_schema() {
                     ", this program knows up to " + std::to_string(kFormatVersion) +
                     "; use the newer program"});
   }
-  if (*tables == 0) {
-    for (const char* sql :
-         {"PRAGMA application_id=1297302866", "PRAGMA user_version=1",
-          "CREATE TABLE leadership(group_name TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL,"
-          " term INTEGER NOT NULL, region TEXT NOT NULL, phase INTEGER NOT NULL,"
-          " changed_by TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,"
-          " fork_lsn INTEGER NOT NULL, fork_hash INTEGER NOT NULL) STRICT"}) {
-      static_assert(kApplicationId == 1297302866 && kFormatVersion == 1, "the pragmas above say the same");
+  if (*version < kFormatVersion) {
+    for (const char* sql : {"PRAGMA application_id=1297302866", "PRAGMA user_version=2",
+                            "CREATE TABLE record(name TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL,"
+                            " value TEXT NOT NULL) STRICT"}) {
+      static_assert(kApplicationId == 1297302866 && kFormatVersion == 2, "the pragmas above say the same");
       if (auto done = run(sql); !done) return give_up(done.error());
+    }
+    if (*version == 1) {
+      if (auto done = convert_format_1(); !done) return give_up(done.error());
     }
   }
   if (auto done = run("COMMIT"); !done) return give_up(done.error());
   return {};
 }
 
-Result<RegionRecord, RegisterError> SqliteRegister::load() {
-  Statement query(database_,
-                  "SELECT revision, term, region, phase, changed_by, reason, at_ms, fork_lsn, fork_hash"
-                  " FROM leadership WHERE group_name = ?1");
+/// Format 1 had a column for each field of a region's record.
+Result<void, RegisterError> SqliteStore::convert_format_1() {
+  std::vector<std::pair<std::string, Stored>> records;
+  {
+    Statement query(database_,
+                    "SELECT group_name, revision, term, region, phase, changed_by, reason, at_ms, fork_lsn,"
+                    " fork_hash FROM leadership");
+    if (!query.prepared()) return problem("cannot be read");
+    int row = query.step();
+    for (; row == SQLITE_ROW; row = query.step()) {
+      RegionRecord record;
+      record.term = RegionTerm{query.word(2)};
+      record.region = query.text(3);
+      const std::int64_t phase = query.integer(4);
+      if (phase < 0 || phase > static_cast<std::int64_t>(Phase::recovering))
+        return RegisterError{"register " + path_ + " holds phase " + std::to_string(phase) +
+                             ", which this program does not know; use the newer program"};
+      record.phase = static_cast<Phase>(phase);
+      record.by = query.text(5);
+      record.reason = query.text(6);
+      record.at = WallTime{query.integer(7)};
+      record.fork_lsn = Lsn{query.word(8)};
+      record.fork_hash = query.word(9);
+      records.emplace_back(query.text(0), Stored{query.word(1), encode_region_record(record)});
+    }
+    if (row != SQLITE_DONE) return problem("cannot be read");
+  }
+  for (const auto& [group, record] : records) {
+    if (auto done = store(group, record); !done) return done.error();
+  }
+  return run("DROP TABLE leadership");
+}
+
+Result<Stored, RegisterError> SqliteStore::load() {
+  Statement query(database_, "SELECT revision, value FROM record WHERE name = ?1");
   if (!query.prepared()) return problem("cannot be read");
   query.bind(1, group_);
   const int row = query.step();
-  if (row == SQLITE_DONE) return RegionRecord{};
+  if (row == SQLITE_DONE) return Stored{};
   if (row != SQLITE_ROW) return problem("cannot be read");
-  RegionRecord record;
-  record.revision = query.word(0);
-  record.term = RegionTerm{query.word(1)};
-  record.region = query.text(2);
-  const std::int64_t phase = query.integer(3);
-  if (phase < 0 || phase > static_cast<std::int64_t>(Phase::recovering)) {
-    return RegisterError{"register " + path_ + " holds phase " + std::to_string(phase) +
-                         ", which this program does not know; use the newer program"};
-  }
-  record.phase = static_cast<Phase>(phase);
-  record.by = query.text(4);
-  record.reason = query.text(5);
-  record.at = WallTime{query.integer(6)};
-  record.fork_lsn = Lsn{query.word(7)};
-  record.fork_hash = query.word(8);
-  return record;
+  return Stored{query.word(0), query.text(1)};
 }
 
-Result<void, RegisterError> SqliteRegister::store(const RegionRecord& record) {
-  Statement put(
-      database_,
-      "INSERT INTO leadership(group_name, revision, term, region, phase, changed_by, reason, at_ms, fork_lsn,"
-      " fork_hash) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT(group_name) DO UPDATE SET"
-      " revision=?2, term=?3, region=?4, phase=?5, changed_by=?6, reason=?7, at_ms=?8, fork_lsn=?9,"
-      " fork_hash=?10");
+Result<void, RegisterError> SqliteStore::store(const std::string& group, const Stored& record) {
+  Statement put(database_,
+                "INSERT INTO record(name, revision, value) VALUES(?1, ?2, ?3) ON CONFLICT(name) DO UPDATE SET"
+                " revision=?2, value=?3");
   if (!put.prepared()) return problem("cannot be written");
-  put.bind(1, group_);
+  put.bind(1, group);
   put.bind(2, record.revision);
-  put.bind(3, record.term.value);
-  put.bind(4, record.region);
-  put.bind_signed(5, static_cast<std::int64_t>(record.phase));
-  put.bind(6, record.by);
-  put.bind(7, record.reason);
-  put.bind_signed(8, record.at.ms);
-  put.bind(9, record.fork_lsn.value);
-  put.bind(10, record.fork_hash);
+  put.bind(3, record.value);
   if (put.step() != SQLITE_DONE) return problem("cannot be written");
   return {};
 }
 
-Result<RegionRecord, RegisterError> SqliteRegister::read() {
+Result<Stored, RegisterError> SqliteStore::read() {
   const std::lock_guard lock(mutex_);
   if (auto there = follow_path(); !there) return there.error();
   return load();
 }
 
-Result<CasResult, RegisterError> SqliteRegister::compare_and_swap(std::uint64_t expected_revision,
-                                                                  const RegionRecord& next) {
+Result<StoreSwap, RegisterError> SqliteStore::compare_and_swap(std::uint64_t expected_revision,
+                                                               const std::string& value, const Rule& rule) {
   const std::lock_guard lock(mutex_);
   if (auto there = follow_path(); !there) return there.error();
   // IMMEDIATE takes the write lock before the read, so nothing can change between compare and swap.
@@ -225,15 +233,14 @@ Result<CasResult, RegisterError> SqliteRegister::compare_and_swap(std::uint64_t 
   }
   if (stored->revision != expected_revision) {
     roll_back();
-    return CasResult{CasOutcome::lost, std::move(*stored)};
+    return StoreSwap{CasOutcome::lost, std::move(*stored)};
   }
-  if (auto why = forbidden(*stored, next)) {
+  if (auto why = rule(*stored)) {
     roll_back();
     return std::move(*why);
   }
-  RegionRecord record = next;
-  record.revision = expected_revision + 1;
-  if (auto done = store(record); !done) {
+  Stored record{expected_revision + 1, value};
+  if (auto done = store(group_, record); !done) {
     roll_back();
     return done.error();
   }
@@ -243,9 +250,9 @@ Result<CasResult, RegisterError> SqliteRegister::compare_and_swap(std::uint64_t 
     const bool busy = (sqlite3_extended_errcode(database_) & 0xff) == SQLITE_BUSY;
     roll_back();
     if (busy) return committed.error();
-    return CasResult{CasOutcome::unknown, {}};
+    return StoreSwap{CasOutcome::unknown, {}};
   }
-  return CasResult{CasOutcome::won, std::move(record)};
+  return StoreSwap{CasOutcome::won, std::move(record)};
 }
 
 }  // namespace mainstay::coordination

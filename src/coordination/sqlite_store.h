@@ -1,4 +1,4 @@
-// The embedded register: a SQLite file shared by the processes of one machine. Each change is one synced
+// The embedded store: a SQLite file shared by the processes of one machine. Each change is one synced
 // transaction. One file holds the records of any number of groups.
 #pragma once
 
@@ -6,7 +6,7 @@
 #include <mutex>
 #include <string>
 
-#include "coordination/register.h"
+#include "coordination/store.h"
 
 struct sqlite3;
 
@@ -19,33 +19,35 @@ namespace mainstay::coordination {
 /// again.
 ///
 /// Do not keep one across fork(): SQLite's file locks belong to the process.
-class SqliteRegister final : public Register {
+class SqliteStore final : public Store {
  public:
   static constexpr int kBusyWaitMs = 2000;
 
   /// Opens or creates the file; the directory must exist.
   /// @param path   of the file; network file systems whose locks lie are not supported
   /// @param group  name of the group whose record this is; not empty
-  [[nodiscard]] static Result<std::unique_ptr<SqliteRegister>, RegisterError> open(const std::string& path,
-                                                                                   const std::string& group);
-  ~SqliteRegister() override;
-  SqliteRegister(const SqliteRegister&) = delete;
-  SqliteRegister& operator=(const SqliteRegister&) = delete;
+  [[nodiscard]] static Result<std::unique_ptr<SqliteStore>, RegisterError> open(const std::string& path,
+                                                                                const std::string& group);
+  ~SqliteStore() override;
+  SqliteStore(const SqliteStore&) = delete;
+  SqliteStore& operator=(const SqliteStore&) = delete;
 
-  [[nodiscard]] Result<RegionRecord, RegisterError> read() override;
+  [[nodiscard]] Result<Stored, RegisterError> read() override;
   /// An error when it certainly did not happen; `unknown` when the commit itself failed.
-  [[nodiscard]] Result<CasResult, RegisterError> compare_and_swap(std::uint64_t expected_revision,
-                                                                  const RegionRecord& next) override;
+  [[nodiscard]] Result<StoreSwap, RegisterError> compare_and_swap(std::uint64_t expected_revision,
+                                                                  const std::string& value,
+                                                                  const Rule& rule) override;
 
  private:
-  SqliteRegister(std::string path, std::string group) : path_(std::move(path)), group_(std::move(group)) {}
+  SqliteStore(std::string path, std::string group) : path_(std::move(path)), group_(std::move(group)) {}
   [[nodiscard]] Result<void, RegisterError> open_file(int more_flags);
   /// A file that was moved, removed or replaced is not the register any more, although an open handle still
   /// works on it: two processes would have two registers.
   [[nodiscard]] Result<void, RegisterError> follow_path();
   [[nodiscard]] Result<void, RegisterError> prepare_schema();
-  [[nodiscard]] Result<RegionRecord, RegisterError> load();
-  [[nodiscard]] Result<void, RegisterError> store(const RegionRecord& record);
+  [[nodiscard]] Result<void, RegisterError> convert_format_1();
+  [[nodiscard]] Result<Stored, RegisterError> load();
+  [[nodiscard]] Result<void, RegisterError> store(const std::string& group, const Stored& record);
   [[nodiscard]] Result<void, RegisterError> run(const char* sql);
   [[nodiscard]] Result<std::int64_t, RegisterError> number(const char* sql);
   [[nodiscard]] RegisterError problem(const char* doing) const;
