@@ -1,6 +1,6 @@
-// Where a register's record is kept: one key, changed only by compare-and-swap on its revision.
-// sqlite_store.h is for the processes of one machine, memory_store.h misbehaves when told.
-// store_conformance.h is what each must pass.
+// Where a register's record is kept: one key, changed only by compare-and-swap on its revision. Three
+// implementations: sqlite_store.h (the processes of one machine), etcd_store.h (a quorum of voters),
+// memory_store.h (misbehaves when told). store_conformance_test.cpp is what each must pass.
 #pragma once
 
 #include <cstdint>
