@@ -9,8 +9,8 @@
 #include "cli/control_client.h"
 #include "cli/exit_codes.h"
 #include "cli/log.h"
+#include "cli/register_place.h"
 #include "config/pipeline_config.h"
-#include "coordination/sqlite_store.h"
 #include "io/system_clock.h"
 #include "io/system_random.h"
 #include "pipeline/archive_replay.h"
@@ -49,13 +49,6 @@ pipeline::BrokerAccess broker_access(const config::PipelineConfig& from) {
   to.password = from.amqp.password;
   to.queue = from.amqp.queue;
   return to;
-}
-
-Result<std::unique_ptr<coordination::Register>, coordination::RegisterError> open_register(
-    const config::PipelineConfig& config) {
-  auto opened = coordination::SqliteStore::open(config.region_register.file, config.region_register.group);
-  if (!opened) return opened.error();
-  return std::make_unique<coordination::Register>(std::shared_ptr<coordination::Store>(std::move(*opened)));
 }
 
 // Loads the file and runs `work` with it; the failure is told here.
@@ -103,7 +96,7 @@ int builder(const std::string& file) {
         to.gate_interval = milliseconds(config.limits.gate_interval_ms);
         io::SystemClock clock;
         io::SystemRandom random;
-        const auto opened = open_register(config);
+        const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
         return pipeline::run_queue_builder(to, **opened, stop_asked, clock, random,
                                            log_of(config, "builder"));
@@ -133,7 +126,7 @@ int processor(const std::string& file) {
         to.gate_interval = milliseconds(config.limits.gate_interval_ms);
         io::SystemClock clock;
         io::SystemRandom random;
-        const auto opened = open_register(config);
+        const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
         return pipeline::run_processor(to, **opened, stop_asked, clock, random, log_of(config, "processor"));
       });
@@ -194,7 +187,7 @@ int replay(const ReplayArguments& arguments) {
         ControlKnownMessages known(node, config.amqp.queue);
         io::SystemClock clock;
         io::SystemRandom random;
-        const auto opened = open_register(config);
+        const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
         const auto report = pipeline::run_archive_replay(to, **opened, known, stop_asked, clock, random,
                                                          log_of(config, "replay"));

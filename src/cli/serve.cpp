@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/log.h"
+#include "cli/register_place.h"
 #include "cli/version.h"
 #include "config/broker_config.h"
 #include "io/loop.h"
@@ -53,8 +54,7 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
     options.producers_choose_durability = queue.producers_choose_durability;
     to.queues.push_back({queue.name, options});
   }
-  to.register_file = from.region_register.file;
-  to.group = from.region_register.group;
+  to.register_place = register_place(from.region_register);
   to.initial_region = from.region_register.initial_region.value_or("");
   to.segment_bytes = from.journal.segment_bytes;
   to.reserve_bytes = from.journal.reserve_bytes;

@@ -91,8 +91,7 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
   }
   {
     TableReader t = top.table("register");
-    c.region_register.file = read_path(t, "file", Need::required, directory);
-    c.region_register.group = read_name(t, "group", Need::optional, c.region_register.group);
+    static_cast<RegisterPlace&>(c.region_register) = read_register(t, directory);
     if (const std::string region = read_name(t, "initial_region", Need::optional); !region.empty())
       c.region_register.initial_region = region;
   }

@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "config/reader.h"
+#include "config/register_place.h"
 
 namespace mainstay::config {
 
@@ -39,9 +40,7 @@ struct BrokerConfig {
     std::uint64_t soft_lag_records = 0;  ///< 0 = no limit
     std::uint64_t hard_lag_records = 0;  ///< 0 = no limit; else ≥ soft_lag_records
   } replication;
-  struct Register {
-    std::string file;
-    std::string group = "main";
+  struct Register : RegisterPlace {
     std::optional<std::string> initial_region;  ///< leads when the register is empty; absent: nobody
   } region_register;
   struct Journal {

@@ -84,6 +84,41 @@ std::string read_password(TableReader& table, const std::string& directory, bool
   return password;
 }
 
+RegisterPlace read_register(TableReader& t, const std::string& directory) {
+  using Need = TableReader::Need;
+  RegisterPlace place;
+  place.file = read_path(t, "file", Need::optional, directory);
+  place.etcd = t.endpoints("etcd", 0);
+  place.group = read_name(t, "group", Need::optional, place.group);
+  if (t.has("file") == t.has("etcd")) {
+    t.problem(t.has("etcd") ? "etcd" : "",
+              t.has("etcd")
+                  ? "give \"file\" or \"etcd\" in [register], not both: there is one register"
+                  : "\"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" for "
+                    "voters on several");
+  }
+  for (const Endpoint& endpoint : place.etcd) {
+    if (endpoint.port == 0) t.problem("etcd", fmt::format("\"{}\" has port 0", endpoint.text()));
+  }
+  place.prefix = t.text("prefix", Need::optional, place.prefix);
+  if (!place.prefix.starts_with('/') || place.prefix.ends_with('/'))
+    t.problem("prefix", "\"prefix\" must begin with '/' and not end with one, for example \"/mainstay\"");
+  place.timeout_ms = static_cast<std::uint32_t>(t.integer("timeout_ms", 100, 60'000, place.timeout_ms));
+  place.user = t.text("user", Need::optional);
+  place.password = read_password(t, directory, t.has("user"));
+  place.ca_file = read_path(t, "ca_file", Need::optional, directory);
+  place.certificate_file = read_path(t, "certificate_file", Need::optional, directory);
+  place.key_file = read_path(t, "key_file", Need::optional, directory);
+  if (t.has("certificate_file") != t.has("key_file"))
+    t.problem(t.has("key_file") ? "key_file" : "certificate_file",
+              "\"certificate_file\" and \"key_file\" are given together or not at all");
+  const bool files = t.has("ca_file") || t.has("certificate_file");
+  place.tls = t.flag("tls", false) || (files && !t.has("tls"));
+  if (files && !place.tls) t.problem("tls", "\"tls\" is false, and certificates are given");
+  if (place.tls && place.etcd.empty()) t.problem("tls", "TLS is for \"etcd\"; a file needs none");
+  return place;
+}
+
 std::string lower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(),

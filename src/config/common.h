@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "config/reader.h"
+#include "config/register_place.h"
 
 namespace mainstay::config {
 
@@ -27,6 +28,9 @@ std::string read_queue_name(TableReader& table, std::string_view key);
 
 /// `password` or `password_file` (its content less one line end); not both. Asks for both keys.
 std::string read_password(TableReader& table, const std::string& directory, bool required);
+
+/// `[register]`: a file, or voters.
+RegisterPlace read_register(TableReader& table, const std::string& directory);
 
 /// ASCII lower case, as addresses are compared.
 std::string lower(std::string_view text);

@@ -301,9 +301,63 @@ TEST(BrokerConfig, MissingRequiredKeysAreAllNamed) {
       broker_problems("[node]\nname = \"a\"\n[[user]]\nname = \"u\"\n[[queue]]\nrequires_session = true\n"),
       "b.toml:1:1: \"region\" in [node] is missing; it must be a text that is not empty\n"
       "b.toml:1:1: \"data\" in [node] is missing; it must be a text that is not empty\n"
-      "b.toml:1:1: \"file\" in [register] is missing; it must be a text that is not empty\n"
+      "b.toml:1:1: \"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" for "
+      "voters "
+      "on several\n"
       "b.toml:3:1: \"password\" or \"password_file\" is missing; one of them must be given\n"
       "b.toml:5:1: \"name\" in [[queue]] is missing; it must be a text that is not empty");
+}
+
+constexpr std::string_view kVoters = "etcd = [\"10.0.0.1:2379\", \"voter-2.example:2379\"]\n";
+
+std::string with_register(std::string_view lines) {
+  return fmt::format("{}[register]\n{}{}", kNode, lines, kUser);
+}
+
+TEST(BrokerConfig, RegisterOfVotersIsReadWithItsDefaults) {
+  const auto plain = parse_broker_config(with_register(kVoters), "b.toml", "/etc/mainstay");
+  ASSERT_TRUE(plain) << plain.error().what;
+  const RegisterPlace& voters = plain->region_register;
+  EXPECT_TRUE(voters.file.empty());
+  EXPECT_EQ(voters.etcd, (std::vector<Endpoint>{{"10.0.0.1", 2379}, {"voter-2.example", 2379}}));
+  EXPECT_EQ(voters.prefix, "/mainstay");
+  EXPECT_EQ(voters.timeout_ms, 2000U);
+  EXPECT_TRUE(voters.user.empty());
+  EXPECT_FALSE(voters.tls);
+
+  const auto whole = parse_broker_config(
+      with_register(fmt::format(
+          "{}prefix = \"/bank/mainstay\"\ntimeout_ms = 500\nuser = \"broker\"\npassword = \"p\"\n"
+          "ca_file = \"ca.pem\"\ncertificate_file = \"/certs/node.pem\"\nkey_file = \"node.key\"\n",
+          kVoters)),
+      "b.toml", "/etc/mainstay");
+  ASSERT_TRUE(whole) << whole.error().what;
+  const RegisterPlace& secure = whole->region_register;
+  EXPECT_EQ(secure.prefix, "/bank/mainstay");
+  EXPECT_EQ(secure.timeout_ms, 500U);
+  EXPECT_EQ(secure.user, "broker");
+  EXPECT_EQ(secure.password, "p");
+  EXPECT_TRUE(secure.tls) << "certificates are for TLS";
+  EXPECT_EQ(secure.ca_file, "/etc/mainstay/ca.pem");
+  EXPECT_EQ(secure.certificate_file, "/certs/node.pem");
+  EXPECT_EQ(secure.key_file, "/etc/mainstay/node.key");
+}
+
+TEST(BrokerConfig, RegisterIsOnePlaceAndItsSecretsBelongTogether) {
+  const auto problems = [](const std::string& more) {
+    return broker_problems(with_register(std::string(kVoters) + more));
+  };
+  EXPECT_EQ(problems(""), "");
+  EXPECT_THAT(problems("file = \"r.db\"\n"), HasSubstr("give \"file\" or \"etcd\" in [register], not both"));
+  EXPECT_THAT(problems("prefix = \"mainstay\"\n"), HasSubstr("\"prefix\" must begin with '/'"));
+  EXPECT_THAT(problems("prefix = \"/mainstay/\"\n"), HasSubstr("\"prefix\" must begin with '/'"));
+  EXPECT_THAT(problems("user = \"broker\"\n"), HasSubstr("\"password\" or \"password_file\" is missing"));
+  EXPECT_THAT(problems("key_file = \"k\"\n"), HasSubstr("are given together or not at all"));
+  EXPECT_THAT(problems("ca_file = \"ca\"\ntls = false\n"), HasSubstr("\"tls\" is false"));
+  EXPECT_THAT(problems("timeout_ms = 5\n"), HasSubstr("from 100 to 60000"));
+  EXPECT_THAT(broker_problems(with_register("etcd = [\"10.0.0.1:0\"]\n")), HasSubstr("has port 0"));
+  EXPECT_THAT(broker_problems(with_register("file = \"r.db\"\ntls = true\n")),
+              HasSubstr("TLS is for \"etcd\""));
 }
 
 TEST(BrokerConfig, DuplicateNamesSayWhereTheFirstIs) {

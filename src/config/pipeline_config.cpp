@@ -51,8 +51,7 @@ PipelineConfig read(const Node* root, const std::string& directory, Report& repo
   }
   {
     TableReader t = top.table("register");
-    c.region_register.file = read_path(t, "file", Need::required, directory);
-    c.region_register.group = read_name(t, "group", Need::optional, c.region_register.group);
+    c.region_register = read_register(t, directory);
   }
   {
     TableReader t = top.table("source");

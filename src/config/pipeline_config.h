@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "config/reader.h"
+#include "config/register_place.h"
 
 namespace mainstay::config {
 
@@ -28,10 +29,7 @@ struct PipelineConfig {
     std::string password;             ///< never log it
     std::string queue;
   } amqp;
-  struct Register {
-    std::string file;
-    std::string group = "main";
-  } region_register;
+  RegisterPlace region_register;
   struct Source {
     std::string directory;  ///< set when builds(); holds inbox/, quarantine/, parked/ and more
   } source;

@@ -15,16 +15,9 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "config/document.h"
+#include "config/endpoint.h"
 
 namespace mainstay::config {
-
-/// A TCP endpoint, "host:port"; "[::1]:5672" for IPv6. Port 0 when listening: any free one.
-struct Endpoint {
-  std::string host;
-  std::uint16_t port{};
-  [[nodiscard]] std::string text() const;
-  friend bool operator==(const Endpoint&, const Endpoint&) = default;
-};
 
 /// A key that a reader knows. `table` is "node" or, for a list of tables, "[queue]".
 struct KeyInfo {

@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 #include "broker/effects.h"
-#include "coordination/sqlite_store.h"
 #include "io/posix_disk.h"
 #include "node/amqp_streams.h"
 #include "node/peer_wire.h"
@@ -86,10 +85,9 @@ Result<void, Failure> Node::recover() {
   if (!disk) return Failure{disk.error().what};
   disk_ = std::move(*disk);
   if (register_ == nullptr) {
-    auto reg = coordination::SqliteStore::open(options_.register_file, options_.group);
+    auto reg = etcd::open_register(options_.register_place, clock_);
     if (!reg) return Failure{reg.error().what};
-    register_ =
-        std::make_unique<coordination::Register>(std::shared_ptr<coordination::Store>(std::move(*reg)));
+    register_ = std::move(*reg);
   }
 
   journal::JournalOptions journal_options;

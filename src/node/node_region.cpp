@@ -114,7 +114,7 @@ void Node::register_read(const RegisterRead& read) {
 }
 
 std::string Node::lost_record() const {
-  return "the register " + options_.register_file + " has no record of group " + options_.group +
+  return options_.register_place.text() + " has no record of group " + options_.register_place.group +
          ", although term " + std::to_string(replica_->term().value) +
          " has been led in: it was removed or replaced, or file and group under [register] are not what they "
          "were. Put it back, or run `mainstay region promote --force` for the region that led last";

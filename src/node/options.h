@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "broker/types.h"
+#include "etcd/open_register.h"
 #include "frontend/credit_policy.h"
 
 namespace mainstay::node {
@@ -43,7 +44,7 @@ struct NodeOptions {
   bool allow_anonymous = false;
   std::vector<User> users;
   std::vector<QueueConfig> queues;
-  std::string register_file, group = "default";
+  etcd::RegisterPlace register_place;
   std::string initial_region;  ///< claims an empty register
   std::uint64_t segment_bytes = 64ULL << 20;
   std::uint64_t reserve_bytes = 4ULL << 20;  ///< journal room kept for settlements
