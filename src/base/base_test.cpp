@@ -77,6 +77,17 @@ TEST(Ids, TextOfAUuidIsCanonical) {
   EXPECT_EQ(id.text(), "00112233-4455-6677-8899-aabbccddeeff");
 }
 
+TEST(Ids, AUuidIsReadInEitherCaseAndInOneForm) {
+  const Uuid id = parse_uuid("00112233-4455-6677-8899-aAbBcCdDeEfF").value();
+  EXPECT_EQ(id.text(), "00112233-4455-6677-8899-aabbccddeeff");
+  for (const char* bad : {"", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeeff0",
+                          "001122334-455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeefg",
+                          "-0112233-4455-6677-8899-aabbccddeeff", "+0112233-4455-6677-8899-aabbccddeeff",
+                          "0x112233-4455-6677-8899-aabbccddeeff", "{0112233-4455-6677-8899-aabbccddeef}"}) {
+    EXPECT_FALSE(parse_uuid(bad)) << bad;
+  }
+}
+
 TEST(Clock, ManualClockMovesOnlyWhenToldAndWallMayJump) {
   ManualClock clock(WallTime{1000});
   const Instant start = clock.now();

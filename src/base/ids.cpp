@@ -1,5 +1,7 @@
 #include "base/ids.h"
 
+#include <charconv>
+
 namespace mainstay {
 
 std::string Uuid::text() const {
@@ -12,6 +14,22 @@ std::string Uuid::text() const {
     out.push_back(kDigits[bytes[i] & 15]);
   }
   return out;
+}
+
+std::optional<Uuid> parse_uuid(std::string_view text) {
+  if (text.size() != 36) return std::nullopt;
+  Uuid id;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < id.bytes.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) {
+      if (text[at++] != '-') return std::nullopt;
+    }
+    const char* from = text.data() + at;
+    const auto [end, error] = std::from_chars(from, from + 2, id.bytes[i], 16);
+    if (error != std::errc{} || end != from + 2) return std::nullopt;
+    at += 2;
+  }
+  return id;
 }
 
 }  // namespace mainstay

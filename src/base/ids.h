@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace mainstay {
 
@@ -34,6 +36,8 @@ struct Uuid {
   /// Lower-case 8-4-4-4-12 form.
   [[nodiscard]] std::string text() const;
 };
+/// The 8-4-4-4-12 form, in either case. Nothing when it is not that.
+[[nodiscard]] std::optional<Uuid> parse_uuid(std::string_view text);
 
 }  // namespace mainstay
 

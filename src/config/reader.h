@@ -104,7 +104,6 @@ class TableReader {
 [[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
 [[nodiscard]] std::string size_text(std::uint64_t bytes);
 [[nodiscard]] std::optional<Endpoint> parse_endpoint(std::string_view text);
-[[nodiscard]] std::optional<Uuid> parse_uuid(std::string_view text);
 /// The candidate that a slip of the fingers away gives `word`; empty when none is near.
 [[nodiscard]] std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 

@@ -81,23 +81,6 @@ std::string Endpoint::text() const {
                                              : fmt::format("[{}]:{}", host, port);
 }
 
-std::optional<Uuid> parse_uuid(std::string_view text) {
-  if (text.size() != 36) return std::nullopt;
-  std::string digits;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash != (text[i] == '-')) return std::nullopt;
-    if (!dash) digits += text[i];
-  }
-  Uuid id;
-  for (std::size_t i = 0; i < id.bytes.size(); ++i) {
-    const auto byte = whole_number<std::uint8_t>(std::string_view(digits).substr(2 * i, 2), 16);
-    if (!byte) return std::nullopt;
-    id.bytes[i] = *byte;
-  }
-  return id;
-}
-
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
   std::size_t best_edits = std::max<std::size_t>(2, word.size() / 3) + 1;
