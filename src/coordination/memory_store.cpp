@@ -28,6 +28,7 @@ Result<StoreSwap, RegisterError> MemoryStore::compare_and_swap(std::uint64_t exp
 StoreSwap MemoryStore::swap(std::uint64_t expected_revision, const std::string& value) {
   if (expected_revision != stored_.revision) return {CasOutcome::lost, stored_};
   stored_ = {expected_revision + 1, value};
+  history_.push_back(stored_);
   return {CasOutcome::won, stored_};
 }
 
@@ -51,6 +52,11 @@ bool MemoryStore::land_late() {
 void MemoryStore::restore(Stored older) {
   const std::lock_guard lock(mutex_);
   stored_ = std::move(older);
+}
+
+std::vector<Stored> MemoryStore::history() const {
+  const std::lock_guard lock(mutex_);
+  return history_;
 }
 
 }  // namespace mainstay::coordination

@@ -1,9 +1,11 @@
 // A store in memory that misbehaves when told: for the simulator and for tests of everything that asks a
-// register. Same promises as the real ones (store_conformance_test.cpp).
+// register. faulty_calls.h puts time between it and who asks. Same promises as the real ones
+// (store_conformance_test.cpp).
 #pragma once
 
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "coordination/register.h"
 
@@ -33,12 +35,15 @@ class MemoryStore final : public Store {
   /// Puts the record back to an earlier state, as restoring a backup of the store would. Deliberately not
   /// checked: what depends on the register must refuse a term that went back.
   void restore(Stored older);
+  /// Everything that was ever stored, oldest first: what a backup may hold.
+  [[nodiscard]] std::vector<Stored> history() const;
 
  private:
   StoreSwap swap(std::uint64_t expected_revision, const std::string& value);
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   Stored stored_;
+  std::vector<Stored> history_;
   bool available_ = true;
   std::optional<Unknown> next_unknown_;
   struct Late {

@@ -21,7 +21,8 @@ namespace mainstay::coordination {
 class Kept {
  public:
   virtual ~Kept() = default;
-  virtual std::shared_ptr<Register> open() = 0;
+  virtual std::shared_ptr<Store> open_store() = 0;
+  std::shared_ptr<Register> open() { return std::make_shared<Register>(open_store()); }
   /// Why there is none here, and nothing can be tested; empty = there is.
   [[nodiscard]] virtual std::string problem() const { return {}; }
 };

@@ -16,6 +16,7 @@
 #include <functional>
 #include <thread>
 
+#include "coordination/group_conformance.h"
 #include "coordination/memory_store.h"
 #include "coordination/sqlite_store.h"
 
@@ -24,10 +25,10 @@ namespace {
 
 class KeptInMemory final : public Kept {
  public:
-  std::shared_ptr<Register> open() override { return register_; }
+  std::shared_ptr<Store> open_store() override { return store_; }
 
  private:
-  std::shared_ptr<MemoryRegister> register_ = std::make_shared<MemoryRegister>();
+  std::shared_ptr<MemoryStore> store_ = std::make_shared<MemoryStore>();
 };
 
 std::filesystem::path fresh_directory() {
@@ -47,8 +48,8 @@ class KeptInSqlite final : public Kept {
  public:
   KeptInSqlite() : directory_(fresh_directory()) {}
   ~KeptInSqlite() override { std::filesystem::remove_all(directory_); }
-  std::shared_ptr<Register> open() override {
-    auto opened = open_sqlite(file(), "main");
+  std::shared_ptr<Store> open_store() override {
+    auto opened = SqliteStore::open(file(), "main");
     EXPECT_TRUE(opened) << opened.error().what;
     return std::move(*opened);
   }

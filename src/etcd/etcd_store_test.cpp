@@ -11,7 +11,9 @@
 #include <fstream>
 #include <functional>
 
+#include "coordination/group_conformance.h"
 #include "coordination/store_conformance.h"
+#include "etcd/open_register.h"
 #include "etcd/test_etcd.h"
 
 namespace mainstay::etcd {
@@ -131,9 +133,8 @@ const std::string kNothingThere = R"({"header":{"cluster_id":"1","revision":"5"}
 /// A key of its own among the voters of this test program.
 class KeptInEtcd final : public coordination::Kept {
  public:
-  std::shared_ptr<coordination::Register> open() override {
-    return std::make_shared<coordination::Register>(
-        std::make_shared<EtcdStore>(etcd().options(key_), clock_));
+  std::shared_ptr<coordination::Store> open_store() override {
+    return std::make_shared<EtcdStore>(etcd().options(key_), clock_);
   }
   [[nodiscard]] std::string problem() const override { return etcd().problem(); }
 
@@ -242,6 +243,28 @@ TEST(EtcdStore, AnAnswerThatCannotBeReadIsAnErrorAndNotAnEmptyRegister) {
   io::SystemClock clock;
   EtcdStore store(member.options(), clock);
   EXPECT_FALSE(store.read());
+}
+
+TEST(OpenRegister, RecordsInOneFileAreApart) {
+  std::string directory = (std::filesystem::temp_directory_path() / "mainstay-place-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  RegisterPlace place;
+  place.file = directory + "/register.db";
+  place.group = "payments";
+  io::SystemClock clock;
+  const auto region = open_register(place, clock).value();
+  const auto east = open_group_register(place, "east", clock).value();
+  const auto west = open_group_register(place, "west", clock).value();
+  using coordination::kNodeA;
+  ASSERT_EQ(region->compare_and_swap(0, coordination::record_of(1, "east"))->outcome,
+            coordination::CasOutcome::won);
+  ASSERT_EQ(east->compare_and_swap({}, coordination::group_record(1, kNodeA, {kNodeA}), {})->outcome,
+            coordination::CasOutcome::won);
+  EXPECT_EQ(west->read({})->epoch(), Epoch{});
+  EXPECT_EQ(region->read()->region, "east");
+  EXPECT_EQ(east->read({})->record->leader, kNodeA);
+  EXPECT_FALSE(open_group_register(place, "", clock));
+  std::filesystem::remove_all(directory);
 }
 
 TEST(EtcdVoters, ServeWhileAMajorityIsThereAndOtherwiseSayWhoIsMissing) {

@@ -12,17 +12,38 @@ std::string RegisterPlace::text() const {
   return "the register in etcd (" + members + ")";
 }
 
-Result<std::unique_ptr<coordination::Register>, coordination::RegisterError> open_register(
-    const RegisterPlace& place, Clock& clock) {
+namespace {
+
+/// @param name  of the record in a file; @param key  of it in etcd, after the prefix
+Result<std::shared_ptr<coordination::Store>, coordination::RegisterError> open_store(
+    const RegisterPlace& place, const std::string& name, const std::string& key, Clock& clock) {
   if (place.group.empty()) return coordination::RegisterError{"a register needs the name of its group"};
   if (place.etcd) {
     EtcdOptions options = *place.etcd;
-    options.key = place.prefix + "/" + place.group + "/region";
-    return std::make_unique<coordination::Register>(std::make_shared<EtcdStore>(std::move(options), clock));
+    options.key = place.prefix + "/" + key;
+    return std::shared_ptr<coordination::Store>(std::make_shared<EtcdStore>(std::move(options), clock));
   }
-  auto opened = coordination::SqliteStore::open(place.file, place.group);
+  auto opened = coordination::SqliteStore::open(place.file, name);
   if (!opened) return opened.error();
-  return std::make_unique<coordination::Register>(std::shared_ptr<coordination::Store>(std::move(*opened)));
+  return std::shared_ptr<coordination::Store>(std::move(*opened));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<coordination::Register>, coordination::RegisterError> open_register(
+    const RegisterPlace& place, Clock& clock) {
+  auto store = open_store(place, place.group, place.group + "/region", clock);
+  if (!store) return store.error();
+  return std::make_unique<coordination::Register>(std::move(*store));
+}
+
+Result<std::unique_ptr<coordination::GroupRegister>, coordination::RegisterError> open_group_register(
+    const RegisterPlace& place, const std::string& region, Clock& clock) {
+  if (region.empty()) return coordination::RegisterError{"a group's register needs the name of its region"};
+  const std::string name = place.group + "/config/" + region;
+  auto store = open_store(place, name, name, clock);
+  if (!store) return store.error();
+  return std::make_unique<coordination::GroupRegister>(std::move(*store), place.group + " in " + region);
 }
 
 }  // namespace mainstay::etcd

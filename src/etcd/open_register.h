@@ -1,4 +1,4 @@
-// Opens the register that a configuration names.
+// Opens the registers that a configuration names.
 #pragma once
 
 #include <memory>
@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "coordination/group_register.h"
 #include "coordination/register.h"
 #include "etcd/etcd_store.h"
 
@@ -26,5 +27,9 @@ struct RegisterPlace {
 /// @param clock  outlives the register
 [[nodiscard]] Result<std::unique_ptr<coordination::Register>, coordination::RegisterError> open_register(
     const RegisterPlace& place, Clock& clock);
+
+/// The register of who leads the group's nodes of one region. In the same place, under a name of its own.
+[[nodiscard]] Result<std::unique_ptr<coordination::GroupRegister>, coordination::RegisterError>
+open_group_register(const RegisterPlace& place, const std::string& region, Clock& clock);
 
 }  // namespace mainstay::etcd
