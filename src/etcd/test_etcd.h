@@ -1,15 +1,19 @@
 // For tests: real voters, one etcd process each, on loopback and in a directory that goes with them.
 #pragma once
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -104,6 +108,10 @@ class TestEtcd {
     ::waitpid(pids_[i], nullptr, 0);
     pids_[i] = 0;
   }
+  /// It stands still, its connections stay open and it says nothing: a machine that hangs.
+  void pause(unsigned i) { ::kill(pids_[i], SIGSTOP); }
+  void resume(unsigned i) { ::kill(pids_[i], SIGCONT); }
+  [[nodiscard]] unsigned members() const { return static_cast<unsigned>(pids_.size()); }
   /// Waits until the store answers, 30 s at most.
   static testing::AssertionResult wait_for(coordination::Store& store) {
     std::string last;
@@ -125,6 +133,14 @@ class TestEtcd {
   std::vector<std::uint16_t> ports_, peer_ports_;
   std::vector<pid_t> pids_;
 };
+
+inline const coordination::Store::Rule kNoRule = [](const coordination::Stored&) {
+  return std::optional<coordination::RegisterError>();
+};
+
+/// Skips a test, with the reason, where there is no etcd.
+#define NEED(voters) \
+  if (!(voters).problem().empty()) GTEST_SKIP() << (voters).problem()
 
 /// One member for all tests of a program that need no more.
 TestEtcd& etcd();
