@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -37,6 +38,12 @@ Batch LogBuilder::take(Batch recycled) {
     recycled = Batch();
   }
   recycled.clear();
+  // The next batch is about as large as this one: growing into it would copy it as often as it doubles.
+  constexpr std::size_t kReservedFrom = std::size_t{64} << 10;
+  if (batch_.bytes.size() >= kReservedFrom) {
+    recycled.bytes.reserve(std::min(batch_.bytes.size(), kKeptBytes));
+    recycled.offsets.reserve(std::min(batch_.offsets.size(), kKeptBytes / kRecordHeaderBytes));
+  }
   std::swap(recycled, batch_);
   return recycled;
 }

@@ -79,8 +79,12 @@ std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t prev
   store_le(header.data() + 32, epoch.value);
   store_le(header.data() + 40, static_cast<std::uint16_t>(type));
 
-  // insert() rather than resize(): the bytes are written once, not zeroed first.
+  // insert() rather than resize(): the bytes are written once, not zeroed first. Room for all of them at
+  // once, or each part might move what is there to a larger place.
   const std::size_t at = to.size();
+  if (const std::size_t needed = at + record_bytes(body_bytes); needed > to.capacity()) {
+    to.reserve(std::max(needed, 2 * to.capacity()));
+  }
   to.insert(to.end(), header.begin(), header.end());
   for (const BytesView part : body_parts) {
     if (!part.empty()) to.insert(to.end(), part.begin(), part.end());

@@ -48,6 +48,12 @@ void BodyCache::add(journal::Batch& batch) {
     bytes_ = 0;
   }
   const std::size_t size = batch.bytes.size();
+  if (size > bytes_max_) {  // more than all there may be: its memory is worth more to the next batch
+    parts_.clear();
+    spare_ = {};
+    bytes_ = 0;
+    return;
+  }
   if (size >= kMovedBytes && size >= batch.bytes.capacity() / 2) {
     Part part = std::exchange(spare_, Part{});
     part.first = batch.first;

@@ -19,7 +19,8 @@ class BodyCache {
 
   /// Takes in a durable batch. Batches come in LSN order; a gap starts the cache anew. A batch that fills its
   /// buffer is moved in rather than copied, and `batch` gets memory of one that was dropped: what it holds
-  /// afterwards is only good for clear().
+  /// afterwards is only good for clear(). One that is larger than all there may be keeps its memory, and
+  /// empties the cache.
   void add(journal::Batch& batch);
   /// The raw record, whole and checked when it was made; valid until add(). Empty when it is not here.
   [[nodiscard]] std::optional<BytesView> find(Lsn lsn) const;
