@@ -215,7 +215,6 @@ Result<void, JournalError> DiskJournal::roll(const Encoded& records, std::size_t
     large_.erase(large_.begin());
   } else {
     spare = spares_.take();
-    taken_.fetch_add(1, std::memory_order_relaxed);
   }
   return put_to_use(std::move(spare), table_.written(), records.epoch_of(at));
 }
@@ -334,15 +333,16 @@ Result<void, JournalError> DiskJournal::remove_before(Lsn lsn) {
   const Lsn oldest_kept = checkpoints[std::min<std::size_t>(1, checkpoints.size() - 1)];
   const Lsn before = std::min(lsn, oldest_kept.next());
   bool any = false;
-  std::size_t kept = options_.spare_segments;
+  std::size_t live = table_.count();
   // One at a time, each made durable: a gap in the chain must not be able to appear.
   while (const auto segment = table_.take_oldest_before(before)) {
-    if (!std::exchange(any, true)) {
-      // Less by one at a time: a burst often goes in several removals, and the next one wants it all again.
-      demand_ = std::max(taken_.exchange(0, std::memory_order_relaxed), demand_ > 0 ? demand_ - 1 : 0);
-      demand_ = std::min(demand_, options_.spare_segments_max);
-      kept = std::max(kept, std::size_t{demand_});
-    }
+    // Less by one at a time: a burst often goes in several removals, and the next one wants it all again.
+    if (!std::exchange(any, true)) live_most_ = std::max(live, live_most_ > 0 ? live_most_ - 1 : 0);
+    --live;
+    // To grow as long again, with the spares that are kept ready ahead of it.
+    const std::size_t growing = live_most_ + options_.spare_segments - std::min(live, live_most_);
+    const std::size_t kept = std::max<std::size_t>(
+        options_.spare_segments, std::min<std::size_t>(growing, options_.spare_segments_max));
     // A file that somebody still reads is not written over.
     if (spares_.count() < kept && segment->header.segment_bytes == options_.segment_bytes &&
         segment.use_count() == 1) {

@@ -91,8 +91,7 @@ class DiskJournal final : public Journal {
   /// before these are counted: so room() never counts a file twice.
   std::atomic<std::uint64_t> free_{0};
 
-  std::atomic<std::uint32_t> taken_{0};  // spares, since segments were removed last
-  std::uint32_t demand_ = 0;             // of spares between two removals, lately; remove_before() only
+  std::size_t live_most_ = 0;  // segments in the log before a removal, lately; remove_before() only
 
   // The writer only.
   bool dirty_ = false;       // records written since the last sync

@@ -91,10 +91,10 @@ struct JournalOptions {
       64ULL << 20;  ///< file length, 64 KiB to 1 GiB; a record larger than a segment gets one of its own size
   /// Kept ready ahead of use, at least 1: made by prepare_spare(), or segments that remove_before() dropped.
   std::uint32_t spare_segments = 1;
-  /// A log that grows and shrinks by many segments at a time keeps up to so many that it dropped: as many as
-  /// it took between two removals, and one less with each removal that follows. Overwriting one costs half of
-  /// what making one costs, which is to write all of it with zeros first. What is removed beyond that goes
-  /// back to the file system. At least spare_segments count.
+  /// A log that grows and shrinks by many segments at a time keeps up to so many that it dropped: until it
+  /// has as many files again as it had segments at most lately, less one for each removal since. Overwriting
+  /// one costs half of what making one costs, which is to write all of it with zeros first. What is removed
+  /// beyond that goes back to the file system. At least spare_segments count.
   std::uint32_t spare_segments_max = 0;
   /// Files that go back to the file system are cut from their end by so many bytes with each release_space(),
   /// instead of being removed by remove_before() at once. 0: at once. Freeing a file's blocks makes the syncs

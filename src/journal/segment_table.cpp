@@ -78,6 +78,10 @@ bool SegmentTable::empty() const {
   const std::lock_guard hold(mutex_);
   return segments_.empty();
 }
+std::size_t SegmentTable::count() const {
+  const std::lock_guard hold(mutex_);
+  return segments_.size();
+}
 LogPosition SegmentTable::written() const {
   const std::lock_guard hold(mutex_);
   return written_;

@@ -38,6 +38,7 @@ class SegmentTable {
   // --- Any thread.
 
   [[nodiscard]] bool empty() const;
+  [[nodiscard]] std::size_t count() const;
   [[nodiscard]] LogPosition written() const;
   [[nodiscard]] LogPosition durable() const;
   /// Whether a read may wait for the disk; `would_wait` when it may not and would.
