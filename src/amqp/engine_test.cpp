@@ -268,7 +268,7 @@ TEST(Engine, EndsASessionOnWhatConcernsOnlyIt) {
     s.say(s.f.flow(0, 0, 1, 0, 77));  // ignored: the session has ended
     EXPECT_EQ(s.names, "end");
     EXPECT_EQ(s.server.detached.size(), 2U);
-    const std::string error = s.error(kEndError);
+    std::string error = s.error(kEndError);
     s.say(s.f.transfer(1, 0, 0, "the other session lives").end(0).begin(0).attach(0, 0, false, "again"));
     EXPECT_EQ(s.server.transfers.size(), 1U);
     EXPECT_EQ(s.names, "begin attach flow disposition flow");
