@@ -18,6 +18,7 @@ from broker import TOKEN, Broker  # noqa: E402
 from checks import expect, ok, skip  # noqa: E402
 from clients import (BINARY, RawClient, connect, in_step, pair, run_case, send, serves, start_standby,  # noqa: E402
                      take_all)
+from voters import Voters  # noqa: E402
 
 from proton import Delivery, Message, ProtonException  # noqa: E402
 from proton.utils import LinkDetached  # noqa: E402
@@ -463,6 +464,54 @@ def register_lost(directory):
         ok("promoted by force at the region that led last: everything is there, the other follows")
 
 
+def register_of_voters(directory):
+    """Three voters instead of a file: one may go at any time; without a majority what is there is still served."""
+    east, west = east_and_west(directory)
+    with Voters(directory) as voters:
+        for broker in (east, west):
+            del broker.config["register"]["file"]
+            broker.config["register"].update({"etcd": voters.endpoints, "prefix": "/test", "timeout_ms": 1000})
+            broker.write_config()
+        with east.start(), west:
+            start_standby(west)
+            connection = connect(east)
+            send(connection, "plain", ["kept0"])
+            in_step(east)
+            follows(west)
+            ok("three voters: east leads, west follows")
+            voters.kill(0)
+            expect(publish(connection, "plain", "kept1")[0], "publishes to be taken without one of three voters")
+            connection.close()
+            in_step(east)
+            accepted(east, "switch")
+            leads(west)
+            follows(east)
+            ok("one voter killed: the region is switched all the same")
+
+            voters.kill(1)
+            connection = connect(west)
+            begun = time.monotonic()
+            expect(publish(connection, "plain", "kept2")[0], "a short absence of the majority not to matter")
+            told, number = "", 0
+            while time.monotonic() - begun < 25:
+                done, told = publish(connection, "dedup", f"n{number}")
+                if not done:
+                    break
+                number += 1
+                time.sleep(0.05)
+            expect("server-busy" in told and "in etcd (" in told, "publishes to be refused, the voters named", told)
+            expect(take_all(connection, "plain") == ["kept0", "kept1", "kept2"], "consumers to work meanwhile")
+            ok(f"two of three killed: {told}")
+            voters.start(0)
+            west.wait(lambda: publish(connection, "plain", "again")[0], 20, "publishes to be taken again")
+            expect(take_all(connection, "dedup") == [f"n{n}" for n in range(number)], "everything confirmed, nothing refused")
+            connection.close()
+            ok("a majority is back: publishes are taken")
+            west.stop()
+            west.start()
+            ok("a broker that starts again leads by what the voters say")
+
+
 def clock_jump(directory):
     """The wall clock jumps by an hour while messages are locked: locks follow the monotonic clock."""
     libraries = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -596,4 +645,4 @@ def newer_journal_format(directory):
 
 
 run_case((region_switch, region_switch_without_standby, region_promote_refused, region_promote_forced, control_token,
-          register_unavailable, register_lost, clock_jump, newer_journal_format))
+          register_unavailable, register_lost, register_of_voters, clock_jump, newer_journal_format))
