@@ -199,10 +199,10 @@ def resident_bytes(process):
     return 0
 
 
-def bytes_below(directory):
-    """What the files below a directory have on the disk; what goes meanwhile does not count."""
+def bytes_below(directory, names="*"):
+    """What the files of such names below a directory have on the disk; what goes meanwhile does not count."""
     total = 0
-    for file in pathlib.Path(directory).rglob("*"):
+    for file in pathlib.Path(directory).rglob(names):
         try:
             total += file.stat().st_blocks * 512
         except FileNotFoundError:

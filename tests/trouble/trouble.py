@@ -377,7 +377,11 @@ def deleted_while_unread(directory):
         client.write()
         messages = 'mainstay_queue_messages{queue="plain"}'
         broker.wait(lambda: f"{messages} 0\n" in broker.get("/metrics")[1], 30, "all to be deleted")
-        expect(bytes_below(broker.data) >= count * body_bytes // 2, "a log that holds them", bytes_below(broker.data))
+
+        def log_bytes():
+            return bytes_below(broker.data, "segment-*.log")  # without the spares that a node keeps of what it had
+
+        expect(log_bytes() >= count * body_bytes // 2, "a log that holds them", log_bytes())
         ok(f"{count * body_bytes >> 20} MiB are deleted, and their reader has not read")
         sender, receiver = connection.create_sender("other"), connection.create_receiver("other", credit=1)
         for n in range(passes // body_bytes):
@@ -406,8 +410,8 @@ def deleted_while_unread(directory):
             sender.send(Message(id=f"l{n}", body=bodies[n]))
             receiver.receive(timeout=10)
             receiver.accept()
-        broker.wait(lambda: bytes_below(broker.data) < 16 * segment, 20, "the log to go when nobody waits for it any more")
-        ok(f"then the log is let go: {bytes_below(broker.data) / (1 << 20):.1f} MiB are left")
+        broker.wait(lambda: log_bytes() < 16 * segment, 20, "the log to go when nobody waits for it any more")
+        ok(f"then the log is let go: {log_bytes() / (1 << 20):.1f} MiB are left")
         connection.close()
 
 
