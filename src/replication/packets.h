@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "journal/record.h"
+#include "replication/packet_error.h"
 
 namespace mainstay::replication {
 
@@ -90,18 +91,6 @@ struct Packet {
   Sender sender;
   Message message;
 };
-
-enum class PacketErrorCode : std::uint8_t {
-  incomplete,  ///< fewer bytes than the packet announces
-  damaged,     ///< no packet of ours, or a checksum that does not match
-  version,     ///< another version of the protocol
-  malformed,   ///< checksum right, content impossible: a peer with a bug
-};
-struct PacketError {
-  PacketErrorCode code{};
-  std::string what;
-};
-[[noreturn]] void throw_exception_from_error(const PacketError& error, const boost::source_location& where);
 
 /// Length of the packet at the front of a stream. Nothing yet: fewer than kPacketPrefixBytes are there.
 /// Error: the stream is not ours or the length is over kPacketBytesMax; close the connection.
