@@ -1,0 +1,144 @@
+#include "group/packets.h"
+
+#include "replication/framing.h"
+
+namespace mainstay::group {
+namespace {
+
+using replication::put_position;
+using replication::take_position;
+
+/// Up to and including the length of the node's name; then the name and the message.
+constexpr std::size_t kFixedBytes = 66;
+constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes, kPacketBytesMax,
+                                        "group"};
+
+/// On the wire: never renumber.
+enum class Kind : std::uint16_t { hello = 1, follow, accept, refuse, records, ack, beacon, take_over };
+
+struct Put {
+  ByteWriter& out;
+  Kind operator()(const Hello& m) {
+    put_position(out, m.end);
+    out.u64_le(m.committed.value);
+    out.u8(static_cast<std::uint8_t>(m.epochs.entries().size()));
+    for (const EpochStart& entry : m.epochs.entries()) {
+      out.u64_le(entry.epoch.value);
+      out.u64_le(entry.first.value);
+    }
+    return Kind::hello;
+  }
+  Kind operator()(const Follow& m) {
+    put_position(out, m.from);
+    return Kind::follow;
+  }
+  Kind operator()(const Accept& m) {
+    put_position(out, m.from);
+    return Kind::accept;
+  }
+  Kind operator()(const Refuse& m) {
+    out.u8(static_cast<std::uint8_t>(m.code));
+    out.sized_text(m.what);
+    return Kind::refuse;
+  }
+  Kind operator()(const Records& m) {
+    out.u64_le(m.committed.value);
+    out.sized_bytes(m.raw);
+    return Kind::records;
+  }
+  Kind operator()(const Ack& m) {
+    put_position(out, m.durable);
+    return Kind::ack;
+  }
+  Kind operator()(const Beacon& m) {
+    out.u64_le(m.committed.value);
+    return Kind::beacon;
+  }
+  Kind operator()(const TakeOver& /*m*/) { return Kind::take_over; }
+};
+
+Hello take_hello(ByteReader& in) {
+  Hello hello;
+  hello.end = take_position(in);
+  hello.committed = Lsn{in.u64_le()};
+  std::vector<EpochStart> entries(in.u8());
+  for (EpochStart& entry : entries) {
+    entry.epoch = Epoch{in.u64_le()};
+    entry.first = Lsn{in.u64_le()};
+  }
+  if (auto table = EpochTable::from(std::move(entries))) {
+    hello.epochs = std::move(*table);
+  } else {
+    in.fail();
+  }
+  return hello;
+}
+
+std::optional<Message> take_message(Kind kind, ByteReader& in) {
+  switch (kind) {
+    case Kind::hello:
+      return take_hello(in);
+    case Kind::follow:
+      return Follow{take_position(in)};
+    case Kind::accept:
+      return Accept{take_position(in)};
+    case Kind::refuse: {
+      const std::uint8_t code = in.u8();
+      if (code < 1 || code > static_cast<std::uint8_t>(RefusalCode::impossible)) in.fail();
+      return Refuse{static_cast<RefusalCode>(code), std::string(in.sized_text())};
+    }
+    case Kind::records: {
+      const Lsn committed{in.u64_le()};
+      return Records{committed, in.sized_bytes()};
+    }
+    case Kind::ack:
+      return Ack{take_position(in)};
+    case Kind::beacon:
+      return Beacon{Lsn{in.u64_le()}};
+    case Kind::take_over:
+      return TakeOver{};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesView stream) {
+  return replication::packet_bytes(kFraming, stream);
+}
+
+void encode(const Sender& sender, const Message& message, Buffer& to) {
+  if (const auto* records = std::get_if<Records>(&message)) {
+    to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 12 + records->raw.size());
+  }
+  const std::size_t start = replication::begin_packet(kFraming, to);
+  ByteWriter out(to);
+  out.uuid(sender.cluster.bytes);
+  out.u64_le(sender.epoch.value);
+  out.uuid(sender.member.incarnation.bytes);
+  out.u8(sender.leads ? 1 : 0);
+  replication::put_name(out, sender.member.node);
+  const Kind kind = std::visit(Put{out}, message);
+  replication::end_packet(kFraming, to, start, static_cast<std::uint16_t>(kind));
+}
+
+Result<Packet, replication::PacketError> decode(BytesView bytes) {
+  auto opened = replication::open_packet(kFraming, bytes);
+  if (!opened) return opened.error();
+  ByteReader& in = opened->content;
+  Packet packet;
+  packet.sender.cluster = replication::take_uuid(in);
+  packet.sender.epoch = Epoch{in.u64_le()};
+  packet.sender.member.incarnation = replication::take_uuid(in);
+  const std::uint8_t leads = in.u8();
+  packet.sender.leads = leads == 1;
+  packet.sender.member.node = replication::take_name(in);
+  auto message = take_message(static_cast<Kind>(opened->kind), in);
+  if (!message || !in.finished() || leads > 1) {
+    return replication::malformed_packet(kFraming, opened->kind);
+  }
+  packet.message = std::move(*message);
+  return packet;
+}
+
+}  // namespace mainstay::group

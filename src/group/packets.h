@@ -1,0 +1,93 @@
+// What the nodes of one group say to each other in their region. Every packet carries who speaks, on which
+// disk, and under which epoch (R2), and a checksum over all of it. Format: docs/formats/group-replication.md.
+//
+// Decoding is safe on arbitrary bytes. Packets follow each other on a stream without anything in between;
+// packet_bytes() tells the reader of the stream where one ends.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "coordination/group_record.h"
+#include "group/epoch_table.h"
+#include "journal/record.h"
+#include "replication/packets.h"
+
+namespace mainstay::group {
+
+/// Raised when a packet's meaning changes. A peer of another version is refused by name.
+inline constexpr std::uint16_t kPacketVersion = 1;
+inline constexpr std::size_t kPacketPrefixBytes = 8;
+inline constexpr std::size_t kPacketBytesMax = replication::kPacketBytesMax;
+
+/// Who speaks. `epoch`: a leader's own; of anybody else the highest promised.
+struct Sender {
+  Uuid cluster;
+  coordination::MemberId member;
+  Epoch epoch{};
+  bool leads = false;
+};
+
+/// First packet both ways, and again whenever role or epoch change.
+struct Hello {
+  journal::LogPosition end{};  ///< of the durable log
+  Lsn committed{};             ///< known to be
+  EpochTable epochs;           ///< of the log
+};
+/// Follower to leader: "ship what comes after `from`, my durable end".
+struct Follow {
+  journal::LogPosition from{};
+};
+/// Leader to follower: the position is in my log; records after it follow.
+struct Accept {
+  journal::LogPosition from{};
+};
+/// On the wire: never renumber.
+enum class RefusalCode : std::uint8_t {
+  lower_epoch = 1,  ///< the receiver's epoch is over: the sender has promised a higher one
+  diverged = 2,     ///< other record at the same LSN though the tables agree: damage or a bug
+  removed = 3,      ///< the leader no longer has the records after the position
+  foreign = 4,      ///< other cluster, or the sender's own name
+  impossible = 5,   ///< data out of place, an acknowledgement of what was never sent
+};
+/// The sender will not go on; it closes the connection after this.
+struct Refuse {
+  RefusalCode code{};
+  std::string what;
+};
+/// Leader to follower: whole records in LSN order, byte-identical, committed or not.
+struct Records {
+  Lsn committed{};
+  BytesView raw;  ///< view into the packet
+};
+/// Follower to leader: durable on the sender's disk, which has promised no more than the sender's epoch.
+struct Ack {
+  journal::LogPosition durable{};
+};
+/// Both ways when there is nothing else to say.
+struct Beacon {
+  Lsn committed{};
+};
+/// Leader to follower: every record is committed and on your disk; take the lead now.
+struct TakeOver {};
+
+using Message = std::variant<Hello, Follow, Accept, Refuse, Records, Ack, Beacon, TakeOver>;
+
+struct Packet {
+  Sender sender;
+  Message message;
+};
+
+/// As replication::packet_bytes().
+[[nodiscard]] Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesView stream);
+/// Appends one encoded packet to `to`.
+void encode(const Sender& sender, const Message& message, Buffer& to);
+/// Decodes exactly one whole packet. `Records::raw` is a view into `bytes`; its records are not looked at.
+[[nodiscard]] Result<Packet, replication::PacketError> decode(BytesView bytes);
+
+}  // namespace mainstay::group
