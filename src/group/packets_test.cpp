@@ -1,0 +1,237 @@
+#include "group/packets.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/checksum.h"
+
+namespace mainstay::group {
+namespace {
+
+using replication::PacketErrorCode;
+
+Sender sender() {
+  Sender of;
+  of.cluster.bytes[0] = 7;
+  of.member.node = "east-1";
+  of.member.incarnation.bytes[15] = 8;
+  of.epoch = Epoch{9};
+  of.leads = true;
+  return of;
+}
+
+Hello hello(std::size_t entries) {
+  std::vector<EpochStart> table;
+  for (std::uint64_t n = 1; n <= entries; ++n) table.push_back({Epoch{2 * n}, Lsn{10 * n}});
+  return {{Lsn{4}, 5}, Lsn{3}, EpochTable::from(std::move(table)).value()};
+}
+
+std::vector<Message> one_of_each(BytesView raw) {
+  return {hello(2),
+          Follow{{Lsn{4}, 5}},
+          Accept{{Lsn{4}, 5}},
+          Refuse{RefusalCode::impossible, "out of place"},
+          Records{Lsn{8}, raw},
+          Ack{{Lsn{4}, 5}},
+          Beacon{Lsn{9}},
+          TakeOver{}};
+}
+
+Buffer encoded(const Message& message) {
+  Buffer bytes;
+  encode(sender(), message, bytes);
+  return bytes;
+}
+/// Makes the checksum right again.
+void seal(Buffer& bytes) {
+  store_le(bytes.data() + 8, checksum64(BytesView(bytes).subspan(16)));
+}
+
+TEST(GroupPackets, EveryKindComesBackAsItWasSent) {
+  const Buffer raw(100, std::byte{42});
+  for (const Message& message : one_of_each(raw)) {
+    const Buffer bytes = encoded(message);
+    const auto length = packet_bytes(bytes);
+    ASSERT_TRUE(length && *length);
+    EXPECT_EQ(**length, bytes.size());
+    const auto packet = decode(bytes);
+    ASSERT_TRUE(packet) << packet.error().what;
+    EXPECT_EQ(packet->sender.cluster, sender().cluster);
+    EXPECT_EQ(packet->sender.member, sender().member);
+    EXPECT_EQ(packet->sender.epoch, Epoch{9});
+    EXPECT_TRUE(packet->sender.leads);
+    ASSERT_EQ(packet->message.index(), message.index());
+    Buffer again;
+    encode(packet->sender, packet->message, again);
+    EXPECT_EQ(again, bytes) << "every field is in the encoding, so equal bytes are equal packets";
+  }
+}
+
+TEST(GroupPackets, AHelloCarriesTheEpochTable) {
+  for (const std::size_t entries : {std::size_t{0}, std::size_t{1}, EpochTable::kEntriesMax}) {
+    const Hello sent = hello(entries);
+    const Buffer bytes = encoded(sent);
+    const auto packet = decode(bytes);
+    ASSERT_TRUE(packet) << packet.error().what;
+    const auto& got = std::get<Hello>(packet->message);
+    EXPECT_EQ(got.end, sent.end);
+    EXPECT_EQ(got.committed, sent.committed);
+    EXPECT_EQ(got.epochs, sent.epochs);
+  }
+}
+
+TEST(GroupPackets, RecordsAreAViewIntoThePacket) {
+  const Buffer raw(1000, std::byte{42});
+  const Buffer bytes = encoded(Records{Lsn{8}, raw});
+  const auto packet = decode(bytes);
+  ASSERT_TRUE(packet);
+  const BytesView got = std::get<Records>(packet->message).raw;
+  EXPECT_EQ(to_buffer(got), raw);
+  EXPECT_EQ(got.data() + got.size(), bytes.data() + bytes.size());
+}
+
+TEST(GroupPackets, TheLongestNodeNameFits) {
+  Sender of = sender();
+  of.member.node.assign(255, 'n');
+  Buffer bytes;
+  encode(of, TakeOver{}, bytes);
+  const auto packet = decode(bytes);
+  ASSERT_TRUE(packet) << packet.error().what;
+  EXPECT_EQ(packet->sender.member.node, of.member.node);
+}
+
+TEST(GroupPackets, AnyFlippedBitIsNoticed) {
+  const Buffer raw(40, std::byte{42});
+  for (const Message& message : one_of_each(raw)) {
+    const Buffer bytes = encoded(message);
+    for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+      Buffer changed = bytes;
+      changed[bit / 8] ^= std::byte{1} << (bit % 8);
+      EXPECT_FALSE(decode(changed)) << "bit " << bit << " of kind " << message.index();
+    }
+  }
+}
+
+TEST(GroupPackets, AnyCutIsNoticed) {
+  const Buffer raw(40, std::byte{42});
+  for (const Message& message : one_of_each(raw)) {
+    Buffer bytes = encoded(message);
+    for (std::size_t size = 0; size < bytes.size(); ++size) {
+      const auto packet = decode(BytesView(bytes).first(size));
+      ASSERT_FALSE(packet);
+      EXPECT_EQ(packet.error().code, PacketErrorCode::incomplete) << size;
+    }
+    EXPECT_FALSE(*packet_bytes(BytesView(bytes).first(kPacketPrefixBytes - 1)));
+    bytes.push_back({});
+    EXPECT_FALSE(decode(bytes)) << "nor may anything follow";
+  }
+}
+
+TEST(GroupPackets, ContentCutBehindARightLengthAndChecksumIsMalformed) {
+  const Buffer raw(40, std::byte{42});
+  for (const Message& message : one_of_each(raw)) {
+    const Buffer whole = encoded(message);
+    for (std::size_t size = 66; size < whole.size(); ++size) {
+      Buffer bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+      store_le(bytes.data() + 4, static_cast<std::uint32_t>(size));
+      seal(bytes);
+      const auto packet = decode(bytes);
+      ASSERT_FALSE(packet) << size;
+      EXPECT_EQ(packet.error().code, PacketErrorCode::malformed) << size;
+    }
+  }
+}
+
+TEST(GroupPackets, ImpossibleContentIsMalformed) {
+  const auto refused = [](Buffer bytes, std::size_t at, std::uint64_t value, std::size_t size) {
+    std::memcpy(bytes.data() + at, &value, size);
+    seal(bytes);
+    const auto packet = decode(bytes);
+    return !packet && packet.error().code == PacketErrorCode::malformed;
+  };
+  const std::size_t content = 66 + sender().member.node.size();
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 0, 2)) << "kind";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 9, 2)) << "kind";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 20, 1, 4)) << "reserved";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 64, 2, 1)) << "leads";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 65, 7, 1)) << "length of the node";
+  EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 0, 1)) << "code";
+  EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 6, 1)) << "code";
+  const std::size_t table = content + 25;
+  EXPECT_TRUE(refused(encoded(hello(2)), table, 4, 8)) << "epochs stand still";
+  EXPECT_TRUE(refused(encoded(hello(2)), table, 5, 8)) << "epochs fall";
+  EXPECT_TRUE(refused(encoded(hello(2)), table + 8, 20, 8)) << "LSNs stand still";
+  EXPECT_TRUE(refused(encoded(hello(2)), table, 0, 8)) << "epoch 0";
+  EXPECT_TRUE(refused(encoded(hello(2)), table - 1, 1, 1)) << "fewer entries than bytes";
+}
+
+TEST(GroupPackets, MoreEpochsThanATableHoldsAreMalformed) {
+  const std::size_t count_at = 66 + sender().member.node.size() + 24;
+  Buffer bytes = encoded(hello(EpochTable::kEntriesMax));
+  bytes[count_at] = std::byte{EpochTable::kEntriesMax + 1};
+  ByteWriter out(bytes);
+  out.u64_le(1000);
+  out.u64_le(1000);
+  store_le(bytes.data() + 4, static_cast<std::uint32_t>(bytes.size()));
+  seal(bytes);
+  const auto packet = decode(bytes);
+  ASSERT_FALSE(packet);
+  EXPECT_EQ(packet.error().code, PacketErrorCode::malformed);
+}
+
+TEST(GroupPackets, ForeignStreamAndGiantLengthAreRefusedFromThePrefixAlone) {
+  EXPECT_FALSE(packet_bytes(as_bytes("GET / HTTP/1.1")));
+  replication::Sender region;
+  Buffer other;
+  replication::encode(region, replication::Heartbeat{}, other);
+  const auto refused = packet_bytes(other);
+  ASSERT_FALSE(refused) << "the protocol between regions is another one";
+  EXPECT_NE(refused.error().what.find("group protocol"), std::string::npos) << refused.error().what;
+  Buffer bytes = encoded(TakeOver{});
+  store_le(bytes.data() + 4, static_cast<std::uint32_t>(kPacketBytesMax + 1));
+  EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
+  store_le(bytes.data() + 4, std::uint32_t{65});
+  EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
+}
+
+TEST(GroupPackets, AnotherVersionIsNamed) {
+  Buffer bytes = encoded(TakeOver{});
+  store_le(bytes.data() + 16, std::uint16_t{kPacketVersion + 1});
+  const auto packet = decode(bytes);
+  ASSERT_FALSE(packet);
+  EXPECT_EQ(packet.error().code, PacketErrorCode::version);
+  EXPECT_NE(packet.error().what.find("version 2 of the group protocol"), std::string::npos)
+      << packet.error().what;
+}
+
+TEST(GroupPackets, BytesAreThoseOfTheFormatPage) {
+  const Buffer bytes = encoded(Ack{{Lsn{4}, 5}});
+  EXPECT_EQ(hex(BytesView(bytes)),
+            "4d53475258000000b74c7d6d1c0a7cfa0100060000000000"
+            "07000000000000000000000000000000090000000000000000000000000000000000000000000008"
+            "0106656173742d31"
+            "04000000000000000500000000000000");
+}
+
+// Keeps the fuzz target's starting points in step with the format. MAINSTAY_WRITE_CORPUS=1 rewrites them.
+TEST(GroupPackets, FuzzCorpusHoldsOneOfEachKind) {
+  const std::filesystem::path directory = "src/group/fuzz_corpus/group_packets_fuzz";
+  const Buffer raw(100, std::byte{42});
+  for (const Message& message : one_of_each(raw)) {
+    const Buffer bytes = encoded(message);
+    const auto file = directory / ("kind-" + std::to_string(message.index()));
+    if (std::getenv("MAINSTAY_WRITE_CORPUS") != nullptr) {
+      std::filesystem::create_directories(directory);
+      std::ofstream(file, std::ios::binary) << as_text(bytes);
+    }
+    std::ifstream in(file, std::ios::binary);
+    const std::string stored((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    EXPECT_EQ(stored, as_text(bytes)) << file;
+  }
+}
+
+}  // namespace
+}  // namespace mainstay::group
