@@ -36,10 +36,11 @@ enum class JournalErrorCode : std::uint8_t {
   corrupt,  ///< a bad record before a good one: refused, never cut (replication-protocol.md R10)
   foreign,  ///< the directory belongs to another cluster or node
   format_too_new,
-  locked,      ///< another process uses the directory
-  not_found,   ///< the LSN is not in this journal (removed or not yet written)
-  diverged,    ///< bytes offered do not continue this log's hash chain
-  would_wait,  ///< of read_if_cached() only
+  locked,            ///< another process uses the directory
+  not_found,         ///< the LSN is not in this journal (removed or not yet written)
+  diverged,          ///< bytes offered do not continue this log's hash chain
+  would_wait,        ///< of read_if_cached() only
+  below_checkpoint,  ///< of cut_after() only (journal/cut.h)
 };
 
 /// `what` names file and offset where there is one, and what to do.

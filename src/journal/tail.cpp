@@ -63,20 +63,25 @@ Result<void, JournalError> rewrite_range(File& file, std::uint64_t begin, std::u
                         });
 }
 
-Result<std::string, JournalError> quarantine(Disk& disk, const std::string& directory,
-                                             const std::string& name, BytesView bytes) {
+Result<std::string, JournalError> quarantine_path(Disk& disk, const std::string& directory,
+                                                  const std::string& name) {
   const std::string into = join(directory, kQuarantine);
   if (const auto done = disk.make_directory(into); !done) return from_disk(done.error());
   if (const auto done = disk.sync_directory(directory); !done) return sync_failed(done.error());
   const auto there = disk.list(into);
   if (!there) return from_disk(there.error());
   // A crash in the middle of an earlier cut may have left its copy: that one holds more, keep both.
-  std::string path;
-  for (unsigned number = 1; path.empty(); ++number) {
+  for (unsigned number = 1;; ++number) {
     const std::string candidate = name + "-" + std::to_string(number);
-    if (!std::binary_search(there->begin(), there->end(), candidate)) path = join(into, candidate);
+    if (!std::binary_search(there->begin(), there->end(), candidate)) return join(into, candidate);
   }
-  if (const auto done = replace_file(disk, path, bytes); !done) return from_disk(done.error());
+}
+
+Result<std::string, JournalError> quarantine(Disk& disk, const std::string& directory,
+                                             const std::string& name, BytesView bytes) {
+  auto path = quarantine_path(disk, directory, name);
+  if (!path) return path.error();
+  if (const auto done = replace_file(disk, *path, bytes); !done) return from_disk(done.error());
   return path;
 }
 

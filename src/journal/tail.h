@@ -26,6 +26,9 @@ Result<void, JournalError> clear_range(File& file, std::uint64_t begin, std::uin
 /// Writes what stands there once more. Not synced.
 Result<void, JournalError> rewrite_range(File& file, std::uint64_t begin, std::uint64_t end);
 
+/// Makes the quarantine directory, durably. @return a path in it whose name begins with `name` and is free.
+Result<std::string, JournalError> quarantine_path(Disk& disk, const std::string& directory,
+                                                  const std::string& name);
 /// Puts bytes durably into a new file of the quarantine directory whose name begins with `name`. @return its
 /// path.
 Result<std::string, JournalError> quarantine(Disk& disk, const std::string& directory,
