@@ -207,6 +207,48 @@ TEST(JournalCut, OfEverythingLeavesAnEmptyLogThatTakesAnyEpoch) {
   EXPECT_EQ(Node(disk).bodies, std::vector<std::string>{"another first record"});
 }
 
+TEST(JournalCut, OfAllBehindACheckpointLeavesAnEmptySegmentThatTakesALowerEpoch) {
+  MemoryDisk disk;
+  LogPosition before;
+  {
+    Node node(disk);
+    std::uint64_t in_segment = 0;
+    while (node.segments() < 2) {
+      node.append(std::string(9000, 'a'));
+      node.commit();
+      ++in_segment;
+    }
+    --in_segment;
+    while (node.journal->durable().lsn.value < 2 * in_segment) {
+      node.append(std::string(9000, 'b'));
+      node.commit();
+    }
+    before = node.journal->durable();
+    node.log->start_epoch(Epoch{5});
+    for (int i = 0; i < 3; ++i) node.append(std::string(9000, 'c'));
+    node.commit();
+    ASSERT_EQ(node.segments(), 3U);
+    ASSERT_TRUE(node.journal->store_checkpoint(before.lsn, as_bytes("state")));
+    ASSERT_TRUE(node.journal->remove_before(before.lsn.next()));
+    ASSERT_EQ(node.segments(), 1U);
+  }
+  const auto done = cut(disk, before);
+  ASSERT_TRUE(done) << done.error().what;
+  EXPECT_EQ(done->records, 3U);
+  SeededRandom random(1);
+  auto opened = Journal::open(disk, "", small_segments(), random, before.lsn, {});
+  ASSERT_TRUE(opened) << opened.error().what;
+  EXPECT_EQ((*opened)->recovery().end, before);
+  // A leader of epoch 3 may well have been heard of only after that of epoch 5.
+  LogBuilder builder(before, Epoch{3});
+  builder.append(RecordType::message_stored, as_bytes("another"));
+  ASSERT_TRUE((*opened)->write_and_sync(builder.take()));
+  opened->reset();
+  opened = Journal::open(disk, "", small_segments(), random, before.lsn, {});
+  ASSERT_TRUE(opened) << opened.error().what;
+  EXPECT_EQ((*opened)->recovery().end, builder.end());
+}
+
 TEST(JournalCut, OfAnEmptyLogAtItsBeginningDoesNothing) {
   MemoryDisk disk;
   fill(disk, 0, 0);
