@@ -74,6 +74,13 @@ Result<bool, journal::JournalError> RegionShipper::next(Lsn committed, Buffer& r
   return true;
 }
 
+void RegionShipper::sent_directly(journal::LogPosition end, std::size_t bytes) {
+  MS_ASSERT(following_ && end.lsn > sent_.lsn, "a batch goes out behind what was sent before");
+  sent_ = end;
+  in_flight_.push_back({end, bytes});
+  bytes_ahead_ += bytes;
+}
+
 Result<void, Refuse> RegionShipper::acknowledged(journal::LogPosition durable) {
   if (!following_) return {};
   if (durable.lsn > sent_.lsn || durable.lsn < acknowledged_.lsn) {

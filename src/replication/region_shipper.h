@@ -35,12 +35,18 @@ class RegionShipper {
   /// full. @param raw  cleared and filled
   [[nodiscard]] Result<bool, journal::JournalError> next(Lsn committed, Buffer& raw);
 
+  /// The records after sent() up to `end` went out without being read here: a leader ships a batch of its
+  /// group while its own disk still writes it. @pre following, and they continue what was sent
+  void sent_directly(journal::LogPosition end, std::size_t bytes);
+
   /// What the standby says is durable there. An acknowledgement of something never sent, or with another hash
   /// than what was sent, is refused.
   [[nodiscard]] Result<void, Refuse> acknowledged(journal::LogPosition durable);
 
   [[nodiscard]] Lsn sent() const { return sent_.lsn; }
   [[nodiscard]] std::size_t bytes_ahead() const { return bytes_ahead_; }
+  /// Sent and not acknowledged is as much as may be.
+  [[nodiscard]] bool window_full() const { return bytes_ahead_ >= limits_.ahead_bytes_max; }
 
  private:
   struct Sent {
