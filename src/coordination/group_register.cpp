@@ -17,7 +17,8 @@ GroupError refused(const std::string& group, const std::string& why) {
 
 /// Why `next` must not take the place of `there`.
 std::string problem_of_change(const GroupState& there, const GroupRecord& next) {
-  if (next.epoch != there.epoch().next()) {
+  // The first record may begin above 1: its log may have had leaderships before it had a register.
+  if (there.record && next.epoch != there.epoch().next()) {
     return "its epoch is " + number(next.epoch) + ", and the one after " + number(there.epoch()) + " is due";
   }
   return there.record ? forbidden(*there.record, next) : std::string();

@@ -37,7 +37,9 @@ struct GroupError {
 /// What the asking node knows for certain, from its superblock.
 struct Seen {
   Uuid cluster;  ///< nil = none yet
-  Epoch epoch;   ///< the highest ever seen, promised ones included
+  /// The highest that a register or a leader has ever shown it. Not one it has only promised: the register
+  /// need not have got there.
+  Epoch epoch;
 };
 
 struct GroupSwap {
@@ -55,8 +57,8 @@ class GroupRegister {
   [[nodiscard]] Result<GroupState, GroupError> read(const Seen& seen);
 
   /// Stores `next` if what is there is still `expected`, by revision and by epoch. `next.epoch` is the one
-  /// after expected.epoch(). An error: certainly not stored; after `unknown` it may be, or may still become
-  /// so.
+  /// after expected.epoch(); any when there is no record yet. An error: certainly not stored; after `unknown`
+  /// it may be, or may still become so.
   [[nodiscard]] Result<GroupSwap, GroupError> compare_and_swap(const GroupState& expected,
                                                                const GroupRecord& next, const Seen& seen);
 
