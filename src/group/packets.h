@@ -25,10 +25,13 @@ inline constexpr std::uint16_t kPacketVersion = 1;
 inline constexpr std::size_t kPacketPrefixBytes = 8;
 inline constexpr std::size_t kPacketBytesMax = replication::kPacketBytesMax;
 
+/// A node and the disk it has: a node that comes back with a new disk is another member.
+using MemberId = coordination::Member;
+
 /// Who speaks. `epoch`: a leader's own; of anybody else the highest promised.
 struct Sender {
   Uuid cluster;
-  coordination::MemberId member;
+  MemberId member;
   Epoch epoch{};
   bool leads = false;
 };

@@ -15,6 +15,7 @@ constexpr std::size_t kBytes = 4096;
 constexpr std::size_t kChecksumAt = 8;
 constexpr std::size_t kCheckedFrom = 16;
 constexpr std::size_t kNodeBytesMax = 255;
+constexpr std::size_t kRecordBytesMax = 2'048;
 
 std::string copy_path(const std::string& directory, std::uint64_t copy) {
   const std::string name = "superblock." + std::to_string(copy);
@@ -48,6 +49,13 @@ Buffer encode(const Superblock& block) {
     out.u64_le(entry.first.value);
   }
   out.bytes(as_bytes(block.node));
+  std::string record;
+  if (block.record && coordination::invalid(*block.record).empty())
+    record = coordination::encode_group_record(*block.record);
+  if (record.size() > kRecordBytesMax) record.clear();
+  out.u16_le(static_cast<std::uint16_t>(record.size()));
+  out.bytes(as_bytes(record));
+  MS_ASSERT(page.size() <= kBytes, "a superblock has room for the longest names and the fullest table");
   page.resize(kBytes);
   store_le(page.data() + kChecksumAt, checksum_of(page));
   return page;
@@ -79,6 +87,13 @@ std::optional<Superblock> decode_content(BytesView content) {
     entry.first = Lsn{in.u64_le()};
   }
   block.node = as_text(in.bytes(node_bytes));
+  const std::size_t record_bytes = in.u16_le();
+  if (record_bytes > kRecordBytesMax) return std::nullopt;
+  if (record_bytes != 0) {
+    auto record = coordination::decode_group_record(as_text(in.bytes(record_bytes)));
+    if (!record) return std::nullopt;
+    block.record = std::move(*record);
+  }
   auto table = EpochTable::from(std::move(entries), through);
   if (!in.ok() || !table || block.generation == 0) return std::nullopt;
   block.epochs = std::move(*table);

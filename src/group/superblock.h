@@ -10,6 +10,7 @@
 #include "base/disk.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "coordination/group_record.h"
 #include "group/epoch_table.h"
 
 namespace mainstay::group {
@@ -28,6 +29,10 @@ struct Superblock {
   /// Of the log. Store a block with the shortened table after the log was cut and before it grows again, and
   /// before a checkpoint lets recovery pass over the beginning of an epoch.
   EpochTable epochs;
+  /// The register's last record, as far as this node believed it, stored now and then: nothing is decided
+  /// from it, but an operator who must repair the register finds here what it said. At most 2,048 bytes of
+  /// text, else it is left out.
+  std::optional<coordination::GroupRecord> record;
   friend bool operator==(const Superblock&, const Superblock&) = default;
 };
 

@@ -1,0 +1,601 @@
+#include "group/member.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "group/member_impl.h"
+
+namespace mainstay::group {
+namespace {
+
+std::string says(const GroupState& state) {
+  if (!state.record) return "the register has no record of this group any more";
+  return "the register says that " + state.record->leader.node + " leads, in epoch " +
+         std::to_string(state.epoch().value);
+}
+
+}  // namespace
+
+Member::Impl::Impl(MemberOptions with, journal::Journal& with_journal, Superblock with_block,
+                   Random& with_random, Instant at)
+    : options(std::move(with)),
+      journal(with_journal),
+      random(with_random),
+      now(at),
+      block(std::move(with_block)),
+      durable(with_journal.durable()),
+      leader_heard(at),
+      led_since(at),
+      proof(at) {
+  block.epochs.cut(durable.lsn);
+  MS_ASSERT(options.drop_after < options.suspect_after && options.lease < options.suspect_after,
+            "a leader must lose its follower, and stop, before the follower takes over");
+  // A record of an epoch is in the log only because its leadership was followed, or was our own.
+  promised_stored = promised_at_start = block.promised;
+  if (!bug(Bug::no_promise) && !bug(Bug::promise_not_durable))
+    block.promised = std::max(block.promised, block.epochs.last());
+  block.seen = std::max(block.seen, block.epochs.last());
+  committed = committed_stored = std::min(block.committed, durable.lsn);
+  if (block.committed > durable.lsn)
+    stop_for_good("this log ends at LSN " + std::to_string(durable.lsn.value) + ", and up to LSN " +
+                  std::to_string(block.committed.value) +
+                  " it was committed: the disk has lost records. Give this node a new, empty directory; its "
+                  "leader has them");
+  committed_heard = committed;
+  jitter = Duration{
+      static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(options.suspect_after.ns / 4) + 1))};
+  read_wanted = true;
+}
+
+void Member::Impl::alarm(const std::string& why) {
+  last_problem = why;
+  if (alarms.insert(why).second) put(Alarm{why});
+}
+
+void Member::Impl::stop_for_good(const std::string& why) {
+  alarm(why);
+  stop_following();
+  change.reset();
+  role = Role::stopped;
+}
+
+void Member::Impl::restart(std::optional<journal::LogPosition> cut, const std::string& why) {
+  if (over) return;
+  over = true;
+  put(Restart{cut, why});
+}
+
+/// R2. Acted on when promised_stored has reached it.
+void Member::Impl::promise(Epoch epoch) {
+  if (epoch <= block.promised) return;
+  block.promised = epoch;
+  block_dirty = true;
+}
+
+void Member::Impl::store_block() {
+  if (!block_dirty || block_out) return;
+  block_dirty = false;
+  block.committed = committed_stored = committed;
+  if (known && known->record) block.record = known->record;
+  ++block.generation;
+  block_out = block;
+  StoreBlock store{block};
+  if (bug(Bug::promise_not_durable)) store.block.promised = promised_at_start;
+  put(std::move(store));
+}
+
+void Member::Impl::begin_change(Purpose purpose, const GroupState& expected, GroupRecord next) {
+  next.epoch = next.epoch.next();
+  next.by = "node " + self().node;
+  next.at = wall;
+  change = Change{purpose, expected, std::move(next), false};
+}
+
+/// Register and superblock: the one question that is due, if none is out.
+void Member::Impl::ask_register() {
+  if (!ready || asking != Asking::nothing || role == Role::stopped || now < next_ask) return;
+  if (change) {
+    if (change->asked) {
+      // The outcome of the last attempt is not known: look before anything else.
+      asking = Asking::read;
+      seen_when_asked = block.seen;
+      put(ReadRegister{});
+      return;
+    }
+    const bool promised =
+        promised_stored >= change->next.epoch || bug(Bug::no_promise) || role == Role::leader;
+    if (!promised || batch_out) return;
+    change->asked = true;
+    asking = Asking::change;
+    seen_when_asked = block.seen;
+    put(ChangeRegister{change->expected, change->next});
+    return;
+  }
+  if (role == Role::leader || read_wanted || (role == Role::follower && suspects())) {
+    read_wanted = false;
+    asking = Asking::read;
+    seen_when_asked = block.seen;
+    put(ReadRegister{});
+  }
+}
+
+/// Whether the register is at least as new as what this node has seen of it.
+bool Member::Impl::trusted(const GroupState& state) {
+  if (bug(Bug::trust_older_register)) return true;
+  if (state.record && state.record->cluster != options.cluster) {
+    stop_for_good("the register's record belongs to another cluster (" + state.record->cluster.text() +
+                  "): this node's register or its directory is not the right one");
+    return false;
+  }
+  // Between the answer and now a leader may have shown more: then the answer is only late.
+  if (state.epoch() < block.seen && state.epoch() >= seen_when_asked) return false;
+  if (state.epoch() < seen_when_asked) {
+    alarm(!state.record
+              ? "the register has no record of this group, which has been in epoch " +
+                    std::to_string(block.seen.value) +
+                    ": it was lost or put back. Nothing is decided until `mainstay group repair-register`"
+              : "the register says epoch " + std::to_string(state.epoch().value) + ", and epoch " +
+                    std::to_string(block.seen.value) +
+                    " has been seen: it was put back to an older state. Nothing is decided until `mainstay "
+                    "group repair-register`");
+    return false;
+  }
+  if (state.epoch() > block.seen) {
+    block.seen = state.epoch();
+    block_dirty = true;
+  }
+  return true;
+}
+
+void Member::Impl::on_read(RegisterOutcome outcome, const GroupState& state) {
+  MS_ASSERT(asking == Asking::read, "an answer follows its question");
+  asking = Asking::nothing;
+  if (outcome != RegisterOutcome::done) {
+    next_ask = now + options.register_retry;
+    last_problem = "the register does not answer";
+    return;
+  }
+  next_ask = role == Role::leader ? now + options.register_every : now + options.register_retry;
+  if (!trusted(state)) {
+    next_ask = now + options.register_every;
+    return;
+  }
+  known = state;
+  if (change && change->asked) {
+    const GroupRecord& next = change->next;
+    if (state.record && state.record->epoch == next.epoch && state.record->leader == self() &&
+        state.record->isr == next.isr) {
+      on_change(RegisterOutcome::done, state);
+      return;
+    }
+    if (state.revision == change->expected.revision && state.epoch() == change->expected.epoch()) {
+      // Not stored, so far: it may still be. The same change again is the only one that cannot contradict it.
+      change->asked = false;
+      next_ask = now;
+      if (role == Role::candidate && !suspects()) {
+        role = Role::follower;
+        change.reset();
+      }
+      return;
+    }
+    on_change(RegisterOutcome::lost, state);
+    return;
+  }
+  if (role == Role::leader) {
+    if (state.epoch() == force.epoch && state.record->leader == self()) {
+      register_heard = now;
+    } else if (!won || won->epoch != state.epoch()) {
+      restart({}, says(state));
+    }
+    return;
+  }
+  if (role != Role::follower) return;
+  // R5: a restarted leader has nobody to wait for, and a new leadership to ask for.
+  if (leader_peer == 0 && state.record && state.record->leader == self()) log_begun = true;
+  if (suspects()) consider(state);
+  if (role == Role::follower) next_ask = now + options.register_retry;
+}
+
+void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
+  asking = Asking::nothing;
+  next_ask = now;
+  if (!change) return;  // somebody else's leadership is followed meanwhile
+  const Change asked = *change;
+  switch (outcome) {
+    case RegisterOutcome::done:
+      known = state;
+      change.reset();
+      if (role == Role::candidate) {
+        block.seen = std::max(block.seen, state.epoch());
+        block_dirty = true;
+        lead(*state.record);
+        register_heard = now;
+      } else if (role == Role::leader) {
+        // R2: its promise first; until then both the old set and the new one are needed.
+        block.seen = std::max(block.seen, state.epoch());
+        if (!bug(Bug::no_promise)) promise(state.epoch());
+        won = state.record;
+        register_heard = now;
+      }
+      return;
+    case RegisterOutcome::lost: {
+      if (!trusted(state)) return;
+      known = state;
+      const bool ours = state.record && state.record->leader == self() &&
+                        state.record->epoch == asked.next.epoch && state.record->isr == asked.next.isr;
+      if (ours) {
+        // An earlier attempt of the same change had landed.
+        on_change(RegisterOutcome::done, state);
+        return;
+      }
+      change.reset();
+      if (role == Role::leader) {
+        restart({}, says(state));
+      } else if (role == Role::candidate) {
+        role = Role::follower;
+        leader_heard = now;  // the winner gets its time
+        take_over.reset();
+        log_begun = false;
+      }
+      return;
+    }
+    case RegisterOutcome::unavailable:
+      // Certainly not stored. When an earlier attempt may still be, only the same change may be asked for.
+      next_ask = now + options.register_retry;
+      change->asked = false;
+      if (role == Role::leader && !change->may_land) {
+        change.reset();
+      } else if (role == Role::candidate && !suspects()) {
+        role = Role::follower;
+        change.reset();
+      }
+      return;
+    case RegisterOutcome::unknown:
+      next_ask = now + options.register_retry;
+      change->may_land = true;
+      last_problem = "the register did not say whether it stored a change";
+      return;
+  }
+}
+
+Sender Member::Impl::sender() const {
+  Sender from;
+  from.cluster = options.cluster;
+  from.member = self();
+  from.leads = role == Role::leader;
+  from.epoch = role == Role::leader ? force.epoch : block.promised;
+  return from;
+}
+
+void Member::Impl::send(PeerId to, const Message& message) {
+  const auto peer = peers.find(to);
+  if (peer == peers.end()) return;
+  packet_buffer.clear();
+  encode(sender(), message, packet_buffer);
+  peer->second.sent = now;
+  put(SendPacket{to, packet_buffer});
+}
+
+void Member::Impl::close(PeerId id, const std::string& why) {
+  if (peers.erase(id) == 0) return;
+  last_problem = why;
+  if (leader_peer == id) stop_following();
+  put(ClosePeer{id, why});
+}
+
+void Member::Impl::hello_to(PeerId peer) {
+  // A leader's end is that of all it has ordered: a follower must not cut what is on its way to our disk.
+  send(peer, Hello{role == Role::leader ? appended : durable, committed, block.epochs});
+}
+
+void Member::Impl::hello_to_all() {
+  std::vector<PeerId> all;
+  for (const auto& [id, peer] : peers) all.push_back(id);
+  for (const PeerId id : all) hello_to(id);
+}
+
+void Member::Impl::receive(PeerId from, BytesView bytes) {
+  if (peers.count(from) == 0) return;
+  const auto packet = decode(bytes);
+  if (!packet) {
+    close(from, packet.error().what);
+    return;
+  }
+  const Sender& sender = packet->sender;
+  if (sender.cluster != options.cluster || sender.member.node == self().node) {
+    const std::string why = "it belongs to another cluster or calls itself " + self().node + ", too";
+    alarm("a peer was refused: " + why);
+    send(from, Refuse{RefusalCode::foreign, why});
+    close(from, why);
+    return;
+  }
+  Peer& peer = peers.at(from);
+  if (peer.member && *peer.member != sender.member) {
+    close(from, "it changed its name or disk within a connection");
+    return;
+  }
+  peer.member = sender.member;
+  peer.epoch = sender.epoch;
+  peer.leads = sender.leads;
+  heard[sender.member.node] = now;
+  if (const auto* hello = std::get_if<Hello>(&packet->message)) {
+    peer.hello = *hello;
+    peer.hello_at = ++events;
+    peer.hello_asked = false;
+    if (role == Role::leader && !sender.leads) hello_to(from);
+  }
+  if (role == Role::leader && !sender.leads && force.isr.contains(sender.member) &&
+      sender.epoch == force.epoch)
+    proof = now;
+  if (role == Role::leader && sender.epoch > force.epoch) {
+    // Somebody promised more: has the register given it to anybody?
+    if (asking == Asking::nothing) next_ask = std::min(next_ask, now);
+  }
+  if (sender.leads) leader_speaks(from, peer, sender.epoch);
+  if (over || peers.count(from) == 0) return;
+  const bool ours = role == Role::follower && from == leader_peer && sender.epoch == session_epoch;
+  if (std::get_if<Follow>(&packet->message) != nullptr) {
+    if (role == Role::leader && sender.epoch == force.epoch)
+      on_follow(from, peer, std::get<Follow>(packet->message).from);
+  } else if (const auto* ack = std::get_if<Ack>(&packet->message)) {
+    if (role == Role::leader) on_ack(from, peer, sender.epoch, ack->durable);
+  } else if (std::get_if<Accept>(&packet->message) != nullptr) {
+    if (ours && !accepted) {
+      accepted = true;
+      ack_due = true;
+    }
+  } else if (const auto* records = std::get_if<Records>(&packet->message)) {
+    on_records(from, sender.epoch, *records);
+  } else if (const auto* beacon = std::get_if<Beacon>(&packet->message)) {
+    if (ours) hear_committed(beacon->committed);
+  } else if (const auto* refusal = std::get_if<Refuse>(&packet->message)) {
+    last_problem = refusal->what;
+    if (from == leader_peer) {
+      stop_following();
+      if (refusal->code == RefusalCode::diverged || refusal->code == RefusalCode::removed)
+        alarm("leader " + sender.member.node + " refused this node: " + refusal->what);
+    }
+  } else if (std::get_if<TakeOver>(&packet->message) != nullptr) {
+    if (ours && accepted) {
+      take_over = now;
+      next_ask = now;
+    }
+  }
+}
+
+void Member::Impl::advance() {
+  if (over) return;
+  if (role == Role::follower) {
+    find_leader();
+    if (over) return;
+    acknowledge();
+  }
+  if (role == Role::leader) {
+    if (won && (promised_stored >= won->epoch || bug(Bug::no_promise))) {
+      const GroupRecord record = *won;
+      won.reset();
+      go_on_under(record);
+    }
+    lead_on();
+  }
+  store_block();
+  ask_register();
+}
+
+Member::Member(MemberOptions options, journal::Journal& journal, Superblock block, Random& random,
+               Instant now)
+    : impl_(std::make_unique<Impl>(std::move(options), journal, std::move(block), random, now)) {
+  impl_->advance();
+}
+Member::~Member() = default;
+
+Role Member::role() const {
+  return impl_->role;
+}
+Epoch Member::epoch() const {
+  MS_ASSERT(impl_->role == Role::leader, "only a leader has an epoch of its own");
+  return impl_->force.epoch;
+}
+Lsn Member::committed() const {
+  return impl_->committed;
+}
+bool Member::over() const {
+  return impl_->over;
+}
+
+void Member::register_read(RegisterOutcome outcome, const GroupState& state, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  impl_->on_read(outcome, state);
+  impl_->advance();
+}
+
+void Member::register_changed(RegisterOutcome outcome, const GroupState& state, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  MS_ASSERT(impl_->asking == Impl::Asking::change, "an answer follows its question");
+  impl_->on_change(outcome, state);
+  impl_->advance();
+}
+
+void Member::block_stored(Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  MS_ASSERT(impl_->block_out, "a superblock is stored when it was asked for");
+  impl_->promised_stored = std::max(impl_->promised_stored, impl_->block_out->promised);
+  impl_->block_out.reset();
+  impl_->ready = true;
+  impl_->advance();
+}
+
+void Member::connected(PeerId peer, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  impl_->peers[peer];
+  impl_->hello_to(peer);
+  impl_->advance();
+}
+
+void Member::disconnected(PeerId peer, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  impl_->peers.erase(peer);
+  if (impl_->leader_peer == peer) impl_->stop_following();
+  impl_->advance();
+}
+
+void Member::packet(PeerId from, BytesView packet, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  impl_->receive(from, packet);
+  impl_->advance();
+}
+
+void Member::appended(const journal::Batch& batch, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  MS_ASSERT(it.role == Role::leader && batch.first == it.appended.lsn.next(),
+            "a leader's batches follow each other");
+  it.block.epochs.note(batch);
+  it.appended = batch.end;
+  for (auto& [id, peer] : it.peers) {
+    if (!peer.shipper || !peer.shipper->following() || peer.shipper->sent().next() != batch.first ||
+        peer.shipper->window_full())
+      continue;
+    if (peer.member && it.match(*peer.member).next() >= batch.first) {
+      // It had nothing to acknowledge until now.
+      Instant& when = it.answered[*peer.member];
+      when = std::max(when, now);
+    }
+    it.send(id, Records{it.committed, batch.bytes});
+    peer.shipper->sent_directly(batch.end, batch.bytes.size());
+  }
+  it.advance();
+}
+
+bool Member::take_batch(journal::Batch& into) {
+  Impl& it = *impl_;
+  if (it.over || it.batch_out || !it.follower || !it.follower->take(into)) return false;
+  it.block.epochs.note(into);
+  it.batch_out = true;
+  return true;
+}
+
+void Member::synced(journal::LogPosition durable, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  MS_ASSERT(durable.lsn >= it.durable.lsn, "what is durable stays so");
+  it.durable = durable;
+  it.batch_out = false;
+  if (it.role == Role::leader) {
+    it.commit();
+    std::vector<PeerId> behind;
+    for (const auto& [id, peer] : it.peers)
+      if (peer.shipper && peer.shipper->sent() < durable.lsn) behind.push_back(id);
+    for (const PeerId id : behind) it.pump(id, it.peers.at(id));
+  } else {
+    it.ack_due = true;
+    it.hear_committed({});
+  }
+  it.advance();
+}
+
+void Member::disk_stalled(bool stalled, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  it.disk_stalled = stalled;
+  if (stalled && it.role == Role::leader) it.restart({}, "its disk has stalled");
+  it.advance();
+}
+
+std::optional<std::string> Member::hand_over(const std::string& to, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  it.now = now, it.wall = wall;
+  if (it.over || it.role != Role::leader) return "this node does not lead";
+  if (it.handing_over) return "a move to " + it.handing_over->to + " is under way";
+  for (const MemberId& member : it.force.isr) {
+    if (member.node != to || member == it.self()) continue;
+    it.handing_over = Impl::HandOver{to, {}, now};
+    it.advance();
+    return {};
+  }
+  return "node " + to + " is not in the in-sync set";
+}
+
+void Member::tick(Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  if (!it.disk_stalled && it.role != Role::stopped) {
+    std::vector<PeerId> due;
+    for (const auto& [id, peer] : it.peers)
+      if (now - peer.sent >= it.options.beacon_every) due.push_back(id);
+    for (const PeerId id : due) it.send(id, Beacon{it.committed});
+  }
+  // Now and then, so that a restart knows most of what must not be cut.
+  if (it.committed.value > it.committed_stored.value + 10'000) it.block_dirty = true;
+  if (it.known && it.known->record && it.block.record != it.known->record) it.block_dirty = true;
+  it.advance();
+}
+
+Instant Member::next_deadline() const {
+  return impl_->now + Duration{impl_->options.beacon_every.ns / 2};
+}
+
+void Member::outputs(std::vector<Output>& into) {
+  for (Output& each : impl_->out) into.push_back(std::move(each));
+  impl_->out.clear();
+}
+
+std::optional<std::string> Member::delivery_refusal(Instant now) const {
+  const Impl& it = *impl_;
+  if (it.over || it.role != Role::leader) return "this node does not lead";
+  if (now - std::max(it.proof, it.register_heard) > it.options.lease)
+    return "this node has heard neither of an in-sync follower nor of the register for " +
+           std::to_string((now - std::max(it.proof, it.register_heard)).milliseconds()) + " ms";
+  return {};
+}
+
+std::optional<std::string> Member::accept_refusal(Instant now) const {
+  const Impl& it = *impl_;
+  if (it.over || it.role != Role::leader) return "this node does not lead";
+  if (it.handing_over) return "the lead is being handed to " + it.handing_over->to;
+  if (it.force.isr.size() == 1 && now - it.register_heard > it.options.alone_without_register_max)
+    return "this node is alone and has not heard of the register for " +
+           std::to_string((now - it.register_heard).milliseconds()) + " ms";
+  return {};
+}
+
+MemberStatus Member::status() const {
+  const Impl& it = *impl_;
+  MemberStatus status;
+  status.role = it.role;
+  status.promised = it.block.promised;
+  status.seen = it.block.seen;
+  status.highest = std::max({it.block.seen, it.block.promised, it.change ? it.change->next.epoch : Epoch{}});
+  status.known = it.known ? it.known->record : it.block.record;
+  status.durable = it.durable.lsn;
+  status.committed = it.committed;
+  status.last_problem = it.last_problem;
+  if (it.role == Role::leader) {
+    status.epoch = it.force.epoch;
+    status.leader = it.self().node;
+    for (const MemberId& member : it.need()) status.need.push_back(member.node);
+    status.alone = it.force.isr.size() == 1;
+    for (const MemberId& member : it.force.isr) status.in_sync.push_back(member.node);
+    return status;
+  }
+  const auto peer = it.peers.find(it.leader_peer);
+  if (peer != it.peers.end() && it.accepted) {
+    status.epoch = it.session_epoch;
+    status.leader = peer->second.member->node;
+  }
+  if (it.known && it.known->record)
+    for (const MemberId& member : it.known->record->isr) status.in_sync.push_back(member.node);
+  return status;
+}
+
+}  // namespace mainstay::group

@@ -1,0 +1,180 @@
+// One node's part in its group: whose copies a commit needs, who may lead, who follows whom. The rules R1 to
+// R9 of the pair (model/README.md maps them), decided from values: no thread, socket, clock, file or register
+// of its own. `replica` and `sim` drive it.
+//
+// The driver's loop, on one strand:
+//   1. feed what happened: packet(), synced(), register_answer(), …, tick().
+//   2. act on outputs(), in order.
+//   3. follower: take_batch(), write and sync it as raw records, then synced(). Leader: appended() for each
+//      batch that goes to the disk, then synced().
+// A member lives until it says Restart: the driver then reads its log again, cut where it says, and makes a
+// new one. So nobody ever takes back what was applied to a state: a state is rebuilt.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/wire.h"
+#include "coordination/group_register.h"
+#include "group/epoch_table.h"
+#include "group/packets.h"
+#include "group/superblock.h"
+#include "journal/journal.h"
+
+namespace mainstay::group {
+
+struct MemberOptions {
+  Uuid cluster;
+  MemberId self;
+  bool may_create = false;  ///< may write the register's first record (a new group; every node of it may)
+  Duration beacon_every = milliseconds(100);
+  /// R3: an in-sync follower that has not answered for so long is dropped.
+  Duration drop_after = milliseconds(500);
+  /// R8: a follower that has not heard of its leader for so long asks to lead. More than drop_after, so that
+  /// the leader wins when both are alive.
+  Duration suspect_after = milliseconds(1'200);
+  /// R8: a leader that has had neither an answer of an in-sync follower nor one of the register for so long
+  /// delivers nothing. Less than suspect_after.
+  Duration lease = milliseconds(800);
+  Duration register_every = milliseconds(500);  ///< a leader looks into the register
+  Duration register_retry = milliseconds(100);  ///< after no answer
+  /// R7: alone, and without the register for so long: nothing is accepted.
+  Duration alone_without_register_max = milliseconds(10'000);
+  Duration rejoin_after = milliseconds(200);    ///< a follower must have kept up for so long to be added
+  std::size_t ship_bytes_max = 1U << 20;        ///< per packet
+  std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not acknowledged
+};
+
+enum class Role : std::uint8_t {
+  follower,   ///< of whoever leads; perhaps of nobody yet
+  candidate,  ///< has promised an epoch and asks the register for it
+  leader,
+  stopped,  ///< must not lead or follow until a person has looked (Alarm says why)
+};
+
+struct SendPacket {
+  PeerId to{};
+  Buffer packet;
+};
+struct ClosePeer {
+  PeerId peer{};
+  std::string why;
+};
+/// Store it durably, then call block_stored(). At most one is out.
+struct StoreBlock {
+  Superblock block;
+};
+/// Ask the register (linearizable), then call register_read(). At most one question is out.
+struct ReadRegister {};
+/// coordination::GroupRegister::compare_and_swap(), then call register_changed().
+struct ChangeRegister {
+  coordination::GroupState expected;
+  coordination::GroupRecord next;
+};
+/// Committed up to here: answers that depend on it may leave. Grows.
+struct Committed {
+  Lsn lsn{};
+};
+/// The epoch is this member's: append its epoch_started record, and go on. Also when a leader goes on under a
+/// new epoch (`continues`): records from now on carry it.
+struct Lead {
+  Epoch epoch{};
+  bool continues = false;
+};
+/// This member is over. Read the log again, cut after `cut` if it says so (what is cut goes to quarantine),
+/// and begin a new one. Operations that were not answered have an unknown outcome.
+struct Restart {
+  std::optional<journal::LogPosition> cut;
+  std::string why;
+};
+struct Alarm {
+  std::string why;
+};
+using Output = std::variant<SendPacket, ClosePeer, StoreBlock, ReadRegister, ChangeRegister, Committed, Lead,
+                            Restart, Alarm>;
+
+/// Of a read or a change of the register.
+enum class RegisterOutcome : std::uint8_t {
+  done,         ///< read: here it is; change: won
+  lost,         ///< change: somebody was first; `state` is what is there
+  unavailable,  ///< read: no answer; change: certainly not stored
+  unknown,      ///< change: may have been stored, or may still be
+};
+
+struct MemberStatus {
+  Role role{};
+  Epoch epoch{}, promised{}, seen{};
+  /// No epoch above was ever promised, seen or asked for here: what a repair of the register goes beyond.
+  Epoch highest{};
+  /// What the register said last, in this life or before, as far as it was believed.
+  std::optional<coordination::GroupRecord> known;
+  Lsn durable{}, committed{};
+  std::string leader;                ///< node; empty = unknown
+  std::vector<std::string> in_sync;  ///< nodes, as last known
+  std::vector<std::string> need;     ///< leader: nodes whose acknowledgement a commit waits for
+  bool alone = false;                ///< leader whose in-sync set is itself
+  std::string last_problem;
+};
+
+class Member {
+ public:
+  /// @param journal  read only, and only what is durable
+  /// @param block    as loaded; its epochs completed by what the log holds (recovery notes each record)
+  Member(MemberOptions options, journal::Journal& journal, Superblock block, Random& random, Instant now);
+  ~Member();
+
+  [[nodiscard]] Role role() const;
+  /// Of the leadership; asserted: leader.
+  [[nodiscard]] Epoch epoch() const;
+  [[nodiscard]] Lsn committed() const;
+  /// It has said Restart; every call is ignored.
+  [[nodiscard]] bool over() const;
+
+  void register_read(RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
+                     WallTime wall);
+  void register_changed(RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
+                        WallTime wall);
+  void block_stored(Instant now, WallTime wall);
+
+  void connected(PeerId peer, Instant now, WallTime wall);
+  void disconnected(PeerId peer, Instant now, WallTime wall);
+  /// One whole packet.
+  void packet(PeerId from, BytesView packet, Instant now, WallTime wall);
+
+  /// Leader: the batch is on its way to the own disk now. Ships it.
+  void appended(const journal::Batch& batch, Instant now, WallTime wall);
+  /// Follower: records to write, when no batch is out.
+  [[nodiscard]] bool take_batch(journal::Batch& into);
+  /// Own log durable up to here.
+  void synced(journal::LogPosition durable, Instant now, WallTime wall);
+
+  /// R9: syncs take too long or stand still; a leader hands over, a follower says nothing more.
+  void disk_stalled(bool stalled, Instant now, WallTime wall);
+  /// Leader, planned move: nothing more is appended until the move succeeded or was given up. When all is
+  /// committed and on the follower's disk it is told to take over. @return why not.
+  [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
+
+  void tick(Instant now, WallTime wall);
+  [[nodiscard]] Instant next_deadline() const;
+  void outputs(std::vector<Output>& into);
+
+  /// R8. Why nothing may be delivered now; nothing = it may.
+  [[nodiscard]] std::optional<std::string> delivery_refusal(Instant now) const;
+  /// R7. Why nothing may be accepted now.
+  [[nodiscard]] std::optional<std::string> accept_refusal(Instant now) const;
+  [[nodiscard]] MemberStatus status() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mainstay::group

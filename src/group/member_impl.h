@@ -1,0 +1,185 @@
+// The parts of a Member. member.cpp: what drives it, the superblock, the register. member_leader.cpp: R1, R3,
+// the leader's half of R6. member_follower.cpp: R2, R4, the follower's half of R6.
+#pragma once
+
+#include <set>
+
+#include "group/bugs.h"
+#include "group/member.h"
+#include "replication/region_follower.h"
+#include "replication/region_shipper.h"
+
+namespace mainstay::group {
+
+using coordination::GroupRecord;
+using coordination::GroupState;
+
+/// Invariants:
+///  - promised_stored ≤ block.promised; nothing is acknowledged, and the register not asked for an epoch,
+///  before
+///    promised_stored has reached the epoch (R2, R4).
+///  - role leader ⇒ the register gave `force` to this life (R5), and force.epoch ≤ promised_stored.
+///  - committed ≤ durable of every member of need() at the time it grew (R1).
+///  - `change` is there from the wish to change the register until its outcome is certain; while it is there
+///  no other
+///    change is asked for.
+struct Member::Impl {
+  Impl(MemberOptions with, journal::Journal& with_journal, Superblock with_block, Random& with_random,
+       Instant at);
+
+  MemberOptions options;
+  journal::Journal& journal;
+  Random& random;
+  Instant now;
+  WallTime wall{};
+  std::vector<Output> out;
+
+  Role role = Role::follower;
+  bool over = false;
+  bool disk_stalled = false;
+  std::string last_problem;
+  std::set<std::string> alarms;  ///< raised in this life: each once
+
+  // --- disk ------------------------------------------------------------------------------------------------
+  Superblock block;  ///< as it shall be; block.epochs is the log's table
+  Epoch promised_stored;
+  Epoch promised_at_start;  ///< for Bug::promise_not_durable only
+  bool block_dirty = true;
+  /// The superblock was stored in this life: its epoch table is that of the log as it was found, perhaps cut.
+  /// Nothing is written or asked for before.
+  bool ready = false;
+  std::optional<Superblock> block_out;
+  Lsn committed_stored;
+  journal::LogPosition durable;
+  Lsn committed;
+
+  // --- register
+  // --------------------------------------------------------------------------------------------
+  enum class Asking : std::uint8_t { nothing, read, change };
+  Asking asking = Asking::nothing;
+  bool read_wanted = false;  ///< as soon as possible, whatever the interval
+  Epoch seen_when_asked;     ///< what the answer must not be behind
+  Instant next_ask;
+  Instant register_heard;  ///< last answer that agreed with what is known here
+  std::optional<GroupState> known;
+  enum class Purpose : std::uint8_t { create, promote, shrink, add, raise };
+  struct Change {
+    Purpose purpose{};
+    GroupState expected;
+    GroupRecord next;
+    bool asked = false;     ///< the last attempt's outcome is not known
+    bool may_land = false;  ///< an attempt's outcome was unknown: it may be stored, now or later
+  };
+  std::optional<Change> change;
+
+  // --- peers
+  // -------------------------------------------------------------------------------------------------
+  struct Peer {
+    std::optional<MemberId> member;  ///< introduced
+    Epoch epoch{};                   ///< of its last packet
+    bool leads = false;
+    std::optional<Hello> hello;
+    std::uint64_t hello_at = 0;  ///< by `events`
+    bool hello_asked = false;
+    Instant sent{};
+    // Leader: what it gets.
+    std::optional<replication::RegionShipper> shipper;
+    std::optional<journal::LogPosition> follow_waits;  ///< a position that is not durable here yet
+    std::optional<Instant> front_since;                ///< nothing but the batches of the moment is missing
+  };
+  std::map<PeerId, Peer> peers;
+  std::uint64_t events = 0;              ///< orders hellos and ends of sessions
+  std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
+  Buffer packet_buffer, ship_buffer;
+
+  // --- follower
+  // --------------------------------------------------------------------------------------------
+  std::uint64_t session_ended = 0;  ///< by `events`: a hello from before says too little
+  PeerId leader_peer = 0;           ///< whom it follows or has asked to; 0 = nobody
+  bool accepted = false;
+  Epoch session_epoch;
+  Instant leader_heard;
+  Duration jitter{};
+  /// When its leader told it to lead. A leader that hears nothing of it for drop_after leads on.
+  std::optional<Instant> take_over;
+  bool log_begun = false;  ///< restarted as the leader of the register: nobody to wait for
+  std::optional<replication::RegionFollower> follower;
+  bool batch_out = false;
+  bool ack_due = false;
+  Lsn committed_heard;
+
+  // --- leader
+  // ----------------------------------------------------------------------------------------------
+  GroupRecord force;  ///< the record that this leadership acts on
+  /// Won, and its promise is being stored: acted on when that is done.
+  std::optional<GroupRecord> won;
+  journal::LogPosition appended;  ///< end of what was ordered
+  /// End of the log when this leadership began: all of it may have been acknowledged by earlier ones,
+  /// whatever `committed` says, which a restart remembers in part only.
+  Lsn led_from;
+  std::map<MemberId, Lsn> matches;          ///< acknowledged in this epoch, by this disk
+  std::map<std::string, Lsn> name_matches;  ///< for Bug::match_by_name only
+  std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or had nothing to acknowledge
+  std::set<MemberId> joining;               ///< needed, and not in the set yet (R6: first needed)
+  Instant led_since;
+  Instant proof;  ///< last word of an in-sync follower in this epoch
+  struct HandOver {
+    std::string to;
+    std::optional<Instant> told;
+    Instant since;
+  };
+  std::optional<HandOver> handing_over;
+
+  [[nodiscard]] static bool bug(Bug which) { return resurrected(which); }
+  [[nodiscard]] const MemberId& self() const { return options.self; }
+  template <class T>
+  void put(T&& output) {
+    out.emplace_back(std::forward<T>(output));
+  }
+
+  // member.cpp
+  void advance();
+  void alarm(const std::string& why);
+  void stop_for_good(const std::string& why);
+  void restart(std::optional<journal::LogPosition> cut, const std::string& why);
+  void promise(Epoch epoch);
+  void store_block();
+  void ask_register();
+  void on_read(RegisterOutcome outcome, const GroupState& state);
+  void on_change(RegisterOutcome outcome, const GroupState& state);
+  [[nodiscard]] bool trusted(const GroupState& state);
+  void begin_change(Purpose purpose, const GroupState& expected, GroupRecord next);
+  [[nodiscard]] Sender sender() const;
+  void send(PeerId to, const Message& message);
+  void close(PeerId peer, const std::string& why);
+  void hello_to(PeerId peer);
+  void hello_to_all();
+  void receive(PeerId from, BytesView bytes);
+
+  // member_follower.cpp
+  [[nodiscard]] bool suspects() const;
+  void consider(const GroupState& state);
+  void become_candidate(const GroupState& expected, GroupRecord next, Purpose purpose);
+  void stop_following();
+  void leader_speaks(PeerId from, Peer& peer, Epoch epoch);
+  void find_leader();
+  void follow(PeerId from, const Hello& hello);
+  void on_records(PeerId from, Epoch epoch, const Records& records);
+  void hear_committed(Lsn lsn);
+  void acknowledge();
+
+  // member_leader.cpp
+  void lead(const GroupRecord& record);
+  void go_on_under(const GroupRecord& record);
+  [[nodiscard]] std::set<MemberId> need() const;
+  [[nodiscard]] Lsn match(const MemberId& member) const;
+  void commit();
+  void lead_on();
+  [[nodiscard]] bool silent(const MemberId& member) const;
+  void wish_change();
+  void on_follow(PeerId from, Peer& peer, journal::LogPosition position);
+  void on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position);
+  void pump(PeerId id, Peer& peer);
+};
+
+}  // namespace mainstay::group

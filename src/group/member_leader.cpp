@@ -1,0 +1,261 @@
+#include <algorithm>
+
+#include "base/assert.h"
+#include "group/member_impl.h"
+
+namespace mainstay::group {
+
+/// The register gave us `record`, and our promise for it is durable.
+void Member::Impl::lead(const GroupRecord& record) {
+  MS_ASSERT(bug(Bug::no_promise) || bug(Bug::resume_epoch) || promised_stored >= record.epoch,
+            "an epoch is promised durably before it is led");
+  stop_following();
+  follower.reset();
+  role = Role::leader;
+  force = record;
+  appended = durable;
+  led_from = durable.lsn;
+  matches.clear();
+  name_matches.clear();
+  answered.clear();
+  joining.clear();
+  led_since = proof = now;
+  for (auto& [id, peer] : peers) {
+    peer.shipper.reset();
+    peer.follow_waits.reset();
+    peer.front_since.reset();
+  }
+  put(Lead{record.epoch, false});
+  hello_to_all();
+  commit();
+}
+
+/// The same leadership under the next epoch: another in-sync set, or a promise that a follower has given.
+void Member::Impl::go_on_under(const GroupRecord& record) {
+  for (const MemberId& member : record.isr) joining.erase(member);
+  force = record;
+  // An acknowledgement counts in the epoch in which it was given only. Whoever follows gives it anew.
+  matches.clear();
+  name_matches.clear();
+  for (const MemberId& member : record.isr) answered[member] = now;
+  // Who was not accepted yet asks again in the new epoch: to answer both would ship the same records twice.
+  for (auto& [id, peer] : peers) peer.follow_waits.reset();
+  put(Lead{record.epoch, true});
+  hello_to_all();
+  commit();
+}
+
+std::set<MemberId> Member::Impl::need() const {
+  std::set<MemberId> needed(force.isr.begin(), force.isr.end());
+  // The union rule: whoever may be in the set by now counts as being in it.
+  if (!bug(Bug::join_without_union)) {
+    needed.insert(joining.begin(), joining.end());
+    if (change && (change->asked || change->may_land))
+      needed.insert(change->next.isr.begin(), change->next.isr.end());
+    if (won) needed.insert(won->isr.begin(), won->isr.end());
+  }
+  if (bug(Bug::ack_before_shrink_is_known) && change && change->asked && change->purpose == Purpose::shrink)
+    needed = {change->next.isr.begin(), change->next.isr.end()};
+  needed.erase(self());
+  return needed;
+}
+
+Lsn Member::Impl::match(const MemberId& member) const {
+  if (bug(Bug::match_by_name)) {
+    const auto found = name_matches.find(member.node);
+    return found == name_matches.end() ? Lsn{} : found->second;
+  }
+  const auto found = matches.find(member);
+  return found == matches.end() ? Lsn{} : found->second;
+}
+
+/// R1.
+void Member::Impl::commit() {
+  Lsn end = durable.lsn;
+  for (const MemberId& member : need()) end = std::min(end, match(member));
+  if (end <= committed) return;
+  committed = end;
+  put(Committed{committed});
+}
+
+bool Member::Impl::silent(const MemberId& member) const {
+  const auto found = answered.find(member);
+  Instant last = found == answered.end() ? led_since : found->second;
+  // Nothing heard since before this leadership: then it was silence that began it.
+  if (found == answered.end()) {
+    const auto ever = heard.find(member.node);
+    if (ever != heard.end()) last = std::min(ever->second, led_since);
+  }
+  return now - last > options.drop_after;
+}
+
+void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition position) {
+  if (position.lsn > durable.lsn) {
+    // Shipped by this leadership before a line broke, and our own disk is slower: soon.
+    if (position.lsn > appended.lsn) {
+      send(from, Refuse{RefusalCode::impossible, "the follower's log ends at LSN " +
+                                                     std::to_string(position.lsn.value) +
+                                                     ", behind everything that this leadership has ordered"});
+      close(from, "its log ends behind ours");
+      return;
+    }
+    peer.follow_waits = position;
+    return;
+  }
+  peer.follow_waits.reset();
+  peer.front_since.reset();
+  peer.shipper.emplace(journal,
+                       replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max});
+  if (const auto fits = peer.shipper->follow(position, durable.lsn); !fits) {
+    const bool removed = fits.error().code == replication::RefusalCode::removed;
+    peer.shipper.reset();
+    alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
+    send(from, Refuse{removed ? RefusalCode::removed : RefusalCode::diverged, fits.error().what});
+    close(from, fits.error().what);
+    return;
+  }
+  // What this disk acknowledged before says nothing about what it holds now.
+  matches.erase(*peer.member);
+  if (bug(Bug::add_before_catch_up)) peer.front_since = Instant{};
+  send(from, Accept{position});
+  pump(from, peer);
+}
+
+void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position) {
+  if (epoch != force.epoch || !peer.shipper) return;
+  if (const auto fits = peer.shipper->acknowledged(position); !fits) {
+    alarm("node " + peer.member->node + " acknowledged what it was not sent: " + fits.error().what);
+    close(from, fits.error().what);
+    return;
+  }
+  Lsn& matched = matches[*peer.member];
+  if (position.lsn > matched) answered[*peer.member] = now;
+  matched = std::max(matched, position.lsn);
+  Lsn& by_name = name_matches[peer.member->node];
+  by_name = std::max(by_name, position.lsn);
+  if (force.isr.contains(*peer.member)) proof = now;
+  commit();
+  pump(from, peer);
+}
+
+/// Sends a follower that is behind what is durable here; the batches of the moment come from appended().
+void Member::Impl::pump(PeerId id, Peer& peer) {
+  if (!peer.shipper || !peer.shipper->following()) return;
+  while (true) {
+    const auto more = peer.shipper->next(durable.lsn, ship_buffer);
+    if (!more) {
+      alarm("the log cannot be read to be shipped: " + more.error().what);
+      close(id, more.error().what);
+      return;
+    }
+    if (!*more) break;
+    send(id, Records{committed, ship_buffer});
+  }
+  if (peer.shipper->sent() < durable.lsn) {
+    peer.front_since.reset();
+  } else if (!peer.front_since) {
+    peer.front_since = now;
+  }
+}
+
+/// What a leader does whenever something has happened.
+void Member::Impl::lead_on() {
+  std::vector<PeerId> waiting;
+  for (const auto& [id, peer] : peers)
+    if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn) waiting.push_back(id);
+  for (const PeerId id : waiting) on_follow(id, peers.at(id), *peers.at(id).follow_waits);
+  for (auto& [id, peer] : peers) {
+    if (peer.member && match(*peer.member) >= appended.lsn) {
+      const auto last = heard.find(peer.member->node);
+      if (last != heard.end() && matches.count(*peer.member) != 0) {
+        Instant& when = answered[*peer.member];
+        when = std::max(when, last->second);
+      }
+    }
+  }
+  // A node that was to be added and left again is not waited for, unless the register may name it already.
+  for (auto member = joining.begin(); member != joining.end();) {
+    const bool here = std::any_of(peers.begin(), peers.end(), [&](const auto& each) {
+      return each.second.member == *member && each.second.shipper && each.second.shipper->following();
+    });
+    const bool asked = change && (change->asked || change->may_land) && change->next.isr.contains(*member);
+    if ((here && !silent(*member)) || asked || (won && won->isr.contains(*member))) {
+      ++member;
+    } else {
+      if (change && change->next.isr.contains(*member)) change.reset();
+      member = joining.erase(member);
+    }
+  }
+  commit();
+  if (handing_over) {
+    if (handing_over->told && now - *handing_over->told > options.drop_after) {
+      last_problem = "node " + handing_over->to + " did not take over; this node leads on";
+      handing_over.reset();
+    } else if (!handing_over->told && now - handing_over->since > options.drop_after) {
+      last_problem = "node " + handing_over->to + " did not catch up; this node leads on";
+      handing_over.reset();
+    } else if (!handing_over->told && committed == appended.lsn) {
+      for (auto& [id, peer] : peers) {
+        if (!peer.member || peer.member->node != handing_over->to || match(*peer.member) != appended.lsn)
+          continue;
+        if (!force.isr.contains(*peer.member)) continue;
+        handing_over->told = now;
+        send(id, TakeOver{});
+        break;
+      }
+    }
+  }
+  wish_change();
+}
+
+/// At most one change at a time, the most urgent first.
+void Member::Impl::wish_change() {
+  if (change || won || !known || known->epoch() != force.epoch) return;
+  GroupRecord next = force;
+  // R3: continue without who is silent.
+  std::string dropped;
+  std::erase_if(next.isr, [&](const MemberId& member) {
+    if (member == self() || !silent(member)) return false;
+    dropped += (dropped.empty() ? "" : ", ") + member.node;
+    return true;
+  });
+  if (!dropped.empty()) {
+    next.reason = "continue without " + dropped + ": no acknowledgement";
+    begin_change(Purpose::shrink, *known, next);
+    return;
+  }
+  for (const auto& [id, peer] : peers) {
+    if (!peer.member) continue;
+    // Somebody has promised more than our epoch, for a leadership that came to nothing, and refuses us.
+    if (peer.epoch > force.epoch && !(handing_over && handing_over->told)) {
+      next = force;
+      next.reason = "node " + peer.member->node + " had promised epoch " + std::to_string(peer.epoch.value);
+      begin_change(Purpose::raise, *known, next);
+      return;
+    }
+    // R6: add who keeps up. From now on commits wait for it; all that anybody ever acknowledged without it
+    // must be on its disk before it is asked to be in the set.
+    const bool member_already =
+        bug(Bug::member_by_name)
+            ? std::any_of(force.isr.begin(), force.isr.end(),
+                          [&](const MemberId& each) { return each.node == peer.member->node; })
+            : force.isr.contains(*peer.member);
+    if (member_already || !peer.shipper || !peer.front_since) continue;
+    if (now - *peer.front_since < options.rejoin_after && !bug(Bug::add_before_catch_up)) continue;
+    if (joining.insert(*peer.member).second) answered[*peer.member] = now;
+    const Lsn acknowledged_at_most =
+        bug(Bug::add_by_remembered_commit) ? committed : std::max(committed, led_from);
+    if ((matches.count(*peer.member) == 0 || match(*peer.member) < acknowledged_at_most) &&
+        !bug(Bug::add_before_catch_up))
+      continue;
+    next = force;
+    // The same node with an older disk is no member any more.
+    std::erase_if(next.isr, [&](const MemberId& each) { return each.node == peer.member->node; });
+    next.isr.insert(*peer.member);
+    next.reason = "node " + peer.member->node + " has caught up";
+    begin_change(Purpose::add, *known, next);
+    return;
+  }
+}
+
+}  // namespace mainstay::group

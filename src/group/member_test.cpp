@@ -1,0 +1,311 @@
+#include "group/member.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "group/member_test_support.h"
+
+namespace mainstay::group {
+namespace {
+
+using testing::TestGroup;
+using Names = std::vector<std::string>;
+
+/// Two nodes, the first leads, both in the set.
+TestGroup pair_in_sync() {
+  TestGroup group({"a", "b"});
+  group.start("a");
+  EXPECT_TRUE(group.pass_until_leader("a"));
+  group.start("b");
+  group.pass(milliseconds(600));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+  return group;
+}
+
+TEST(GroupMember, ANewGroupBeginsWithTheNodeThatIsThere) {
+  TestGroup group({"a", "b"});
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  EXPECT_EQ(group.in_register().epoch(), Epoch{1});
+  const Lsn lsn = group.append("a");
+  EXPECT_EQ(group.member("a").committed(), lsn);
+}
+
+TEST(GroupMember, CommitWaitsForEveryNodeOfTheSet) {
+  TestGroup group = pair_in_sync();
+  group.node("b").hold_syncs = true;
+  const Lsn lsn = group.append("a");
+  EXPECT_LT(group.member("a").committed(), lsn);
+  group.finish_sync("b");
+  EXPECT_EQ(group.member("a").committed(), lsn);
+  EXPECT_EQ(group.node("b").journal->durable(), group.node("a").journal->durable());
+}
+
+TEST(GroupMember, CommitWaitsForTheLeadersOwnDisk) {
+  TestGroup group = pair_in_sync();
+  group.node("a").hold_syncs = true;
+  const Lsn lsn = group.append("a");
+  EXPECT_EQ(group.node("b").journal->durable().lsn, lsn);  // it was shipped meanwhile
+  EXPECT_LT(group.member("a").committed(), lsn);
+  group.finish_sync("a");
+  EXPECT_EQ(group.member("a").committed(), lsn);
+}
+
+TEST(GroupMember, NothingIsAcknowledgedAloneUntilTheShrinkIsKnown) {
+  TestGroup group = pair_in_sync();
+  group.stop("b");
+  group.answers = TestGroup::Answers::unknown_dropped;
+  const Lsn lsn = group.append("a");
+  group.pass(milliseconds(3'000));
+  EXPECT_LT(group.member("a").committed(), lsn);
+  group.answers = TestGroup::Answers::unavailable;
+  group.pass(milliseconds(1'000));
+  EXPECT_LT(group.member("a").committed(), lsn);
+  group.answers = TestGroup::Answers::well;
+  group.pass(milliseconds(1'000));
+  EXPECT_GE(group.member("a").committed(), lsn);
+  EXPECT_EQ(group.isr(), (Names{"a"}));
+}
+
+TEST(GroupMember, AShrinkThatWasStoredThoughTheAnswerWasLostIsFoundOut) {
+  TestGroup group = pair_in_sync();
+  group.stop("b");
+  group.answers = TestGroup::Answers::unknown_stored;
+  const Lsn lsn = group.append("a");
+  group.pass(milliseconds(700));
+  group.answers = TestGroup::Answers::well;
+  group.pass(milliseconds(400));
+  EXPECT_GE(group.member("a").committed(), lsn);
+  EXPECT_TRUE(group.leads("a"));
+}
+
+TEST(GroupMember, ABackupLeadsWhenItsLeaderIsSilentAndKeepsItsWholeLog) {
+  TestGroup group = pair_in_sync();
+  const Lsn lsn = group.append("a");
+  group.stop("a");
+  ASSERT_TRUE(group.pass_until_leader("b"));
+  group.pass(milliseconds(200));
+  EXPECT_GE(group.member("b").committed(), lsn);
+  EXPECT_EQ(group.isr(), (Names{"b"}));
+}
+
+TEST(GroupMember, APromiseIsStoredBeforeTheRegisterIsAsked) {
+  TestGroup group = pair_in_sync();
+  const std::uint64_t next = group.in_register().epoch().value + 1;
+  group.stop("a");
+  group.node("b").seen.clear();
+  group.node("b").hold_blocks = true;
+  group.pass(milliseconds(3'000));
+  EXPECT_FALSE(group.leads("b"));
+  EXPECT_EQ(
+      std::count(group.node("b").seen.begin(), group.node("b").seen.end(), "change " + std::to_string(next)),
+      0);
+  group.store_held_blocks("b");
+  ASSERT_TRUE(group.pass_until_leader("b"));
+}
+
+TEST(GroupMember, AFollowerThatHasPromisedMoreAcknowledgesNothing) {
+  TestGroup group = pair_in_sync();
+  // b stops hearing a, promises the next epoch, and the register does not answer.
+  group.cut("a", "b");
+  group.answers = TestGroup::Answers::well;
+  group.pass(milliseconds(300));
+  group.answers = TestGroup::Answers::unavailable;
+  group.pass(milliseconds(3'000));
+  const Lsn before = group.member("a").committed();
+  group.heal();
+  const Lsn lsn = group.append("a");
+  group.pass(milliseconds(200));
+  EXPECT_GE(group.member("a").committed(), before);
+  // Whether b had promised by then or not, the group goes on when the register is back, and nothing is lost.
+  group.answers = TestGroup::Answers::well;
+  group.pass(milliseconds(4'000));
+  const std::string leader = group.leads("a") ? "a" : "b";
+  ASSERT_TRUE(group.leads(leader));
+  EXPECT_GE(group.member(leader).committed(), lsn);
+}
+
+TEST(GroupMember, ARestartedLeaderTakesANewEpoch) {
+  TestGroup group = pair_in_sync();
+  const Epoch before = group.in_register().epoch();
+  group.stop("a");
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  EXPECT_GT(group.member("a").epoch(), before);
+}
+
+TEST(GroupMember, ANodeWithAnotherDiskMayNotLeadAndIsAddedAnew) {
+  TestGroup group = pair_in_sync();
+  const Lsn lsn = group.append("a");
+  group.wipe("b");
+  group.stop("a");
+  group.start("b");
+  group.pass(milliseconds(4'000));
+  EXPECT_FALSE(group.leads("b"));
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.pass(milliseconds(2'000));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+  EXPECT_GE(group.node("b").journal->durable().lsn, lsn);
+  EXPECT_TRUE(group.in_register().record->isr.contains({"b", group.node("b").journal->incarnation()}));
+}
+
+TEST(GroupMember, ANodeIsAddedOnlyWhenItHasAllThatAnEarlierLeadershipMayHaveAcknowledged) {
+  TestGroup group = pair_in_sync();
+  for (int i = 0; i < 50; ++i) (void)group.append("a");
+  group.wipe("b");
+  // The restarted leader does not remember how far it had committed.
+  group.stop("a");
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.node("b").hold_syncs = true;
+  group.start("b");
+  group.pass(milliseconds(2'000));
+  EXPECT_FALSE(group.in_register().record->isr.contains({"b", group.node("b").journal->incarnation()}));
+  group.finish_sync("b");
+  group.pass(milliseconds(1'000));
+  EXPECT_TRUE(group.in_register().record->isr.contains({"b", group.node("b").journal->incarnation()}));
+}
+
+TEST(GroupMember, WhatTheNewLeaderLacksIsCutIntoQuarantine) {
+  TestGroup group = pair_in_sync();
+  const Lsn shared = group.append("a");
+  // a writes what b never gets; nobody is told that it is safe.
+  group.cut("a", "b");
+  group.cut("b", "a");
+  const Lsn lost = group.append("a");
+  EXPECT_LT(group.member("a").committed(), lost);
+  group.stop("a", false);
+  ASSERT_TRUE(group.pass_until_leader("b"));
+  group.heal();
+  group.start("a");
+  group.pass(milliseconds(300));
+  ASSERT_TRUE(group.node("a").restart);
+  ASSERT_TRUE(group.node("a").restart->cut);
+  EXPECT_GE(group.node("a").restart->cut->lsn, shared);
+  EXPECT_LT(group.node("a").restart->cut->lsn, lost);
+  group.begin_anew("a");
+  group.pass(milliseconds(1'500));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+  EXPECT_EQ(group.node("a").journal->durable(), group.node("b").journal->durable());
+  const auto paths = group.node("a").disk->paths();
+  EXPECT_TRUE(std::any_of(paths.begin(), paths.end(),
+                          [](const std::string& path) { return path.rfind("quarantine/cut-", 0) == 0; }));
+}
+
+TEST(GroupMember, ThePairServesOnWithoutTheRegister) {
+  TestGroup group = pair_in_sync();
+  group.answers = TestGroup::Answers::unavailable;
+  group.pass(milliseconds(30'000));
+  const Lsn lsn = group.append("a");
+  EXPECT_EQ(group.member("a").committed(), lsn);
+  EXPECT_EQ(group.member("a").delivery_refusal(group.now()), std::nullopt);
+  EXPECT_EQ(group.member("a").accept_refusal(group.now()), std::nullopt);
+}
+
+TEST(GroupMember, ALeaderThatIsAloneAndHasNoRegisterStopsAcceptingAndDelivering) {
+  TestGroup group({"a"});
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.member("a").accept_refusal(group.now()), std::nullopt);
+  group.answers = TestGroup::Answers::unavailable;
+  group.pass(milliseconds(2'000));
+  EXPECT_NE(group.member("a").delivery_refusal(group.now()), std::nullopt);
+  EXPECT_EQ(group.member("a").accept_refusal(group.now()), std::nullopt);
+  group.pass(milliseconds(10'000));
+  EXPECT_NE(group.member("a").accept_refusal(group.now()), std::nullopt);
+  group.answers = TestGroup::Answers::well;
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.member("a").accept_refusal(group.now()), std::nullopt);
+}
+
+TEST(GroupMember, AnIsolatedLeaderStopsDeliveringBeforeItsBackupLeads) {
+  TestGroup group = pair_in_sync();
+  group.cut("a", "b");
+  group.cut("b", "a");
+  group.answers = TestGroup::Answers::unavailable;
+  for (int i = 0; i < 100 && !group.member("a").delivery_refusal(group.now()); ++i)
+    group.pass(milliseconds(20));
+  EXPECT_TRUE(group.member("a").delivery_refusal(group.now()));
+  EXPECT_NE(group.member("b").role(), Role::candidate);
+}
+
+TEST(GroupMember, ARegisterThatWasPutBackDecidesNothing) {
+  TestGroup group({"a", "b"});
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  const coordination::GroupState older = group.in_register();
+  group.start("b");
+  group.pass(milliseconds(600));
+  ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+  group.in_register() = older;  // a alone
+  group.pass(milliseconds(1'000));
+  EXPECT_FALSE(group.node("a").alarms.empty());
+  const Lsn lsn = group.append("a");  // the pair is healthy: it serves
+  EXPECT_EQ(group.member("a").committed(), lsn);
+  group.stop("a");
+  group.pass(milliseconds(5'000));
+  EXPECT_FALSE(group.leads("b"));
+  EXPECT_FALSE(group.node("b").alarms.empty());
+}
+
+TEST(GroupMember, APlannedMoveLosesNothingAndTakesNoSilence) {
+  TestGroup group = pair_in_sync();
+  const Lsn lsn = group.append("a");
+  ASSERT_EQ(group.member("a").hand_over("b", group.now(), {}), std::nullopt);
+  EXPECT_NE(group.member("a").accept_refusal(group.now()), std::nullopt);
+  group.pass(milliseconds(100));
+  EXPECT_TRUE(group.leads("b"));
+  ASSERT_TRUE(group.node("a").restart);
+  group.begin_anew("a");
+  group.pass(milliseconds(100));
+  EXPECT_GE(group.member("b").committed(), lsn);
+}
+
+TEST(GroupMember, AMoveToANodeThatIsNotInSyncIsRefused) {
+  TestGroup group = pair_in_sync();
+  EXPECT_NE(group.member("a").hand_over("c", group.now(), {}), std::nullopt);
+  EXPECT_NE(group.member("b").hand_over("a", group.now(), {}), std::nullopt);
+}
+
+TEST(GroupMember, AStalledDiskGivesUpTheLead) {
+  TestGroup group = pair_in_sync();
+  group.member("a").disk_stalled(true, group.now(), {});
+  EXPECT_TRUE(group.member("a").over());
+  group.stop("a");
+  EXPECT_TRUE(group.pass_until_leader("b"));
+}
+
+TEST(GroupMember, ALogThatLostCommittedRecordsIsNotTrusted) {
+  TestGroup group({"a"});
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.stop("a");
+  auto block = read_superblock(*group.node("a").disk, "");
+  ASSERT_TRUE(block && block->block);
+  block->block->committed = Lsn{1'000};
+  ++block->block->generation;
+  ASSERT_TRUE(store_superblock(*group.node("a").disk, "", *block->block));
+  group.start("a");
+  EXPECT_EQ(group.member("a").role(), Role::stopped);
+  EXPECT_FALSE(group.node("a").alarms.empty());
+}
+
+TEST(GroupMember, APeerOfAnotherClusterIsRefused) {
+  TestGroup group({"a"});
+  group.start("a");
+  Buffer packet;
+  encode(Sender{Uuid{{9}}, {"x", Uuid{{8}}}, Epoch{99}, true}, Hello{}, packet);
+  group.member("a").connected(77, group.now(), {});
+  group.member("a").packet(77, packet, group.now(), {});
+  std::vector<Output> outputs;
+  group.member("a").outputs(outputs);
+  EXPECT_TRUE(std::any_of(outputs.begin(), outputs.end(),
+                          [](const Output& each) { return std::holds_alternative<ClosePeer>(each); }));
+  EXPECT_LT(group.member("a").status().seen, Epoch{99});
+}
+
+}  // namespace
+}  // namespace mainstay::group
