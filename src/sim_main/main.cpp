@@ -1,13 +1,20 @@
 // mainstay-sim: the production core under seeded faults. Exit status: 0 all seeds were safe and ended well, 1
 // unsafe, 2 stuck, 3 wrong use (a crash ends with the signal's status).
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <iostream>
+#include <map>
+#include <mutex>
+#include <thread>
 
 #include "base/bytes.h"
+#include "sim/group_simulation.h"
 #include "sim/simulation.h"
 
 namespace {
@@ -37,13 +44,71 @@ void add(const std::map<std::string, std::uint64_t>& from, std::map<std::string,
   for (const auto& [name, count] : from) to[name] += count;
 }
 
+/// Runs seeds on several threads and hands out their reports in the order of the seeds. What is not wanted
+/// any more is not begun.
+class InOrder {
+ public:
+  InOrder(std::uint64_t first, std::uint64_t count, unsigned threads,
+          std::function<Report(std::uint64_t)> simulate)
+      : first_(first), count_(count), simulate_(std::move(simulate)) {
+    for (unsigned i = 0; i < std::max(1U, threads); ++i) threads_.emplace_back([this] { work(); });
+  }
+  ~InOrder() {
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+    }
+    changed_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+  InOrder(const InOrder&) = delete;
+  InOrder& operator=(const InOrder&) = delete;
+
+  Report next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return done_.count(handed_) != 0; });
+    Report report = std::move(done_.extract(handed_).mapped());
+    ++handed_;
+    changed_.notify_all();
+    return report;
+  }
+
+ private:
+  void work() {
+    constexpr std::uint64_t kAhead = 64;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return ended_ || begun_ == count_ || begun_ < handed_ + kAhead; });
+      if (ended_ || begun_ == count_) return;
+      const std::uint64_t mine = begun_++;
+      lock.unlock();
+      Report report = simulate_(first_ + mine);
+      lock.lock();
+      done_.emplace(mine, std::move(report));
+      changed_.notify_all();
+    }
+  }
+
+  std::uint64_t first_, count_, begun_ = 0, handed_ = 0;
+  bool ended_ = false;
+  std::function<Report(std::uint64_t)> simulate_;
+  std::map<std::uint64_t, Report> done_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::thread> threads_;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) try {
   mainstay::sim::Options options;
   std::uint64_t seeds = 1;
   bool json = false;
-  std::string canary;
+  std::string canary, resurrect;
+  bool group = false;
+  mainstay::sim::GroupOptions group_options;
+  std::vector<std::string> bugs;
+  for (const auto& [name, bug] : mainstay::sim::group_bugs()) bugs.push_back(name);
   CLI::App app{
       "Runs two regions, their clients and an operator under seeded faults, and checks every promise."};
   app.add_option("--seed", options.seed, "first seed")->capture_default_str();
@@ -54,21 +119,43 @@ int main(int argc, char** argv) try {
   app.add_flag("--trace", options.trace, "tell on standard error what happens when");
   app.add_option("--canary", canary, "break a rule on purpose; it must be noticed")
       ->check(CLI::IsMember(mainstay::sim::canary_names()));
+  app.add_flag(
+      "--group", group,
+      "instead of two regions: the nodes of one group with their register, by the rules of replication");
+  app.add_option("--resurrect", resurrect, "of a group: bring back a known bug; it must be found")
+      ->check(CLI::IsMember(bugs));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 3;
   }
+  group = group || !resurrect.empty();
   if (!canary.empty()) options.canary = *mainstay::sim::canary_named(canary);
 
   Totals totals;
   const auto began = std::chrono::steady_clock::now();
   const std::uint64_t first = options.seed;
+  group_options.operations = options.operations;
+  group_options.trace = options.trace;
+  if (!resurrect.empty()) {
+    for (const auto& [name, bug] : mainstay::sim::group_bugs())
+      if (name == resurrect) group_options.bug = bug;
+  }
+  if (!json && seeds == 1) std::printf("seed %llu\n", static_cast<unsigned long long>(first));
+  std::fflush(stdout);
+  InOrder reports(first, seeds, options.trace ? 1 : std::thread::hardware_concurrency(),
+                  [&](std::uint64_t seed) {
+                    if (group) {
+                      auto with = group_options;
+                      with.seed = seed;
+                      return mainstay::sim::simulate_group(with);
+                    }
+                    auto with = options;
+                    with.seed = seed;
+                    return mainstay::sim::simulate(with);
+                  });
   for (std::uint64_t i = 0; i < seeds; ++i) {
-    options.seed = first + i;
-    if (!json && seeds == 1) std::printf("seed %llu\n", static_cast<unsigned long long>(options.seed));
-    std::fflush(stdout);
-    const Report report = mainstay::sim::simulate(options);
+    const Report report = reports.next();
     if (!json && seeds == 1) std::printf("options: %s\n", report.options.c_str());
     add(report.faults, totals.faults);
     add(report.reached, totals.reached);
@@ -107,10 +194,11 @@ int main(int argc, char** argv) try {
       for (const auto& what : report.violations) std::printf("UNSAFE %s\n", what.c_str());
       if (!report.stuck.empty()) std::printf("STUCK %s\n", report.stuck.c_str());
     }
-    std::printf("replay: mainstay-sim --seed %llu --operations %llu%s\n",
+    std::printf("replay: mainstay-sim%s --seed %llu --operations %llu%s%s\n", group ? " --group" : "",
                 static_cast<unsigned long long>(report.seed),
                 static_cast<unsigned long long>(options.operations),
-                canary.empty() ? "" : (" --canary " + canary).c_str());
+                canary.empty() ? "" : (" --canary " + canary).c_str(),
+                resurrect.empty() ? "" : (" --resurrect " + resurrect).c_str());
     return safe ? 2 : 1;
   }
   const double real = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

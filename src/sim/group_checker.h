@@ -1,0 +1,61 @@
+// What must hold in a group whatever happens, told by what was acknowledged and what lies on disks. Knows
+// nothing of the code it checks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "coordination/group_record.h"
+#include "sim/report.h"
+
+namespace mainstay::sim {
+
+class GroupChecker {
+ public:
+  explicit GroupChecker(Report& report) : report_(report) {}
+
+  /// What a disk holds, by LSN: records' hashes; `durable` = how many of them survive anything but the loss
+  /// of the disk. The checker keeps a reference.
+  struct DiskLog {
+    std::vector<std::uint64_t> hashes;
+    std::uint64_t durable = 0;
+  };
+  /// A disk with its incarnation is there from now on, or (null) gone for good.
+  void disk(const Uuid& incarnation, const DiskLog* log);
+
+  /// I1: an epoch is led by one life of one node.
+  void leads(Epoch epoch, const std::string& node, std::uint64_t life);
+  /// A node says that everything up to `lsn` is committed. I4: there is one committed history.
+  void committed(const std::string& node, const DiskLog& log, Lsn lsn);
+  /// A client was told that its operation is safe.
+  void acknowledged(std::uint64_t operation, Lsn lsn, std::uint64_t hash);
+  /// The register's record has changed. I2 is looked at after this and after each acknowledgement.
+  void registered(const coordination::GroupRecord& record);
+  /// I5: what was acknowledged is not cut.
+  void cut(const std::string& node, const DiskLog& log, Lsn after, bool in_quarantine);
+  /// I2, now: every disk that may lead holds what was acknowledged, durably.
+  void check_eligible(const std::string& when);
+
+  /// After the end: what a client was told is in this log.
+  void finish(const std::string& node, const DiskLog& log,
+              const std::map<std::uint64_t, std::uint64_t>& operations_by_lsn);
+  [[nodiscard]] std::uint64_t acknowledged_count() const { return acknowledged_.size(); }
+  [[nodiscard]] Epoch registered_epoch() const { return record_.epoch; }
+  [[nodiscard]] std::uint64_t digest() const;
+
+ private:
+  Report& report_;
+  std::map<Uuid, const DiskLog*> disks_;
+  std::map<Epoch, std::pair<std::string, std::uint64_t>> leaders_;
+  std::vector<std::uint64_t> history_;  ///< committed, by LSN − 1
+  std::map<std::uint64_t, Lsn> acknowledged_;
+  Lsn acknowledged_end_{};
+  coordination::GroupRecord record_;  ///< epoch 0: none yet
+};
+
+}  // namespace mainstay::sim
