@@ -77,6 +77,19 @@ int serve(const std::string& file) {
     return kConfiguration;
   }
   const node::LogSink log = stderr_log(config->log.level, config->node.name);
+  if (config->group) {
+    for (const std::string& warning : config::layout_warnings(*config->group))
+      log(node::LogLevel::warning, warning);
+    // Serving alone under a configuration that promises copies on other nodes would break that promise
+    // silently.
+    if (!config->group->others.empty()) {
+      std::cerr
+          << file
+          << ": [group] names other nodes, and this version of `mainstay serve` does not replicate within "
+             "a region yet: take [group] away to serve as the region's only node\n";
+      return kConfiguration;
+    }
+  }
   io::SystemClock clock;
   io::Loop loop;
   int status = kOk;

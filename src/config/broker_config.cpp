@@ -6,11 +6,28 @@
 #include <map>
 
 #include "config/common.h"
+#include "config/group_reader.h"
 
 namespace mainstay::config {
 namespace {
 
 using Need = TableReader::Need;
+
+/// The listeners are apart: clients, control, the other region and the group never meet at one address.
+void check_listeners(const BrokerConfig& c, TableReader& t) {
+  const Endpoint& at = c.group->listen;
+  if (at.port == 0) return;
+  const auto differs = [&](const Endpoint& other, const char* table) {
+    if (at == other)
+      t.problem("listen",
+                fmt::format("\"listen\" in [group] and in [{}] are both {}: replication within the group "
+                            "has a listener of its own; give it another port",
+                            table, at.text()));
+  };
+  differs(c.amqp.listen, "amqp");
+  differs(c.control.listen, "control");
+  if (c.replication.listen) differs(*c.replication.listen, "replication");
+}
 
 /// Names that must differ, with the line that had each first.
 class Names {
@@ -89,11 +106,24 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
                       "soft limit slows publishers before the hard one refuses them",
                       r.soft_lag_records, r.hard_lag_records));
   }
+  std::vector<Place> voter_places;
   {
     TableReader t = top.table("register");
-    static_cast<RegisterPlace&>(c.region_register) = read_register(t, directory);
+    static_cast<RegisterPlace&>(c.region_register) = read_register(t, directory, voter_places);
     if (const std::string region = read_name(t, "initial_region", Need::optional); !region.empty())
       c.region_register.initial_region = region;
+  }
+  {
+    TableReader t = top.table("group");
+    c.group = read_group(t, report, c.node.name, c.node.region, c.region_register, voter_places);
+    if (c.group) check_listeners(c, t);
+    if (c.group && c.group->others.empty() && c.group->min_copies > 1 && !c.replication.listen)
+      t.problem("min_copies",
+                "\"min_copies\" is 2, this group has one node, and no other region can follow ([replication] "
+                "listen "
+                "is missing): no publish could ever be confirmed; list the other nodes as [[group.node]], or "
+                "set it "
+                "to 1");
   }
   {
     TableReader t = top.table("journal");

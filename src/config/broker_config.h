@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "config/group_config.h"
 #include "config/reader.h"
 #include "config/register_place.h"
 
@@ -43,6 +44,8 @@ struct BrokerConfig {
   struct Register : RegisterPlace {
     std::optional<std::string> initial_region;  ///< leads when the register is empty; absent: nobody
   } region_register;
+  /// The nodes of this region that keep the same log. Absent: this one alone, as leader of its region.
+  std::optional<GroupConfig> group;
   struct Journal {
     std::uint64_t segment_bytes = 64ULL << 20;
     std::uint64_t reserve_bytes = 4ULL << 20;  ///< kept for settlements on a full disk; < segment_bytes

@@ -84,22 +84,42 @@ std::string read_password(TableReader& table, const std::string& directory, bool
   return password;
 }
 
-RegisterPlace read_register(TableReader& t, const std::string& directory) {
+RegisterPlace read_register(TableReader& t, const std::string& directory, std::vector<Place>& places) {
   using Need = TableReader::Need;
   RegisterPlace place;
   place.file = read_path(t, "file", Need::optional, directory);
   place.etcd = t.endpoints("etcd", 0);
   place.group = read_name(t, "group", Need::optional, place.group);
-  if (t.has("file") == t.has("etcd")) {
-    t.problem(t.has("etcd") ? "etcd" : "",
-              t.has("etcd")
-                  ? "give \"file\" or \"etcd\" in [register], not both: there is one register"
-                  : "\"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" for "
-                    "voters on several");
-  }
   for (const Endpoint& endpoint : place.etcd) {
     if (endpoint.port == 0) t.problem("etcd", fmt::format("\"{}\" has port 0", endpoint.text()));
+    place.voters.push_back({{}, endpoint, {}});
+    places.push_back(t.place("etcd"));
   }
+  t.each_table("voter", [&](TableReader& voter) {
+    Placed it;
+    it.name = read_name(voter, "name", Need::required);
+    it.address = voter.endpoint("address", Need::required).value_or(Endpoint{});
+    if (voter.has("address") && !it.address.host.empty() && it.address.port == 0)
+      voter.problem("address", fmt::format("\"{}\" has port 0", it.address.text()));
+    it.at.zone = read_name(voter, "zone", Need::optional);
+    it.at.site = read_name(voter, "site", Need::optional);
+    it.at.region = read_name(voter, "region", Need::optional);
+    if (!voter.present()) return;  // keys are being listed
+    place.etcd.push_back(it.address);
+    place.voters.push_back(std::move(it));
+    places.push_back(voter.place());
+  });
+  if (t.has("etcd") && t.has("voter"))
+    t.problem("etcd", "give \"etcd\" or [[register.voter]], not both: each voter is listed once");
+  const bool voters = t.has("etcd") || t.has("voter");
+  if (t.has("file") && voters)
+    t.problem(t.has("etcd") ? "etcd" : "voter",
+              "give \"file\" or voters (\"etcd\", [[register.voter]]) in [register], not both: there is one "
+              "register");
+  if (!t.has("file") && !voters)
+    t.problem("",
+              "\"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" or "
+              "[[register.voter]] for voters on several");
   place.prefix = t.text("prefix", Need::optional, place.prefix);
   if (!place.prefix.starts_with('/') || place.prefix.ends_with('/'))
     t.problem("prefix", "\"prefix\" must begin with '/' and not end with one, for example \"/mainstay\"");

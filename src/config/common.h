@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "config/reader.h"
 #include "config/register_place.h"
@@ -29,8 +30,8 @@ std::string read_queue_name(TableReader& table, std::string_view key);
 /// `password` or `password_file` (its content less one line end); not both. Asks for both keys.
 std::string read_password(TableReader& table, const std::string& directory, bool required);
 
-/// `[register]`: a file, or voters.
-RegisterPlace read_register(TableReader& table, const std::string& directory);
+/// `[register]`: a file, or voters. @param places  where each of RegisterPlace::voters stands in the file
+RegisterPlace read_register(TableReader& table, const std::string& directory, std::vector<Place>& places);
 
 /// ASCII lower case, as addresses are compared.
 std::string lower(std::string_view text);

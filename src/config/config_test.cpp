@@ -246,11 +246,11 @@ TEST(BrokerConfig, AQueuesDurabilityIsOneOfTheLevels) {
 TEST(BrokerConfig, UnknownTableNamesTheTables) {
   EXPECT_EQ(
       broker_problems(minimal("[journl]\nsegment_bytes = 1\n")),
-      fmt::format(
-          "b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
-          "Allowed here: amqp, control, journal, limits, log, memory, node, queue, register, replication, "
-          "threads, user.",
-          kMinimalLines + 1));
+      fmt::format("b.toml:{}:2: unknown table \"journl\" at the top of the file; did you mean \"journal\"? "
+                  "Allowed here: amqp, control, group, journal, limits, log, memory, node, queue, register, "
+                  "replication, "
+                  "threads, user.",
+                  kMinimalLines + 1));
 }
 
 TEST(BrokerConfig, WrongTypesSayWhatWasFoundAndWhatIsAllowed) {
@@ -301,9 +301,8 @@ TEST(BrokerConfig, MissingRequiredKeysAreAllNamed) {
       broker_problems("[node]\nname = \"a\"\n[[user]]\nname = \"u\"\n[[queue]]\nrequires_session = true\n"),
       "b.toml:1:1: \"region\" in [node] is missing; it must be a text that is not empty\n"
       "b.toml:1:1: \"data\" in [node] is missing; it must be a text that is not empty\n"
-      "b.toml:1:1: \"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" for "
-      "voters "
-      "on several\n"
+      "b.toml:1:1: \"file\" or \"etcd\" in [register] is missing: \"file\" for one machine, \"etcd\" or "
+      "[[register.voter]] for voters on several\n"
       "b.toml:3:1: \"password\" or \"password_file\" is missing; one of them must be given\n"
       "b.toml:5:1: \"name\" in [[queue]] is missing; it must be a text that is not empty");
 }
@@ -348,7 +347,12 @@ TEST(BrokerConfig, RegisterIsOnePlaceAndItsSecretsBelongTogether) {
     return broker_problems(with_register(std::string(kVoters) + more));
   };
   EXPECT_EQ(problems(""), "");
-  EXPECT_THAT(problems("file = \"r.db\"\n"), HasSubstr("give \"file\" or \"etcd\" in [register], not both"));
+  EXPECT_THAT(problems("file = \"r.db\"\n"),
+              HasSubstr("give \"file\" or voters (\"etcd\", [[register.voter]]) in [register], not both"));
+  EXPECT_THAT(problems("[[register.voter]]\nname = \"v\"\naddress = \"h:1\"\n"),
+              HasSubstr("give \"etcd\" or [[register.voter]], not both"));
+  EXPECT_THAT(broker_problems(with_register("[[register.voter]]\nname = \"v\"\naddress = \"h:0\"\n")),
+              HasSubstr("\"h:0\" has port 0"));
   EXPECT_THAT(problems("prefix = \"mainstay\"\n"), HasSubstr("\"prefix\" must begin with '/'"));
   EXPECT_THAT(problems("prefix = \"/mainstay/\"\n"), HasSubstr("\"prefix\" must begin with '/'"));
   EXPECT_THAT(problems("user = \"broker\"\n"), HasSubstr("\"password\" or \"password_file\" is missing"));
@@ -572,21 +576,31 @@ TEST(ConfigReference, EveryKeyOfThePipelineFileIsInThePageWithItsDefault) {
   expect_documented("Pipeline", pipeline_config_keys());
 }
 
-/// The examples of the page are files that load.
-TEST(ConfigReference, ExamplesInThePageAreValid) {
-  std::ifstream file("docs/configuration.md");
-  const std::string page(std::istreambuf_iterator<char>(file), {});
-  int examples = 0;
-  for (std::size_t at = page.find("```toml\n"); at != std::string::npos;
-       at = page.find("```toml\n", at + 1)) {
-    const std::size_t begin = at + 8;
-    const std::string text = page.substr(begin, page.find("```", begin) - begin);
-    const std::string problems =
-        text.find("[pipeline]") == std::string::npos ? broker_problems(text) : pipeline_problems(text);
-    EXPECT_EQ(problems, "") << text;
-    ++examples;
+/// The examples of the pages are files that load.
+TEST(ConfigReference, ExamplesInThePagesAreValid) {
+  for (const char* name : {"docs/configuration.md", "docs/groups.md"}) {
+    std::ifstream file(name);
+    const std::string page(std::istreambuf_iterator<char>(file), {});
+    int examples = 0;
+    for (std::size_t at = page.find("```toml\n"); at != std::string::npos;
+         at = page.find("```toml\n", at + 1)) {
+      const std::size_t begin = at + 8;
+      const std::string text = page.substr(begin, page.find("```", begin) - begin);
+      const std::string problems =
+          text.find("[pipeline]") == std::string::npos ? broker_problems(text) : pipeline_problems(text);
+      EXPECT_EQ(problems, "") << name << "\n" << text;
+      ++examples;
+    }
+    EXPECT_GE(examples, 2) << name;
   }
-  EXPECT_GE(examples, 2);
+}
+
+/// Operators look a refusal up by the name of its rule.
+TEST(ConfigReference, EveryLayoutRuleIsInThePage) {
+  std::ifstream file("docs/groups.md");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  for (int i = 0; i <= static_cast<int>(LayoutRule::public_listener); ++i)
+    EXPECT_THAT(page, HasSubstr(fmt::format("`{}`", name_of(static_cast<LayoutRule>(i)))));
 }
 
 }  // namespace

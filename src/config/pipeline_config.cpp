@@ -51,7 +51,8 @@ PipelineConfig read(const Node* root, const std::string& directory, Report& repo
   }
   {
     TableReader t = top.table("register");
-    c.region_register = read_register(t, directory);
+    std::vector<Place> voters;  // where they stand matters to brokers only
+    c.region_register = read_register(t, directory, voters);
   }
   {
     TableReader t = top.table("source");

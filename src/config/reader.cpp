@@ -83,6 +83,10 @@ std::string TableReader::full(std::string_view key) const {
   return fmt::format("\"{}\" in [{}]", key, name_);
 }
 
+std::string TableReader::inner(std::string_view key) const {
+  return name_.empty() ? std::string(key) : fmt::format("{}.{}", name_, key);
+}
+
 bool TableReader::has(std::string_view key) const {
   return node_ != nullptr && node_->find(key) != nullptr;
 }
@@ -235,22 +239,25 @@ std::optional<Uuid> TableReader::uuid(std::string_view key) {
 TableReader TableReader::table(std::string_view key) {
   known_.emplace_back(key);
   const Entry* entry = node_ == nullptr ? nullptr : node_->find(key);
-  return {report_, entry == nullptr ? nullptr : &entry->value, std::string(key), at_};
+  return {report_, entry == nullptr ? nullptr : &entry->value, inner(key), at_};
 }
 
 void TableReader::each_table(std::string_view key, const std::function<void(TableReader&)>& each) {
   known_.emplace_back(key);
-  const std::string name = fmt::format("[{}]", key);
+  const std::string name = fmt::format("[{}]", inner(key));
   const Entry* entry = node_ == nullptr ? nullptr : node_->find(key);
   if (node_ == nullptr) {
-    TableReader absent(report_, nullptr, name, at_);
+    // What such a table needs is noted; nothing is missing where the table around it is not there.
+    Report scratch("");
+    TableReader absent(scratch, nullptr, name, at_);
     each(absent);
+    for (const KeyInfo& info : scratch.keys()) report_.note_key(info);
     return;
   }
   if (entry == nullptr) return;
   if (entry->value.kind != Node::Kind::array) {
     report_.add(entry->value.place, fmt::format("[{}] is a list of tables: write [[{}]] above each, found {}",
-                                                key, key, found(entry->value, false)));
+                                                inner(key), inner(key), found(entry->value, false)));
     return;
   }
   for (const Node& item : entry->value.items) {

@@ -85,13 +85,16 @@ class TableReader {
 
   /// Sub-table; absent is fine.
   TableReader table(std::string_view key);
-  /// [[key]]: calls `each` once per table, in order. While keys are being listed: once, with an absent table.
+  /// [[key]]: calls `each` once per table, in order. When this table is absent, as it is while keys are being
+  /// listed: once, with an absent table, to learn its keys.
   void each_table(std::string_view key, const std::function<void(TableReader&)>& each);
 
  private:
   const Entry* ask(std::string_view key, std::string allowed, std::string fallback);
   void wrong(const Entry& entry, std::string_view allowed, bool secret = false);
   [[nodiscard]] std::string full(std::string_view key) const;
+  /// The name of a table in this one.
+  [[nodiscard]] std::string inner(std::string_view key) const;
 
   Report& report_;
   const Node* node_;

@@ -6,12 +6,16 @@
 #include <vector>
 
 #include "config/endpoint.h"
+#include "config/layout.h"
 
 namespace mainstay::config {
 
 struct RegisterPlace {
   std::string file;            ///< embedded; empty when `etcd` is given
   std::vector<Endpoint> etcd;  ///< members; empty: embedded
+  /// The same members in the same order, and where they stand; nameless and undeclared when only their
+  /// addresses were given.
+  std::vector<Placed> voters;
   std::string group = "main";
   std::string prefix = "/mainstay";  ///< of keys in etcd
   std::string user;                  ///< empty: etcd's authentication is off
