@@ -1,0 +1,72 @@
+// The register of a group was lost, or put back to an older copy, and no node decides anything from it: what
+// an operator may put in its place. Pure: what is there and what the nodes remember in, one record or a
+// refusal out. docs/groups.md#repairing-the-register has the operator's side.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordination/group_record.h"
+#include "coordination/store.h"
+
+namespace mainstay::coordination {
+
+/// What one node's disk remembers of its group.
+struct MemberReport {
+  Member member;
+  Uuid cluster;
+  Epoch promised;  ///< nothing is acknowledged in an epoch below
+  Epoch seen;      ///< highest that the register or a leader has shown
+  /// The register's last record as the node believed it. A leader stores it before it acts on another in-sync
+  /// set, so the highest one among all disks says whose copies count.
+  std::optional<GroupRecord> record;
+  WallTime at;       ///< when it was read from the disk
+  std::string from;  ///< where it comes from, for messages; not encoded
+  friend bool operator==(const MemberReport&, const MemberReport&) = default;
+};
+
+/// One JSON object (docs/formats/register.md), to be carried from the node's machine to the operator's.
+[[nodiscard]] std::string encode_member_report(const MemberReport& report);
+/// Takes exactly what encode_member_report() may write, white space and order of keys aside.
+[[nodiscard]] Result<MemberReport, Failure> decode_member_report(std::string_view text);
+
+/// Why nodes decide nothing from the register. For one that is well, `what` is empty.
+struct RegisterHealth {
+  Epoch there;       ///< of the record; 0 = none, or not readable
+  Epoch seen;        ///< the highest that any report tells
+  std::string what;  ///< a sentence
+  /// The register is at least as new as every report, and only written by nodes.
+  [[nodiscard]] bool well() const { return what.empty(); }
+};
+/// @param group  name, for messages
+[[nodiscard]] RegisterHealth register_health(const Stored& there, const std::string& group,
+                                             const std::vector<MemberReport>& reports);
+
+struct RepairRequest {
+  std::string group;  ///< its name, for messages
+  Stored there;       ///< the register, as it is
+  std::vector<MemberReport> reports;
+  std::set<std::string> nodes;    ///< all nodes of the group, by configuration
+  std::set<std::string> without;  ///< by the operator's word: the disk that these nodes had is gone for good
+  std::string leader;             ///< who shall lead; empty = whoever the last record names
+  std::string by, reason;
+  WallTime now;
+};
+struct RepairPlan {
+  std::uint64_t revision{};  ///< of what was there: GroupRegister::repair() replaces nothing else
+  GroupRecord next;
+  Epoch highest;                      ///< of everything that was found; next.epoch is the one after
+  std::vector<std::string> findings;  ///< what is wrong, and what the record is made from
+  std::vector<std::string> warnings;  ///< what may be lost by it; read before saying yes
+};
+
+/// The record to put there. Its in-sync set is that of the newest record that is left, as long as that one is
+/// certainly the last that anybody acted on; else it is one node, which the operator names.
+///
+/// Refused: a register that is not behind; nodes nobody has looked at; disks of two clusters; a leader who
+/// may lack what was acknowledged while somebody is there who has it.
+[[nodiscard]] Result<RepairPlan, Failure> plan_repair(const RepairRequest& request);
+
+}  // namespace mainstay::coordination
