@@ -7,6 +7,7 @@ namespace mainstay::cli {
 
 void add_serve(CLI::App& app, int& status);
 void add_region(CLI::App& app, int& status);
+void add_group(CLI::App& app, int& status);
 void add_pipeline(CLI::App& app, int& status);
 void add_archive(CLI::App& app, int& status);
 void add_drill(CLI::App& app, int& status);

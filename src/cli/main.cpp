@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
       "  mainstay drill region-outage                      kill a region, prove nothing went missing\n"
       "  mainstay serve --config east.toml                 run a broker\n"
       "  mainstay region status --config east.toml         who leads, how far behind is the other region\n"
+      "  mainstay group status --config east-1.toml        which node of the region leads, whose copies "
+      "count\n"
       "  mainstay payment inspect payments.rje --tsv       what a file of payments holds\n"
       "\n"
       "Exit status: 0 done or clean; 1 a check found something; 2 could not run; 64 wrong command line;\n"
@@ -24,6 +26,7 @@ int main(int argc, char** argv) {
   int status = kOk;
   add_serve(app, status);
   add_region(app, status);
+  add_group(app, status);
   add_pipeline(app, status);
   add_archive(app, status);
   add_drill(app, status);

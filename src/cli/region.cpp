@@ -4,12 +4,12 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
-#include <cstdlib>
 #include <iostream>
 
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/exit_codes.h"
+#include "cli/operator_name.h"
 
 namespace mainstay::cli {
 namespace {
@@ -21,13 +21,6 @@ struct RegionArguments {
   bool force = false;
   bool json = false;
 };
-
-std::string default_by() {
-  const char* user = std::getenv("USER");
-  char host[256] = "?";
-  gethostname(host, sizeof host - 1);
-  return "operator " + std::string(user != nullptr ? user : "uid " + std::to_string(getuid())) + "@" + host;
-}
 
 int status(const RegionArguments& arguments) {
   const auto node = control_of(arguments.config);
@@ -91,7 +84,7 @@ int status(const RegionArguments& arguments) {
 int command(const RegionArguments& arguments, const char* name, const char* target) {
   const auto node = control_of(arguments.config);
   if (!node) return node.error().exit_status;
-  const std::string by = arguments.by.empty() ? default_by() : arguments.by;
+  const std::string by = arguments.by.empty() ? operator_name() : arguments.by;
   if (isatty(STDERR_FILENO) != 0)
     std::cerr << "asking " << node->endpoint.host << ":" << node->endpoint.port << " …\n";
   const auto answer =

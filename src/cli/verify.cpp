@@ -4,7 +4,9 @@
 
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
+#include "cli/member_reports.h"
 #include "io/posix_disk.h"
+#include "io/system_clock.h"
 #include "journal/journal.h"
 #include "replica/verify_pages.h"
 
@@ -22,6 +24,16 @@ boost::json::array texts(const std::vector<std::string>& from) {
   return out;
 }
 
+/// null: the node has never been in a group.
+boost::json::value group_object(const Result<std::optional<DirectoryReport>, Failure>& group) {
+  if (!group) return boost::json::object{{"problem", group.error().what}, {"report", nullptr}};
+  if (!*group) return nullptr;
+  return boost::json::object{
+      {"problem", (*group)->damaged},
+      {"committed_lsn", (*group)->committed.value},
+      {"report", boost::json::parse(coordination::encode_member_report((*group)->report))}};
+}
+
 int verify(const VerifyArguments& arguments) {
   auto disk = io::PosixDisk::open(arguments.directory);
   if (!disk) {
@@ -30,7 +42,9 @@ int verify(const VerifyArguments& arguments) {
   }
   const journal::VerifyReport report = journal::verify(**disk, "");
   const replica::PagesReport pages = replica::verify_pages(**disk, "");
-  const bool ok = report.ok && pages.ok;
+  io::SystemClock clock;
+  const auto group = read_member_directory(arguments.directory, clock);
+  const bool ok = report.ok && pages.ok && group && (!*group || (*group)->damaged.empty());
   if (arguments.json) {
     std::cout << boost::json::serialize(boost::json::object{{"ok", ok},
                                                             {"first_lsn", report.first.value},
@@ -48,7 +62,8 @@ int verify(const VerifyArguments& arguments) {
                                                               {"files", pages.files},
                                                               {"bytes", pages.bytes},
                                                               {"problems", texts(pages.problems)},
-                                                              {"unused", texts(pages.unused)}}}})
+                                                              {"unused", texts(pages.unused)}}},
+                                                            {"group", group_object(group)}})
               << "\n";
   } else {
     std::cout << "segments  " << report.segments << "\nrecords   " << report.records << "  (LSN "
@@ -61,6 +76,17 @@ int verify(const VerifyArguments& arguments) {
     std::cout << "pages     " << pages.pages << " of checkpoint " << pages.checkpoint.value << "; "
               << pages.checkpoints << " checkpoints can be used; " << pages.files << " files, " << pages.bytes
               << " bytes\n";
+    if (group && *group) {
+      const coordination::MemberReport& it = (*group)->report;
+      std::cout << "group     promised epoch " << it.promised.value << ", seen epoch " << it.seen.value
+                << ", LSN " << (*group)->committed.value << " committed at least\n";
+      if (it.record)
+        std::cout << "          last record believed: epoch " << it.record->epoch.value << ", led by "
+                  << it.record->leader.text() << "\n";
+      if (!(*group)->damaged.empty()) std::cout << "GROUP     " << (*group)->damaged << "\n";
+    } else if (!group) {
+      std::cout << "GROUP     " << group.error().what << "\n";
+    }
     for (const std::string& problem : report.problems) std::cout << "PROBLEM   " << problem << "\n";
     for (const std::string& problem : pages.problems) std::cout << "PAGES     " << problem << "\n";
     for (const std::string& unused : pages.unused) std::cout << "unused    " << unused << "\n";

@@ -1,0 +1,381 @@
+// `mainstay group …`: who leads among a region's nodes, as the register and the disks say. Needs no running
+// node.
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+#include "cli/member_reports.h"
+#include "cli/operator_name.h"
+#include "cli/register_place.h"
+#include "config/broker_config.h"
+#include "io/system_clock.h"
+
+namespace mainstay::cli {
+namespace {
+
+namespace json = boost::json;
+using coordination::GroupRecord;
+using coordination::MemberReport;
+using coordination::Stored;
+
+struct GroupArguments {
+  std::string config, leader, reason, by;
+  std::vector<std::string> data, reports, without;
+  bool yes = false;
+  bool json = false;
+};
+
+std::string time_text(WallTime at) {
+  const std::time_t seconds = static_cast<std::time_t>(at.ms / 1000);
+  std::tm parts{};
+  char text[32] = "?";
+  if (gmtime_r(&seconds, &parts) != nullptr) std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string members_text(const std::set<coordination::Member>& members) {
+  std::string out;
+  for (const coordination::Member& member : members) out += (out.empty() ? "" : ", ") + member.text();
+  return out;
+}
+
+void print_record(const GroupRecord& record) {
+  std::cout << "record          epoch " << record.epoch.value << ", "
+            << (record.mode == coordination::GroupMode::draining ? "draining" : "serving") << ", region term "
+            << record.region_term.value << "\nleader          " << record.leader.text()
+            << "\nin-sync set     " << members_text(record.isr) << "\nchanged         "
+            << time_text(record.at) << " by " << record.by
+            << (record.reason.empty() ? "" : ": " + record.reason) << "\n";
+}
+
+/// The register of the configuration's group.
+struct Place {
+  etcd::RegisterPlace place;
+  std::string group;  ///< "payments in east"
+  /// A file that is not there: looking must not make it.
+  bool file_is_missing = false;
+  std::unique_ptr<coordination::GroupRegister> open;
+};
+
+Result<Place, Failure> open_place(const config::BrokerConfig& config, Clock& clock, bool may_make) {
+  Place out;
+  out.place = register_place(config.region_register);
+  out.group = out.place.group + " in " + config.node.region;
+  std::error_code ignored;
+  out.file_is_missing = !out.place.etcd && !std::filesystem::exists(out.place.file, ignored);
+  if (out.file_is_missing && !may_make) return out;
+  auto opened = etcd::open_group_register(out.place, config.node.region, clock);
+  if (!opened) return Failure{opened.error().what};
+  out.open = std::move(*opened);
+  return out;
+}
+
+Result<Stored, Failure> look(Place& place) {
+  if (place.open == nullptr) return Stored{};
+  auto stored = place.open->read_raw();
+  if (!stored) return Failure{stored.error().what};
+  return std::move(*stored);
+}
+
+std::set<std::string> nodes_of(const config::BrokerConfig& config) {
+  std::set<std::string> nodes = {config.node.name};
+  if (config.group)
+    for (const auto& other : config.group->others) nodes.insert(other.name);
+  return nodes;
+}
+
+json::array texts(const std::vector<std::string>& from) {
+  json::array out;
+  for (const std::string& text : from) out.push_back(json::value(text));
+  return out;
+}
+
+int status(const GroupArguments& arguments) {
+  const auto config = config::load_broker_config(arguments.config);
+  if (!config) {
+    std::cerr << config.error().what << "\n";
+    return kConfiguration;
+  }
+  io::SystemClock clock;
+  auto place = open_place(*config, clock, false);
+  Result<Stored, Failure> there = place ? look(*place) : Result<Stored, Failure>(place.error());
+  const std::string directory = arguments.data.empty() ? config->node.data : arguments.data.front();
+  std::error_code ignored;
+  Result<std::optional<DirectoryReport>, Failure> disk = std::optional<DirectoryReport>();
+  if (!arguments.data.empty() || std::filesystem::exists(directory, ignored))
+    disk = read_member_directory(directory, clock);
+
+  std::vector<MemberReport> reports;
+  if (disk && *disk) reports.push_back((*disk)->report);
+  const std::string group = config->region_register.group + " in " + config->node.region;
+  std::optional<GroupRecord> record;
+  std::string problem;
+  if (!there) {
+    problem = "the register does not answer: " + there.error().what;
+  } else {
+    problem = coordination::register_health(*there, group, reports).what;
+    if (!problem.empty())
+      problem += ". Nodes decide nothing from it: see `mainstay group repair-register --help`";
+    if (auto decoded = coordination::decode_group_record(there->value); there->revision != 0 && decoded)
+      record = std::move(*decoded);
+  }
+  const std::vector<std::string> warnings =
+      config->group ? config::layout_warnings(*config->group) : std::vector<std::string>();
+  const int exit_status = !there ? kCouldNotRun : !problem.empty() || !disk ? kNotClean : kOk;
+
+  if (arguments.json) {
+    json::array nodes;
+    for (const std::string& node : nodes_of(*config)) nodes.push_back(json::value(node));
+    std::cout
+        << json::serialize(json::object{
+               {"group", config->region_register.group},
+               {"region", config->node.region},
+               {"nodes", std::move(nodes)},
+               {"register",
+                {{"place", register_place(config->region_register).text()},
+                 {"revision", there ? there->revision : 0},
+                 {"record", record ? json::parse(coordination::encode_group_record(*record)) : json::value()},
+                 {"problem", problem}}},
+               {"report", reports.empty() ? json::value()
+                                          : json::parse(coordination::encode_member_report(reports.front()))},
+               {"report_problem", disk ? std::string() : disk.error().what},
+               {"layout_warnings", texts(warnings)}})
+        << "\n";
+    return exit_status;
+  }
+  std::cout << "group           " << group << ", " << register_place(config->region_register).text() << "\n";
+  if (record) {
+    print_record(*record);
+  } else if (there && there->revision == 0) {
+    std::cout << "record          none was ever written\n";
+  }
+  if (!disk) {
+    std::cout << "DISK            " << disk.error().what << "\n";
+  } else if (!*disk) {
+    std::cout << "this disk       " << directory << " has no superblock of a group\n";
+  } else {
+    const MemberReport& it = (*disk)->report;
+    std::cout << "this disk       " << it.member.text() << ": promised epoch " << it.promised.value
+              << ", seen epoch " << it.seen.value << ", LSN " << (*disk)->committed.value
+              << " committed at least";
+    if (record)
+      std::cout << (record->leader == it.member       ? "; the record lets it lead"
+                    : record->isr.contains(it.member) ? "; in the in-sync set"
+                                                      : "; not in the in-sync set");
+    std::cout << "\n";
+    if (!(*disk)->damaged.empty()) std::cout << "DISK            " << (*disk)->damaged << "\n";
+  }
+  for (const std::string& warning : warnings) std::cout << "LAYOUT          " << warning << "\n";
+  if (!problem.empty()) std::cout << "REGISTER        " << problem << "\n";
+  return exit_status;
+}
+
+bool confirmed(const coordination::RepairPlan& plan) {
+  if (isatty(STDIN_FILENO) == 0) {
+    std::cerr << "mainstay group repair-register: nobody is there to ask; say --yes to write it. Nothing was "
+                 "changed\n";
+    return false;
+  }
+  const std::string word = std::to_string(plan.next.epoch.value);
+  std::cerr << "Write it? Type the new epoch, " << word << ", to do so: ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer == word) return true;
+  std::cerr << "Nothing was changed.\n";
+  return false;
+}
+
+int refuse(const std::string& why) {
+  std::cerr << "mainstay group repair-register: " << why << "\n";
+  return kCouldNotRun;
+}
+
+/// The disks that were named, and this configuration's own when it is here.
+Result<std::vector<MemberReport>, Failure> gather(const GroupArguments& arguments,
+                                                  const config::BrokerConfig& config, Clock& clock) {
+  std::vector<MemberReport> reports;
+  for (const std::string& directory : arguments.data) {
+    auto disk = read_member_directory(directory, clock);
+    if (!disk) return disk.error();
+    if (!*disk)
+      return Failure{
+          directory +
+          " has no superblock of a group: it remembers nothing. Give the directory that the node runs with; "
+          "if its disk is new, say --without with the node's name instead"};
+    reports.push_back((*disk)->report);
+  }
+  for (const std::string& file : arguments.reports) {
+    auto report = read_member_report(file);
+    if (!report) return report.error();
+    constexpr std::int64_t kHourMs = 3'600'000;
+    if (clock.wall().ms - report->at.ms > kHourMs)
+      return Failure{file + " was written at " + time_text(report->at) +
+                     ", more than an hour ago: the node may have seen more since; make a new one"};
+    reports.push_back(std::move(*report));
+  }
+  std::error_code ignored;
+  if (std::filesystem::exists(config.node.data, ignored)) {
+    auto own = read_member_directory(config.node.data, clock);
+    if (!own) return own.error();
+    if (*own) reports.push_back((*own)->report);
+  }
+  return reports;
+}
+
+int repair(const GroupArguments& arguments) {
+  const auto config = config::load_broker_config(arguments.config);
+  if (!config) {
+    std::cerr << config.error().what << "\n";
+    return kConfiguration;
+  }
+  if (!config->group) {
+    std::cerr << arguments.config
+              << ": has no [group]: this node keeps its log alone, and its region's register is "
+                 "changed by `mainstay region`\n";
+    return kConfiguration;
+  }
+  io::SystemClock clock;
+  coordination::RepairRequest request;
+  auto reports = gather(arguments, *config, clock);
+  if (!reports) return refuse(reports.error().what);
+  request.reports = std::move(*reports);
+  // Only a repair that was not refused may make a register's file: look first.
+  auto place = open_place(*config, clock, false);
+  if (!place) return refuse(place.error().what);
+  const auto there = look(*place);
+  if (!there) return refuse(there.error().what + ". Repair needs a register that answers");
+  request.group = place->group;
+  request.there = *there;
+  request.nodes = nodes_of(*config);
+  request.without = {arguments.without.begin(), arguments.without.end()};
+  request.leader = arguments.leader;
+  request.by = arguments.by.empty() ? operator_name() : arguments.by;
+  request.reason = arguments.reason;
+  request.now = clock.wall();
+  const auto plan = coordination::plan_repair(request);
+  if (!plan) return refuse(plan.error().what);
+
+  if (!arguments.json) {
+    std::cout << "group           " << place->group << ", " << place->place.text() << "\n";
+    for (const MemberReport& it : request.reports)
+      std::cout << "looked at       " << it.member.text() << " in " << it.from << ": promised epoch "
+                << it.promised.value << ", seen epoch " << it.seen.value << " (" << time_text(it.at) << ")\n";
+    for (const std::string& node : request.without)
+      std::cout << "gone            " << node << ", by your word\n";
+    for (const std::string& finding : plan->findings) std::cout << "found           " << finding << "\n";
+    std::cout << "highest         epoch " << plan->highest.value << "; this will be written:\n";
+    print_record(plan->next);
+    for (const std::string& warning : plan->warnings) std::cout << "WARNING         " << warning << "\n";
+    std::cout << std::flush;
+  }
+  if (!arguments.yes && !confirmed(*plan)) return kCouldNotRun;
+  if (place->open == nullptr) {
+    auto made = open_place(*config, clock, true);
+    if (!made) return refuse(made.error().what);
+    *place = std::move(*made);
+  }
+  const auto done = place->open->repair(plan->revision, plan->next);
+  if (!done) return refuse(done.error().what + ". Nothing was changed");
+  coordination::CasOutcome outcome = *done;
+  if (outcome == coordination::CasOutcome::unknown) {
+    const auto now = look(*place);
+    if (now && now->value == coordination::encode_group_record(plan->next))
+      outcome = coordination::CasOutcome::won;
+  }
+  if (outcome == coordination::CasOutcome::unknown)
+    return refuse(
+        "the register did not say whether it was written: it may be, or may still become so. Run `mainstay "
+        "group status`, and repair again if epoch " +
+        std::to_string(plan->next.epoch.value) + " is not there");
+  if (outcome == coordination::CasOutcome::lost)
+    return refuse(
+        "somebody changed the register meanwhile. Nothing was changed; look with `mainstay group status`");
+  if (arguments.json) {
+    std::cout << json::serialize(
+                     json::object{{"record", json::parse(coordination::encode_group_record(plan->next))},
+                                  {"highest_epoch", plan->highest.value},
+                                  {"findings", texts(plan->findings)},
+                                  {"warnings", texts(plan->warnings)}})
+              << "\n";
+  } else {
+    std::cout << "written: epoch " << plan->next.epoch.value << ". The nodes go on by themselves\n";
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void add_group(CLI::App& app, int& out) {
+  CLI::App* group = app.add_subcommand("group", "which node of a region leads, and whose copies count");
+  group->require_subcommand(1);
+  group->footer(
+      "Exit status: 0 done, 1 register or disk is not well (told), 2 refused, or the register does not "
+      "answer,\n"
+      "             78 wrong configuration.");
+
+  auto show_arguments = std::make_shared<GroupArguments>();
+  CLI::App* show =
+      group->add_subcommand("status", "what the register says, and what this node's disk remembers");
+  show->add_option("--config", show_arguments->config, "configuration of a node of the group")->required();
+  show->add_option("--data", show_arguments->data, "data directory to look at; default: the configuration's")
+      ->expected(1);
+  show->add_flag("--json", show_arguments->json, "print one JSON object");
+  show->footer(
+      "Asks the register and reads the disk; needs no running node and changes nothing.\n"
+      "Exit status: 0 well; 1 the register is behind what the disk has seen or cannot be read, or the "
+      "disk's\n"
+      "             superblock is damaged; 2 the register does not answer (what the disk says is shown all "
+      "the same);\n"
+      "             78 wrong configuration.\n"
+      "Examples:\n"
+      "  mainstay group status --config east-1.toml\n"
+      "  mainstay group status --config east-2.toml --json > east-2.json     a report for repair-register");
+  show->callback([show_arguments, &out] { out = status(*show_arguments); });
+
+  auto arguments = std::make_shared<GroupArguments>();
+  CLI::App* mend = group->add_subcommand(
+      "repair-register", "write the record anew after the register was lost or put back to an older copy");
+  mend->add_option("--config", arguments->config, "configuration of a node of the group")->required();
+  mend->add_option("--data", arguments->data,
+                   "data directories of nodes that are here; the configuration's own is read by itself");
+  mend->add_option("--report", arguments->reports,
+                   "for the other nodes: output of `mainstay group status --json` on their machines");
+  mend->add_option("--without", arguments->without,
+                   "this node's disk, as the record names it, is gone for good: what only it had is lost");
+  mend->add_option("--leader", arguments->leader, "who shall lead; needed only when it says so");
+  mend->add_option("--reason", arguments->reason, "kept in the register: what happened to it")->required();
+  mend->add_option("--by", arguments->by, "who does it; default: user and host");
+  mend->add_flag("--yes", arguments->yes, "write without asking");
+  mend->add_flag("--json", arguments->json, "print the result as JSON; with --yes");
+  mend->footer(
+      "Nodes that have seen a higher epoch than the register holds decide nothing from it. Find out first "
+      "what happened\n"
+      "to it; if its newest data can still be put back, do that instead. Else this looks at every node's "
+      "disk, shows the\n"
+      "highest epoch found and the record it would write, asks, and writes it under the epoch after. A "
+      "register that is\n"
+      "as new as everything seen, or newer, is left alone. docs/groups.md explains each refusal.\n"
+      "Exit status: 0 written; 2 refused or not confirmed, and nothing changed (or: the outcome is unknown, "
+      "told); 64\n"
+      "             wrong command line; 78 wrong configuration.\n"
+      "Examples:\n"
+      "  mainstay group repair-register --config east-1.toml --report east-2.json --reason 'etcd restored "
+      "from noon'\n"
+      "  mainstay group repair-register --config east-2.toml --without east-1 --reason 'fire in dc-north' "
+      "--yes");
+  mend->callback([arguments, &out] {
+    if (arguments->json && !arguments->yes) {
+      std::cerr << "mainstay group repair-register: --json asks nobody: give --yes with it\n";
+      out = kUsage;
+      return;
+    }
+    out = repair(*arguments);
+  });
+}
+
+}  // namespace mainstay::cli
