@@ -57,6 +57,7 @@ struct NodeStatus {
     std::uint64_t record_bytes{}, disk_bytes{}, room_bytes{}, syncs{}, batches{}, records{};
     bool disk_full = false;
     std::uint64_t cleaned_bytes{}, cleaned_messages{};
+    std::uint64_t set_aside_bytes{};  ///< of files no longer needed, not given back yet
   } journal;
   struct Memory {
     std::uint64_t page_bytes{}, directory_bytes{}, index_bytes{}, pages{}, pages_resident{};

@@ -117,11 +117,13 @@ TEST_F(ControlApi, UsedPartOfEachLimitIsTheSignalToScaleOn) {
   node.now.flow.connections_limit = 10;
   node.now.disk_size_bytes = 1000;
   node.now.disk_free_bytes = 100;
-  node.now.journal.room_bytes = 150;
+  node.now.journal.room_bytes = 100;
+  node.now.journal.set_aside_bytes = 50;
   const std::string metrics = ask("GET", "/metrics").body;
   EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"memory\"} 0.25\n"));
   EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"journal\"} 1\n")) << "never above 1";
-  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"disk\"} 0.75\n")) << "room is not used";
+  EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"disk\"} 0.75\n"))
+      << "neither room nor what waits to be given back is used";
   EXPECT_THAT(metrics, HasSubstr("mainstay_limit_used_ratio{limit=\"connections\"} 0.5\n"));
   node.now.journal.disk_full = true;
   EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_limit_used_ratio{limit=\"disk\"} 1\n"));

@@ -77,8 +77,10 @@ std::vector<LimitUsed> limits_used(const NodeStatus& s) {
   const auto part = [](std::uint64_t used, std::uint64_t of) {
     return of == 0 ? 0.0 : std::min(1.0, static_cast<double>(used) / static_cast<double>(of));
   };
-  // Free space that the journal holds as prepared room is no longer free, and not used either.
-  const std::uint64_t free = std::min(s.disk_size_bytes, s.disk_free_bytes + s.journal.room_bytes);
+  // Space that the journal holds as prepared room, or has not given back yet, is not free, and not used
+  // either.
+  const std::uint64_t free =
+      std::min(s.disk_size_bytes, s.disk_free_bytes + s.journal.room_bytes + s.journal.set_aside_bytes);
   return {{"memory", part(s.flow.memory_bytes, s.flow.memory_limit_bytes)},
           {"journal", part(s.flow.journal_backlog_bytes, s.flow.journal_backlog_limit_bytes)},
           {"disk", s.journal.disk_full ? 1.0 : part(s.disk_size_bytes - free, s.disk_size_bytes)},
@@ -106,6 +108,9 @@ std::string metrics_text(const NodeStatus& s) {
           static_cast<double>(s.journal.disk_bytes));
   f.gauge("mainstay_journal_room_bytes", "Bytes that can be written without new space.",
           static_cast<double>(s.journal.room_bytes));
+  f.gauge("mainstay_journal_set_aside_bytes",
+          "Bytes of files that are no longer needed: given back when nobody waits for the disk.",
+          static_cast<double>(s.journal.set_aside_bytes));
   f.gauge("mainstay_journal_disk_full", "1 while publishes are refused because the disk is full.",
           s.journal.disk_full ? 1 : 0);
   f.gauge("mainstay_index_page_bytes", "Bytes of the state's pages in memory.",

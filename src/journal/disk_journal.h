@@ -54,6 +54,7 @@ class DiskJournal final : public Journal {
   Result<void, JournalError> remove_before(Lsn lsn) override;
   std::vector<Extent> extents() const override { return table_.extents(); }
   bool wants_release() const override { return !discarded_.empty(); }
+  std::uint64_t set_aside_bytes() const override { return discarded_.file_bytes(); }
   Result<bool, JournalError> release_space() override;
   std::uint64_t record_bytes_total() const override { return table_.record_bytes(); }
   std::uint64_t disk_bytes() const override {

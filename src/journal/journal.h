@@ -212,6 +212,8 @@ class Journal {
   [[nodiscard]] virtual std::vector<Extent> extents() const = 0;
   /// There is something for release_space() to do. Any thread.
   [[nodiscard]] virtual bool wants_release() const = 0;
+  /// Bytes of files that wait for release_space(); prepare_spare() takes whole ones back. Any thread.
+  [[nodiscard]] virtual std::uint64_t set_aside_bytes() const = 0;
   /// Gives up to release_step_bytes of files that remove_before() set aside back to the file system. Whoever
   /// calls it decides how much time lies between two steps. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> release_space() = 0;

@@ -18,10 +18,10 @@ namespace {
 constexpr Duration kReconnectAfter = milliseconds(250);
 constexpr Duration kSpareRetry = milliseconds(500);
 constexpr Duration kCheckpointRetry = milliseconds(500);
-// 50 MiB/s, so that syncs do not notice (docs/performance.md); on a full disk as fast as it goes.
+// A step of release_policy.h; on a full disk so many at once.
 constexpr std::uint64_t kReleaseBytes = 1U << 20;
-constexpr Duration kReleasePause = milliseconds(20);
 constexpr int kReleaseStepsWhenFull = 64;
+constexpr Duration kAskFreeEvery = seconds(1);
 constexpr std::size_t kWriteAheadBytes = 256U << 10;
 constexpr Duration kCleanEvery = milliseconds(10);
 constexpr Duration kCleanRetry = seconds(10);
@@ -83,7 +83,9 @@ Result<void, Failure> Node::recover() {
   }
   auto disk = io::PosixDisk::open(options_.data_directory);
   if (!disk) return Failure{disk.error().what};
-  disk_ = std::move(*disk);
+  auto removing_later = DeferredRemoval::open(std::move(*disk));
+  if (!removing_later) return Failure{removing_later.error().what};
+  disk_ = std::move(*removing_later);
   if (register_ == nullptr) {
     auto reg = etcd::open_register(options_.register_place, clock_);
     if (!reg) return Failure{reg.error().what};
@@ -313,6 +315,7 @@ void Node::committed(replica::Replica::PendingWrite done, const Result<void, jou
                        " - what is on the disk is not known any more; this node stops "
                        "and recovers from its log when it is started again");
   const Instant now = clock_.now();
+  release_policy_.committed(now);
   commit_latency_.add(now - started);
   commit_longest_ = std::max(commit_longest_, now - started);
   commit_policy_.written(done.batch.size(), done.batch.bytes.size(), took);
@@ -372,23 +375,52 @@ void Node::maintain() {
   }
 }
 
-/// Gives what segments took back to the file system, slowly: the syncs of messages wait for it.
+bool Node::has_space_to_release() const {
+  return journal_->wants_release() || disk_->kept_bytes() > 0;
+}
+
+/// Gives the space of files that are no longer needed back, when nobody is hurt: syncs wait for it.
 void Node::release_space() {
+  using Step = ReleasePolicy::Step;
   const Instant now = clock_.now();
-  if (releasing_ || rejoining_ || now < release_at_ || !journal_->wants_release()) return;
+  if (releasing_ || rejoining_ || !has_space_to_release()) return;
+  if (now >= ask_free_at_) {
+    ask_free_at_ = now + kAskFreeEvery;
+    const auto free = disk_->free_bytes();
+    free_bytes_ = free ? *free : 0;
+  }
+  const Step step =
+      release_policy_.due({journal_->set_aside_bytes(), disk_->kept_bytes(), free_bytes_, disk_full_}, now);
+  if (step == Step::none) return;
   releasing_ = true;
-  spare_worker_->post([this, full = disk_full_] {
+  spare_worker_->post([this, step] {
     const Instant begun = clock_.now();
-    auto result = journal_->release_space();
-    for (int more = full ? kReleaseStepsWhenFull : 0; more > 0 && result && *result; --more) {
-      result = journal_->release_space();
+    Result<bool, journal::JournalError> segment = false;
+    std::string left_behind;
+    const auto remove = [&] {
+      const auto removed = disk_->release();
+      if (!removed) left_behind = removed.error().what;
+      return removed && *removed;
+    };
+    if (step == Step::removed) {
+      remove();
+    } else if (step == Step::segment) {
+      segment = journal_->release_space();
+    } else {
+      for (int more = kReleaseStepsWhenFull; more > 0 && remove(); --more) {
+      }
+      segment = journal_->release_space();
+      for (int more = kReleaseStepsWhenFull; more > 0 && segment && *segment; --more) {
+        segment = journal_->release_space();
+      }
     }
-    loop_.post([this, took = clock_.now() - begun, result = std::move(result)] {
+    loop_.post([this, took = clock_.now() - begun, left_behind, segment = std::move(segment)] {
       releasing_ = false;
       if (ended_) return;
-      if (!result) return end_fatally(result.error().what);
-      // A disk that is slow at it is left in peace for most of the time.
-      release_at_ = disk_full_ ? Instant{} : clock_.now() + std::max(kReleasePause, took + took);
+      if (!segment) return end_fatally(segment.error().what);
+      if (!left_behind.empty()) log(LogLevel::warning, "space is not given back: " + left_behind);
+      release_policy_.stepped(took, clock_.now());
+      arm_timer();  // the next step may be due before the tick is
     });
   });
 }
@@ -502,6 +534,7 @@ void Node::space_again() {
 void Node::arm_timer() {
   const Instant now = clock_.now();
   Instant at = std::min(replica_->next_deadline(), frontend_->next_deadline());
+  if (!releasing_ && !rejoining_ && has_space_to_release()) at = std::min(at, release_policy_.ask_at());
   at = std::min(std::max(at, now + milliseconds(1)), now + kTickMax);
   timer_.at(at, [this] { tick(); });
 }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/deferred_removal.h"
 #include "base/random.h"
 #include "base/result.h"
 #include "base/wire.h"
@@ -37,6 +38,7 @@
 #include "node/options.h"
 #include "node/packet_streams.h"
 #include "node/record_reader.h"
+#include "node/release_policy.h"
 #include "node/turn_meter.h"
 #include "paging/page_store.h"
 #include "replica/replica.h"
@@ -108,6 +110,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
                  Instant started, Duration took);
   void maintain();
   void space_again();
+  [[nodiscard]] bool has_space_to_release() const;
   void release_space();
   void start_checkpoint();
   void store_checkpoint();
@@ -154,7 +157,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   Instant started_{};
 
   std::unique_ptr<Random> random_ = std::make_unique<io::SystemRandom>();
-  std::unique_ptr<Disk> disk_;
+  std::unique_ptr<DeferredRemoval> disk_;
   std::unique_ptr<journal::Journal> journal_;
   std::unique_ptr<paging::PageStore> pages_;
   std::unique_ptr<replica::Replica> replica_;
@@ -185,7 +188,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // journal upkeep
   bool spare_wanted_ = false;
   bool releasing_ = false;
-  Instant release_at_{};
+  ReleasePolicy release_policy_;
+  Instant ask_free_at_{};
+  std::uint64_t free_bytes_ = 0;  // of the disk, when it was asked last
   bool disk_full_ = false;
   Instant spare_retry_at_{};
   Lsn checkpoint_at_{};

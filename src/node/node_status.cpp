@@ -122,7 +122,8 @@ http::NodeStatus Node::status() {
                records_,
                disk_full_,
                cleaned_bytes_,
-               cleaned_messages_};
+               cleaned_messages_,
+               journal_->set_aside_bytes() + disk_->kept_bytes()};
   const broker::State::MemoryUse use = replica_->state().memory_use();
   s.memory = {use.page_bytes,     use.directory_bytes, use.index_bytes, use.pages,
               use.pages_resident, use.page_loads,      use.page_stores, use.disk_bytes};
