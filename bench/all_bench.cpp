@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "harness.h"
+#include "peers/best_rows.h"
 #include "plan.h"
 #include "report.h"
 
@@ -116,6 +117,8 @@ std::vector<Record> measure(const Part& part, bool quick, const std::string& dir
 std::vector<Record> records_in(const std::string& file) {
   auto read = from_json(read_file(file));
   if (!read) throw CouldNotRun(file + " is not a file of benchmark records");
+  // Records made before this was done: the rounds are in them.
+  for (Record& record : *read) prefer_better_rows(record);
   return std::move(*read);
 }
 

@@ -1,6 +1,7 @@
 #include "peers/measures.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 namespace mainstay::bench {
@@ -137,6 +138,20 @@ std::size_t width(const std::string& text) {
 }
 
 }  // namespace
+
+Shape best_of(const std::vector<TriedShape>& tried) {
+  return std::max_element(
+             tried.begin(), tried.end(),
+             [](const TriedShape& a, const TriedShape& b) { return a.got.median() < b.got.median(); })
+      ->shape;
+}
+
+Shape best_of_one_connection(const std::vector<TriedShape>& tried) {
+  std::vector<TriedShape> with_one;
+  std::copy_if(tried.begin(), tried.end(), std::back_inserter(with_one),
+               [](const TriedShape& one) { return one.shape.connections == 1; });
+  return best_of(with_one);
+}
 
 std::string order_text(const SyncOrder& order) {
   if (order.messages == 0) return "not traced";

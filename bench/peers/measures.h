@@ -37,6 +37,15 @@ inline constexpr Measure kMeasures[] = {
     {"rss", "resident memory added by the backlog", "MiB"},
 };
 
+/// A shape and what each try of it gave.
+struct TriedShape {
+  Shape shape;
+  Samples got;
+};
+/// The one with the highest median; of equals the first. @pre there is one (with one connection)
+[[nodiscard]] Shape best_of(const std::vector<TriedShape>& tried);
+[[nodiscard]] Shape best_of_one_connection(const std::vector<TriedShape>& tried);
+
 /// A system and what is known of it so far.
 struct System {
   std::unique_ptr<Peer> peer;  ///< null: this program was built without its client

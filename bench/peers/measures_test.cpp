@@ -18,6 +18,23 @@ const Figure* figure(const Record& record, const std::string& id) {
   return nullptr;
 }
 
+TEST(PeerShapes, OneLuckyTryDoesNotChoose) {
+  const std::vector<TriedShape> tried = {{{1, 1000}, {{500, 200, 510}}},
+                                         {{1, 4000}, {{520, 530, 100}}},
+                                         {{4, 1000}, {{900, 300, 310}}},
+                                         {{4, 4000}, {{300, 300, 300}}}};
+  EXPECT_EQ(best_of(tried).connections, 1u);
+  EXPECT_EQ(best_of(tried).window, 4000u);
+}
+
+TEST(PeerShapes, OneConnectionHasItsOwnBest) {
+  const std::vector<TriedShape> tried = {
+      {{1, 1000}, {{50, 60, 40}}}, {{1, 4000}, {{40, 55, 45}}}, {{4, 1000}, {{90, 90, 90}}}};
+  EXPECT_EQ(best_of(tried).connections, 4u);
+  EXPECT_EQ(best_of_one_connection(tried).connections, 1u);
+  EXPECT_EQ(best_of_one_connection(tried).window, 1000u);
+}
+
 TEST(PeerRatios, AreMadeOfOneRoundEach) {
   std::vector<System> systems;
   systems.push_back(system_named("mainstay"));
