@@ -6,8 +6,10 @@
 // turns, so that a noisy machine hits both.
 #include <algorithm>
 #include <future>
+#include <optional>
 #include <thread>
 
+#include "disk_floor.h"
 #include "load.h"
 
 namespace mainstay::bench {
@@ -22,6 +24,22 @@ constexpr double kNewPerSecond = 500;  ///< publishes meanwhile: enough to notic
 
 void settle_down() {
   std::this_thread::sleep_for(std::chrono::seconds(2));
+}
+
+/// The longest of these latencies whose message did not wait while a slow bare sync ran. They are in the
+/// order of the messages, which were due one after the other from `first_due` on.
+double longest_outside(const std::vector<float>& latencies_us, double first_due,
+                       const std::vector<SyncProbe::Span>& slow) {
+  double longest = 0;
+  for (std::size_t i = 0; i < latencies_us.size(); ++i) {
+    const double due = first_due + static_cast<double>(i) / kNewPerSecond;
+    const double answered = due + static_cast<double>(latencies_us[i]) / 1e6;
+    const bool beside = std::any_of(slow.begin(), slow.end(), [&](const SyncProbe::Span& span) {
+      return span.from <= answered && due <= span.to;
+    });
+    if (!beside) longest = std::max(longest, static_cast<double>(latencies_us[i]));
+  }
+  return longest;
 }
 
 }  // namespace
@@ -58,10 +76,11 @@ int run_backlog_bench(const Arguments& arguments) {
         Broker broker(common, {.name = "deep", .more_config = "", .declare_bench_queue = true});
         settle_down();
         const double idle = static_cast<double>(broker.rss_bytes());
-        Publisher publisher(broker), to_fresh(fresh);
-        Consumer from_fresh(fresh);
-        to_fresh.publish(20'000, kWindow, message);
-        from_fresh.consume(20'000);
+        Publisher publisher(broker);
+        std::optional<Publisher> to_fresh(std::in_place, fresh);
+        std::optional<Consumer> from_fresh(std::in_place, fresh);
+        to_fresh->publish(20'000, kWindow, message);
+        from_fresh->consume(20'000);
 
         Figure first = at_most(
             figure("backlog.memory_1m_mib",
@@ -88,8 +107,8 @@ int run_backlog_bench(const Arguments& arguments) {
         Figure on_top_rate = figure("backlog.publish_rate", "  publishing on top of that", "messages/s");
         for (std::uint64_t round = 0; round < slices; ++round) {
           const double ours = publisher.publish(slice, kWindow, message);
-          const double theirs = to_fresh.publish(slice, kWindow, message);
-          from_fresh.consume(slice);
+          const double theirs = to_fresh->publish(slice, kWindow, message);
+          from_fresh->consume(slice);
           on_top.samples.values.push_back(theirs / ours);
           on_top_rate.samples.values.push_back(static_cast<double>(slice) / ours);
         }
@@ -104,8 +123,8 @@ int run_backlog_bench(const Arguments& arguments) {
         Figure drain_rate = figure("backlog.drain_rate", "  draining the old backlog", "messages/s");
         for (std::uint64_t round = 0; round < slices; ++round) {
           const double ours = consumer.consume(slice);
-          to_fresh.publish(slice, kWindow, message);
-          const double theirs = from_fresh.consume(slice);
+          to_fresh->publish(slice, kWindow, message);
+          const double theirs = from_fresh->consume(slice);
           draining.samples.values.push_back(theirs / ours);
           drain_rate.samples.values.push_back(static_cast<double>(slice) / ours);
           waiting -= slice;
@@ -117,10 +136,26 @@ int run_backlog_bench(const Arguments& arguments) {
             figure("backlog.drain_whole_rate", "  draining the rest, new ones coming in", "messages/s");
         Figure reads =
             figure("backlog.read_bytes_per_message", "  read from files for each drained message", "B");
+        // It has done its part, and would give its space back to the same disk now.
+        to_fresh.reset();
+        from_fresh.reset();
+        fresh.stop();
+        // The backlog is an old one: what filling it has left to do for the disk is done by then.
+        Figure settled =
+            figure("backlog.settled_sync_ms", "  longest bare sync in the ten seconds before", "ms");
+        settled.samples.values = {settle_disk(common.directory)};
+        Figure floor = figure("backlog.bare_sync_ms", "  longest bare sync of 4 KiB beside it", "ms");
+        floor.note =
+            "a thread of the benchmark that writes and syncs a file of its own on the same disk, each 10 ms: "
+            "the "
+            "longest wait cannot be much shorter where this is long, whoever causes it";
+        std::optional<SyncProbe> probe(std::in_place, common.directory);
         const std::uint64_t read_before = broker.sample().read_bytes;
         std::atomic<bool> drained{false};
         std::vector<float> latencies;
+        double first_due = 0;
         auto new_ones = std::async(std::launch::async, [&] {
+          first_due = seconds_now();
           return publisher.publish_paced(
               kNewPerSecond, ~std::uint64_t{0}, drained, [&] { return BytesView(message); }, latencies);
         });
@@ -133,6 +168,9 @@ int run_backlog_bench(const Arguments& arguments) {
           throw;
         }
         drained = true;
+        floor.samples.values = {probe->take_longest_ms()};
+        const std::vector<SyncProbe::Span> slow_syncs = probe->slow();
+        probe.reset();
         reads.samples.values = {static_cast<double>(broker.sample().read_bytes - read_before) /
                                 static_cast<double>(waiting)};
         const std::uint64_t added = new_ones.get();
@@ -140,6 +178,9 @@ int run_backlog_bench(const Arguments& arguments) {
         if (latencies.empty()) throw CouldNotRun("the backlog was drained before one message could be sent");
         stall.samples.values = {static_cast<double>(*std::max_element(latencies.begin(), latencies.end())) /
                                 1e3};
+        Figure own =
+            figure("backlog.own_stall_ms", "  longest wait with no bare sync above 10 ms beside it", "ms");
+        own.samples.values = {longest_outside(latencies, first_due, slow_syncs) / 1e3};
         Figure after = figure("backlog.rss_drained_mib", "  resident memory after draining", "MiB");
         after.samples.values = {static_cast<double>(broker.rss_bytes()) / kMiB};
         if (deep < kTargetDeep || shallow < kTargetShallow) {
@@ -151,8 +192,8 @@ int run_backlog_bench(const Arguments& arguments) {
         first_at.samples.values = {static_cast<double>(shallow)};
         Figure peak_at = figure("backlog.deep_messages", "messages in the deep queue", "");
         peak_at.samples.values = {static_cast<double>(deep)};
-        record.figures = {first_at, peak_at,    first, idle_mib,    peak,  on_top, on_top_rate,
-                          draining, drain_rate, stall, whole_drain, reads, after};
+        record.figures = {first_at,   peak_at, first, idle_mib, peak,    on_top,      on_top_rate, draining,
+                          drain_rate, stall,   own,   floor,    settled, whole_drain, reads,       after};
       });
 }
 
