@@ -95,6 +95,9 @@ struct AttachReply {
   std::optional<std::string> session_id;
   std::optional<std::int64_t>
       session_locked_until_ticks;  ///< link property com.microsoft:locked-until-utc (100 ns since 0001)
+  /// Client senders: link property mainstay:duplicate-detection-window-ms (long): for how long the entity
+  /// remembers message ids, 0 = it does not. Absent: not told.
+  std::optional<std::int64_t> duplicate_window_ms;
   /// Answer for a null dynamic or anonymous-relay address.
   std::optional<std::string> assigned_address;
   std::vector<std::string> offered_capabilities;

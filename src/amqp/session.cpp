@@ -254,7 +254,8 @@ void EngineImpl::accept(LinkId id, const AttachReply& reply) {
   const Buffer source = echo_source(link->source, receives ? reply.session_id : std::nullopt,
                                     receives ? reply.assigned_address : std::nullopt);
   const Buffer target = echo_target(link->target, receives ? std::nullopt : reply.assigned_address);
-  const Buffer properties = echo_properties(link->properties, reply.session_locked_until_ticks);
+  const Buffer properties = echo_properties(link->properties, reply.session_locked_until_ticks,
+                                            receives ? std::nullopt : reply.duplicate_window_ms);
   link->state = Link::State::attached;
   link->message_bytes_max = size_max;
   AttachAnswer answer{

@@ -1,5 +1,9 @@
 #include "amqp/terminus.h"
 
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include "amqp/value_writer.h"
 
 namespace mainstay::amqp {
@@ -8,6 +12,7 @@ namespace {
 constexpr std::string_view kSessionFilter = "com.microsoft:session-filter";
 constexpr std::string_view kTimeout = "com.microsoft:timeout";
 constexpr std::string_view kLockedUntil = "com.microsoft:locked-until-utc";
+constexpr std::string_view kDuplicateWindow = "mainstay:duplicate-detection-window-ms";
 constexpr std::uint32_t kAddressField = 0;
 constexpr std::uint32_t kFilterField = 7;
 constexpr std::size_t kCapabilitiesMax = 64;
@@ -198,25 +203,35 @@ Buffer echo_target(BytesView target, const std::optional<std::string>& assigned_
   });
 }
 
-Buffer echo_properties(BytesView properties, std::optional<std::int64_t> locked_until_ticks) {
-  if (!locked_until_ticks) return to_buffer(properties);
+Buffer echo_properties(BytesView properties, std::optional<std::int64_t> locked_until_ticks,
+                       std::optional<std::int64_t> duplicate_window_ms) {
+  const std::array<std::pair<std::string_view, std::optional<std::int64_t>>, 2> ours{
+      {{kLockedUntil, locked_until_ticks}, {kDuplicateWindow, duplicate_window_ms}}};
+  if (!locked_until_ticks && !duplicate_window_ms) return to_buffer(properties);
   ValueReader outer(properties);
   const Value map = properties.empty() ? Value{} : outer.next();
   Buffer out;
   ValueWriter w(out);
   const auto open = w.map();
-  std::uint32_t count = 2;
+  std::uint32_t count = 0;
   ValueReader entries = ValueReader::inside(map);
   while (!entries.at_end()) {
     const Value key = entries.next();
     const Value value = entries.next();
-    if (!entries.ok() || (is_text(key) && key.text() == kLockedUntil)) continue;
+    if (!entries.ok()) continue;
+    if (is_text(key) && std::any_of(ours.begin(), ours.end(),
+                                    [&](const auto& our) { return our.second && key.text() == our.first; }))
+      continue;
     w.encoded(key.encoded);
     w.encoded(value.encoded);
     count += 2;
   }
-  w.symbol(kLockedUntil);
-  w.long_(*locked_until_ticks);
+  for (const auto& [key, value] : ours) {
+    if (!value) continue;
+    w.symbol(key);
+    w.long_(*value);
+    count += 2;
+  }
   w.close(open, count);
   return out;
 }

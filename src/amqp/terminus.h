@@ -15,7 +15,9 @@ bool read_attach(const AttachFrame& attach, AttachRequest& out, std::string& pro
 Buffer echo_source(BytesView source, const std::optional<std::string>& session_id,
                    const std::optional<std::string>& assigned_address);
 Buffer echo_target(BytesView target, const std::optional<std::string>& assigned_address);
-/// The client's link properties, with `com.microsoft:locked-until-utc` when given. Empty when there are none.
-Buffer echo_properties(BytesView properties, std::optional<std::int64_t> locked_until_ticks);
+/// The client's link properties, with `com.microsoft:locked-until-utc` and
+/// `mainstay:duplicate-detection-window-ms` when given. Empty when there are none.
+Buffer echo_properties(BytesView properties, std::optional<std::int64_t> locked_until_ticks,
+                       std::optional<std::int64_t> duplicate_window_ms);
 
 }  // namespace mainstay::amqp

@@ -123,6 +123,8 @@ void Connection::on_attach(amqp::LinkId id, const amqp::AttachRequest& request) 
     link.attached = true;
     amqp::AttachReply reply;
     reply.max_message_size = frontend_.options_.engine.limits.message_bytes_max;
+    const broker::QueueOptions& queue_options = frontend_.backend_.state().options(*queue);
+    reply.duplicate_window_ms = queue_options.duplicate_detection ? queue_options.duplicate_window_ms : 0;
     link.size = MessageSize(reply.max_message_size);
     // At first as if all had the same; review_credit() looks closer.
     ++frontend_.sending_links_;

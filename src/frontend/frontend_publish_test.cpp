@@ -68,6 +68,24 @@ TEST(FrontendPublish, CreditIsGrantedAgainBeforeItRunsOut) {
   EXPECT_EQ(node.stats().active, 100U);
 }
 
+TEST(FrontendPublish, SendersAreToldForHowLongIdsAreRemembered) {  // H14
+  TestNode node;
+  broker::QueueOptions detecting;
+  detecting.duplicate_detection = true;
+  detecting.duplicate_window_ms = 45'000;
+  node.declare("d", detecting);
+  Client client(node);
+  for (const auto& [queue, window_ms] : {std::pair("d", 45'000), std::pair("q", 0)}) {
+    pn_data_t* properties = pn_link_remote_properties(client.to(queue));
+    pn_data_rewind(properties);
+    ASSERT_TRUE(pn_data_next(properties) && pn_data_enter(properties) && pn_data_next(properties)) << queue;
+    const pn_bytes_t key = pn_data_get_symbol(properties);
+    EXPECT_EQ(std::string(key.start, key.size), "mainstay:duplicate-detection-window-ms");
+    ASSERT_TRUE(pn_data_next(properties));
+    EXPECT_EQ(pn_data_get_long(properties), window_ms) << queue;
+  }
+}
+
 TEST(FrontendPublish, BrokerErrorsAreToldAndTheLinkLivesOn) {
   TestNode node;
   broker::QueueOptions with_sessions;
