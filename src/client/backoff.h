@@ -12,6 +12,10 @@ struct BackoffLimits {
   Duration most = seconds(5);
 };
 
+/// A wait before try number `tries` (1 = the first wait): uniform between `first` and a step that doubles
+/// from there up to `most` ("full jitter").
+[[nodiscard]] Duration full_jitter(const BackoffLimits& limits, unsigned tries, Random& random);
+
 /// Pure: the randomness comes in. One thread.
 class Backoff {
  public:

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "base/assert.h"
 #include "client/connection_core.h"
@@ -70,52 +71,23 @@ void ConnectionCore::close_socket() {
   socket_ = -1;
 }
 
-Result<void, ClientError> ConnectionCore::connect_socket(const Endpoint& endpoint, Instant deadline) {
+void ConnectionCore::begin(const ClientOptions& options, const Endpoint& endpoint) {
+  open_deadline_ = now() + options.connect_timeout;
+  connect_timeout_ = options.connect_timeout;
+  spin_ = options.spin;
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const std::string port = std::to_string(endpoint.port);
   if (const int rc = ::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found); rc != 0) {
-    return ClientError{condition::unreachable, peer_ + ": " + ::gai_strerror(rc)};
+    fail({condition::unreachable, peer_ + ": " + ::gai_strerror(rc)});
+    return;
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, &::freeaddrinfo);
-  std::string reason = "no address";
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-    close_socket();
-    socket_ = ::socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (socket_ < 0) {
-      reason = std::strerror(errno);
-      continue;
-    }
-    int failed = ::connect(socket_, at->ai_addr, at->ai_addrlen) == 0 ? 0 : errno;
-    if (failed == EINPROGRESS) {
-      pollfd waiting{socket_, POLLOUT, 0};
-      const int rc = ::poll(&waiting, 1, poll_ms(deadline - now()));
-      socklen_t size = sizeof failed;
-      if (rc <= 0) {
-        failed = ETIMEDOUT;
-      } else if (::getsockopt(socket_, SOL_SOCKET, SO_ERROR, &failed, &size) != 0) {
-        failed = errno;
-      }
-    }
-    if (failed == 0) {
-      const int on = 1;
-      ::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      return {};
-    }
-    reason = std::strerror(failed);
-  }
-  close_socket();
-  return ClientError{condition::unreachable, peer_ + ": " + reason};
-}
-
-Result<void, ClientError> ConnectionCore::start(const ClientOptions& options, const Endpoint& endpoint) {
-  const Instant deadline = now() + options.connect_timeout;
-  spin_ = options.spin;
-  if (const auto connected = connect_socket(endpoint, deadline); !connected) {
-    fail(connected.error());
-    return error_;
+    const auto bytes = std::as_bytes(std::span(reinterpret_cast<const char*>(at->ai_addr), at->ai_addrlen));
+    addresses_.insert(addresses_.begin(), {at->ai_family, {bytes.begin(), bytes.end()}});
   }
   pn_connection_set_container(driver_.connection, options.container_id.c_str());
   pn_connection_set_hostname(driver_.connection, endpoint.host.c_str());
@@ -133,17 +105,44 @@ Result<void, ClientError> ConnectionCore::start(const ClientOptions& options, co
   pn_connection_open(driver_.connection);
   session_ = pn_session(driver_.connection);
   pn_session_open(session_);
-  while (!remote_open_) {
-    const Instant at = now();
-    if (at >= deadline) {
-      fail({condition::timeout, peer_ + ": no AMQP open within " +
-                                    std::to_string(options.connect_timeout.milliseconds()) + " ms"});
-    } else if (!over_) {
-      static_cast<void>(poll(deadline - at));
+  connecting_ = true;
+  connect_next_address();
+}
+
+void ConnectionCore::connect_next_address() {
+  while (!addresses_.empty()) {
+    const Address address = std::move(addresses_.back());
+    addresses_.pop_back();
+    close_socket();
+    socket_ = ::socket(address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (socket_ >= 0) {
+      // An address that swallows everything leaves time for the others.
+      const Duration left = open_deadline_ - now();
+      address_deadline_ = now() + Duration{left.ns / static_cast<std::int64_t>(addresses_.size() + 1)};
+      const auto* to = reinterpret_cast<const sockaddr*>(address.bytes.data());
+      if (::connect(socket_, to, static_cast<socklen_t>(address.bytes.size())) == 0 || errno == EINPROGRESS)
+        return;
     }
-    if (over_) return error_;
+    unreachable_because_ = std::strerror(errno);
   }
-  return {};
+  fail({condition::unreachable, peer_ + ": " + unreachable_because_});
+}
+
+void ConnectionCore::finish_connecting(bool writable) {
+  int failed = ETIMEDOUT;
+  if (writable) {
+    socklen_t size = sizeof failed;
+    if (::getsockopt(socket_, SOL_SOCKET, SO_ERROR, &failed, &size) != 0) failed = errno;
+  }
+  if (failed != 0) {
+    unreachable_because_ = std::strerror(failed);
+    connect_next_address();
+    return;
+  }
+  const int on = 1;
+  ::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  connecting_ = false;
+  addresses_.clear();
 }
 
 int ConnectionCore::wait_for(pollfd& socket, Duration most) const {
@@ -253,20 +252,34 @@ void ConnectionCore::handle(pn_event_t* event) {
 
 Result<void, ClientError> ConnectionCore::poll(Duration wait) {
   if (!over_) dispatch();
-  if (!over_) write_pending();
+  if (!over_ && !connecting_) write_pending();
   if (over_) return error_;
-  const std::int64_t at_ms = now().ns / 1'000'000;
-  const std::int64_t tick_ms = pn_transport_tick(driver_.transport, at_ms);
-  if (tick_ms > 0) wait = std::min(wait, milliseconds(std::max<std::int64_t>(tick_ms - at_ms, 0)));
-  const bool writing = pn_connection_driver_write_buffer(&driver_).size > 0;
-  pollfd waiting{socket_, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
-  if (wait_for(waiting, wait) > 0) {
-    if (waiting.revents & POLLOUT) write_pending();
-    if (!over_ && (waiting.revents & (POLLIN | POLLHUP | POLLERR))) read_available();
+  const Instant at = now();
+  if (!remote_open_) wait = std::min(wait, std::max(open_deadline_ - at, Duration{0}));
+  if (connecting_) {
+    wait = std::min(wait, std::max(address_deadline_ - at, Duration{0}));
+    pollfd waiting{socket_, POLLOUT, 0};
+    const bool writable = wait_for(waiting, wait) > 0;
+    if (writable || now() >= address_deadline_) finish_connecting(writable);
+  } else {
+    const std::int64_t at_ms = at.ns / 1'000'000;
+    const std::int64_t tick_ms = pn_transport_tick(driver_.transport, at_ms);
+    if (tick_ms > 0) wait = std::min(wait, milliseconds(std::max<std::int64_t>(tick_ms - at_ms, 0)));
+    const bool writing = pn_connection_driver_write_buffer(&driver_).size > 0;
+    pollfd waiting{socket_, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
+    if (wait_for(waiting, wait) > 0) {
+      if (waiting.revents & POLLOUT) write_pending();
+      if (!over_ && (waiting.revents & (POLLIN | POLLHUP | POLLERR))) read_available();
+    }
+    if (!over_) pn_transport_tick(driver_.transport, now().ns / 1'000'000);
   }
-  if (!over_) pn_transport_tick(driver_.transport, now().ns / 1'000'000);
-  dispatch();
-  if (!over_) write_pending();
+  if (!over_ && !connecting_) dispatch();
+  if (!over_ && !connecting_) write_pending();
+  if (!over_ && !remote_open_ && now() >= open_deadline_) {
+    fail({condition::timeout, peer_ +
+                                  (connecting_ ? ": no TCP connection within " : ": no AMQP open within ") +
+                                  std::to_string(connect_timeout_.milliseconds()) + " ms"});
+  }
   if (over_) return error_;
   return {};
 }
@@ -313,18 +326,25 @@ pn_link_t* ConnectionCore::new_receiver() {
   return pn_receiver(session_, name.c_str());
 }
 
+std::unique_ptr<Connection> Connection::begin(const ClientOptions& options, std::size_t endpoint) {
+  MS_ASSERT(endpoint < options.endpoints.size(), "an endpoint of the list");
+  const Endpoint& to = options.endpoints[endpoint];
+  auto core = std::make_shared<ConnectionCore>(to.host + ":" + std::to_string(to.port));
+  core->endpoint_index = endpoint;
+  core->begin(options, to);
+  return std::unique_ptr<Connection>(new Connection(std::move(core)));
+}
+
 Result<std::unique_ptr<Connection>, ClientError> Connection::connect(const ClientOptions& options) {
   MS_ASSERT(!options.endpoints.empty(), "a client needs an endpoint");
   ClientError failure;
   for (std::size_t i = 0; i < options.endpoints.size(); ++i) {
-    const std::size_t index = (options.first_endpoint + i) % options.endpoints.size();
-    const Endpoint& endpoint = options.endpoints[index];
-    auto core = std::make_shared<ConnectionCore>(endpoint.host + ":" + std::to_string(endpoint.port));
-    core->endpoint_index = index;
-    const auto started = core->start(options, endpoint);
-    if (started) return std::unique_ptr<Connection>(new Connection(std::move(core)));
-    failure.condition = started.error().condition;
-    failure.description += (i == 0 ? "" : "; ") + started.error().description;
+    auto connection = begin(options, (options.first_endpoint + i) % options.endpoints.size());
+    while (connection->is_open() && !connection->is_ready())
+      static_cast<void>(connection->poll(options.connect_timeout));
+    if (connection->is_open()) return connection;
+    failure.condition = connection->error().condition;
+    failure.description += (i == 0 ? "" : "; ") + connection->error().description;
   }
   return failure;
 }
@@ -350,6 +370,9 @@ Result<bool, ClientError> Connection::poll_until(const std::function<bool()>& re
   }
 }
 
+bool Connection::is_ready() const {
+  return !core_->over() && core_->remote_open();
+}
 bool Connection::is_open() const {
   return !core_->over();
 }

@@ -96,6 +96,9 @@ class Sender {
   [[nodiscard]] std::size_t unsettled() const;
   /// The peer's limit for one message; 0 = none told.
   [[nodiscard]] std::uint64_t message_bytes_max() const;
+  /// Once open: for how long the queue remembers message ids, zero when it does not detect duplicates.
+  /// Nothing: the peer does not say (link property mainstay:duplicate-detection-window-ms).
+  [[nodiscard]] std::optional<Duration> duplicate_window() const;
   /// Hands one encoded message (message-format 0) to the connection; it leaves with the next poll().
   /// @param tag  the caller's own name for it, given back with the outcome.
   /// @return false, and nothing was sent, when there is no credit or the link is not open.
@@ -185,6 +188,9 @@ class Connection {
   /// Tries the endpoints in order until one opens. Blocks for at most connect_timeout per endpoint.
   /// @return the error names every endpoint with its reason; its condition is the last one's.
   static Result<std::unique_ptr<Connection>, ClientError> connect(const ClientOptions& options);
+  /// Begins to connect to one endpoint and does not wait (but for the name service, when the host is a name);
+  /// poll() goes on with it. See is_ready(). Links may be opened at once.
+  static std::unique_ptr<Connection> begin(const ClientOptions& options, std::size_t endpoint);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -200,7 +206,11 @@ class Connection {
   Sender open_sender(const std::string& address, const SenderOptions& options = {});
   Receiver open_receiver(const std::string& address, const ReceiverOptions& options = {});
 
+  /// Not over.
   [[nodiscard]] bool is_open() const;
+  /// The peer has answered our open; a node that does not serve ends the connection at that moment or soon
+  /// after.
+  [[nodiscard]] bool is_ready() const;
   /// Why it is over.
   [[nodiscard]] const ClientError& error() const;
   /// Which of ClientOptions::endpoints it is connected to.

@@ -35,6 +35,7 @@ struct SenderCore final : LinkCore {
   std::uint64_t next_tag = 0;
   std::size_t unsettled = 0;
   std::uint64_t message_bytes_max = 0;
+  std::optional<Duration> duplicate_window;
 
   void on_remote_open() override;
   void on_delivery(pn_delivery_t* delivery) override;
@@ -63,8 +64,8 @@ class ConnectionCore {
   ConnectionCore(const ConnectionCore&) = delete;
   ConnectionCore& operator=(const ConnectionCore&) = delete;
 
-  /// TCP, then SASL and open, all before `deadline`.
-  Result<void, ClientError> start(const ClientOptions& options, const Endpoint& endpoint);
+  /// Begins TCP, SASL and open; poll() goes on with it, for at most options.connect_timeout from now.
+  void begin(const ClientOptions& options, const Endpoint& endpoint);
   Result<void, ClientError> poll(Duration wait);
   /// Ends everything with `why`, once.
   void fail(const ClientError& why);
@@ -81,7 +82,10 @@ class ConnectionCore {
   std::size_t endpoint_index = 0;
 
  private:
-  Result<void, ClientError> connect_socket(const Endpoint& endpoint, Instant deadline);
+  /// Begins with the next address of the host, or fails when there is none left.
+  void connect_next_address();
+  /// The socket has been found writable, or its time is over.
+  void finish_connecting(bool writable);
   /// As ::poll() for the one socket, looking for spin_ before it sleeps.
   int wait_for(struct pollfd& socket, Duration most) const;
   void write_pending();
@@ -90,7 +94,17 @@ class ConnectionCore {
   void handle(pn_event_t* event);
   void close_socket();
 
+  struct Address {
+    int family = 0;
+    std::vector<std::byte> bytes;  ///< a sockaddr
+  };
+
   std::string peer_;
+  std::vector<Address> addresses_;  ///< of the host, the next one last
+  std::string unreachable_because_ = "no address";
+  bool connecting_ = false;
+  Instant address_deadline_{}, open_deadline_{};
+  Duration connect_timeout_{};
   pn_connection_driver_t driver_{};
   struct pn_session_t* session_ = nullptr;
   int socket_ = -1;

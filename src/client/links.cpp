@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view session_filter = "com.microsoft:session-filter";
 constexpr std::string_view timeout_property = "com.microsoft:timeout";
 constexpr std::string_view archive_replay_property = "mainstay:archive-replay";
+constexpr std::string_view duplicate_window_property = "mainstay:duplicate-detection-window-ms";
 constexpr std::string_view locked_until_property = "com.microsoft:locked-until-utc";
 constexpr std::int64_t ticks_at_unix_epoch = 621'355'968'000'000'000;
 constexpr std::int64_t ticks_per_ms = 10'000;
@@ -74,6 +75,10 @@ void SenderCore::on_remote_open() {
   // A refused link is answered with a null target and then detached with the reason.
   if (pn_terminus_get_type(pn_link_remote_target(link)) == PN_UNSPECIFIED) return;
   message_bytes_max = pn_link_remote_max_message_size(link);
+  pn_data_t* properties = pn_link_remote_properties(link);
+  if (find_in_map(properties, duplicate_window_property) && pn_data_type(properties) == PN_LONG) {
+    duplicate_window = milliseconds(pn_data_get_long(properties));
+  }
   state = LinkState::open;
 }
 
@@ -145,6 +150,9 @@ std::size_t Sender::unsettled() const {
 }
 std::uint64_t Sender::message_bytes_max() const {
   return core_->message_bytes_max;
+}
+std::optional<Duration> Sender::duplicate_window() const {
+  return core_->duplicate_window;
 }
 
 bool Sender::send(std::uint64_t tag, BytesView message) {

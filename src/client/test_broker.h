@@ -102,6 +102,10 @@ class TestBroker {
   void cut() { cut_ = true; }
   /// While true: messages are taken, outcomes are withheld.
   void withhold_outcomes(bool on) { withhold_ = on; }
+  /// While true: nothing is read or written, as in a stopped process.
+  void freeze(bool on) { frozen_ = on; }
+  /// While true: settlements of received messages are neither done nor answered.
+  void ignore_settlements(bool on) { ignore_settlements_ = on; }
   /// While true: new connections are dropped at once.
   void refuse_connections(bool on) { refuse_ = on; }
   /// Closes every connection with this condition.
@@ -146,6 +150,10 @@ class TestBroker {
         waiting.push_back({peer->socket, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0});
       }
       ::poll(waiting.data(), waiting.size(), 2);
+      if (frozen_) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        continue;
+      }
       const std::lock_guard lock(mutex_);
       accept_new();
       for (auto& peer : peers_) serve(*peer);
@@ -446,7 +454,7 @@ class TestBroker {
     const auto state = peer.links.find(link);
     if (state == peer.links.end() || !pn_delivery_updated(delivery)) return;
     const auto lent = state->second.lent.find(delivery);
-    if (lent == state->second.lent.end()) return;
+    if (lent == state->second.lent.end() || ignore_settlements_) return;
     Queue& queue = queues_.at(lent->second.queue);
     const auto message = lent->second.message;
     const std::uint64_t said = pn_delivery_remote_state(delivery);
@@ -485,7 +493,8 @@ class TestBroker {
   std::uint64_t next_tag_ = 1;
   int listener_ = -1;
   std::uint16_t port_ = 0;
-  std::atomic<bool> stop_ = false, cut_ = false, withhold_ = false, refuse_ = false;
+  std::atomic<bool> stop_ = false, cut_ = false, withhold_ = false, refuse_ = false, frozen_ = false,
+                    ignore_settlements_ = false;
   std::atomic<int> cut_after_ = 0;
   std::thread thread_;
 };
