@@ -48,6 +48,10 @@ pipeline::BrokerAccess broker_access(const config::PipelineConfig& from) {
   to.user = from.amqp.user;
   to.password = from.amqp.password;
   to.queue = from.amqp.queue;
+  to.connect_timeout = milliseconds(from.amqp.connect_timeout_ms);
+  to.idle_timeout = milliseconds(from.amqp.idle_timeout_ms);
+  to.reconnect.floor = milliseconds(from.amqp.reconnect_min_ms);
+  to.reconnect.ceiling = milliseconds(from.amqp.reconnect_max_ms);
   return to;
 }
 

@@ -48,6 +48,15 @@ PipelineConfig read(const Node* root, const std::string& directory, Report& repo
     if (!t.has("user") && (t.has("password") || t.has("password_file")))
       t.problem(t.has("password") ? "password" : "password_file", "a password needs \"user\" in [amqp]");
     c.amqp.queue = read_queue_name(t, "queue");
+    auto& a = c.amqp;
+    a.connect_timeout_ms = t.integer("connect_timeout_ms", 100, 60'000, a.connect_timeout_ms);
+    a.idle_timeout_ms = t.integer("idle_timeout_ms", 1000, 600'000, a.idle_timeout_ms);
+    a.reconnect_min_ms = t.integer("reconnect_min_ms", 1, 10'000, a.reconnect_min_ms);
+    a.reconnect_max_ms = t.integer("reconnect_max_ms", 1, 600'000, a.reconnect_max_ms);
+    if (a.reconnect_max_ms < a.reconnect_min_ms)
+      t.problem("reconnect_max_ms",
+                fmt::format("\"reconnect_max_ms\" ({}) must not be less than \"reconnect_min_ms\" ({})",
+                            a.reconnect_max_ms, a.reconnect_min_ms));
   }
   {
     TableReader t = top.table("register");

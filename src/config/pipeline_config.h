@@ -28,6 +28,10 @@ struct PipelineConfig {
     std::string user;                 ///< empty: anonymous
     std::string password;             ///< never log it
     std::string queue;
+    std::int64_t connect_timeout_ms = 3000;  ///< per endpoint: TCP, SASL and open together
+    std::int64_t idle_timeout_ms = 10'000;   ///< silence after which a broker counts as lost
+    std::int64_t reconnect_min_ms = 25;      ///< the shortest wait between two tries of an endpoint
+    std::int64_t reconnect_max_ms = 5000;    ///< the longest
   } amqp;
   RegisterPlace region_register;
   struct Source {

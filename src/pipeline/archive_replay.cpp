@@ -193,14 +193,8 @@ Result<ReplayReport, Failure> run_archive_replay(const ArchiveReplayConfig& conf
   auto archive = Archive::open(config.archive_dir, "replay");
   if (!archive) return archive.error();
   coordination::Gate gate(region_register, config.region);
-  client::ClientOptions options;
-  options.endpoints = config.broker.endpoints;
-  options.user = config.broker.user;
-  options.password = config.broker.password;
-  options.container_id = config.region + "-archive-replay";
-  options.connect_timeout = config.broker.connect_timeout;
-  QueueSender sender(options, config.broker.queue, clock, random, log,
-                     client::SenderOptions{.archive_replay = true});
+  QueueSender sender(config.broker.client_options(config.region + "-archive-replay"), config.broker.reconnect,
+                     config.broker.queue, clock, random, log, client::SenderOptions{.archive_replay = true});
   return replay_missing(config, {**archive, **ledger, known, sender, gate, clock, random, log}, stop);
 }
 

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "client/connection.h"
+#include "client/endpoint_choice.h"
 
 namespace mainstay::pipeline {
 
@@ -14,8 +16,20 @@ namespace mainstay::pipeline {
 struct BrokerAccess {
   std::vector<client::Endpoint> endpoints;  ///< tried in order
   std::string user, password;
-  std::string queue;  ///< address
-  Duration connect_timeout = seconds(3);
+  std::string queue;                      ///< address
+  Duration connect_timeout = seconds(3);  ///< per endpoint: TCP, SASL and open together
+  Duration idle_timeout = seconds(10);    ///< silence after which a broker counts as lost
+  client::ReconnectOptions reconnect;
+  [[nodiscard]] client::ClientOptions client_options(std::string container_id) const {
+    client::ClientOptions options;
+    options.endpoints = endpoints;
+    options.user = user;
+    options.password = password;
+    options.container_id = std::move(container_id);
+    options.connect_timeout = connect_timeout;
+    options.idle_timeout = idle_timeout;
+    return options;
+  }
 };
 
 struct QueueBuilderConfig {

@@ -113,9 +113,9 @@ class QueueBuilder {
   std::string why_closed_;
 };
 
-/// Runs builders, one per term this region is active in, until `stop`. Only set-up that cannot become right
-/// by waiting (a register that cannot be opened, no endpoints) is an error; everything else is logged and
-/// tried again.
+/// Runs builders, one per term this region is active in, until `stop`. Only what cannot become right by
+/// waiting (a register that cannot be opened, no endpoints, credentials that brokers refuse) is an error;
+/// everything else is logged and tried again.
 Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config,
                                         coordination::Register& region_register,
                                         const std::atomic<bool>& stop, Clock& clock, Random& random,

@@ -1,57 +1,27 @@
 #include "pipeline/queue_sender.h"
 
-#include <poll.h>
-
 #include <algorithm>
+#include <utility>
 
 namespace mainstay::pipeline {
 
 using client::LinkState;
 
-void pause(Duration wait) {
-  if (wait.ns > 0) ::poll(nullptr, 0, static_cast<int>(std::max<std::int64_t>(wait.milliseconds(), 1)));
+namespace {
+constexpr Duration attach_timeout = seconds(10);
 }
 
-QueueSender::QueueSender(client::ClientOptions options, std::string address, Clock& clock, Random& random,
-                         Log log, client::SenderOptions link)
-    : options_(std::move(options)),
-      address_(std::move(address)),
+QueueSender::QueueSender(client::ClientOptions options, const client::ReconnectOptions& reconnect,
+                         std::string address, Clock& clock, Random& random, Log log,
+                         client::SenderOptions link)
+    : address_(std::move(address)),
       link_(link),
       clock_(clock),
-      log_(std::move(log)),
-      backoff_(random) {}
-
-void QueueSender::connect() {
-  auto connected = client::Connection::connect(options_);
-  if (!connected) {
-    lose("cannot connect: " + connected.error().description);
-    return;
-  }
-  connection_ = std::move(*connected);
-  options_.first_endpoint = connection_->endpoint_index();
-  sender_.emplace(connection_->open_sender(address_, link_));
-}
-
-void QueueSender::lose(const std::string& why) {
-  if (sender_) {
-    std::vector<client::SendOutcome> last;
-    sender_->close();
-    sender_->take_outcomes(last);
-    for (auto& outcome : last) unreported_.push_back(std::move(outcome));
-  }
-  sender_.reset();
-  connection_.reset();
-  options_.first_endpoint = (options_.first_endpoint + 1) % options_.endpoints.size();
-  const Duration wait = backoff_.next();
-  next_try_ = clock_.now() + wait;
-  ++reconnects_;
-  // A long outage tells about itself at 1, 2, 4, 8, … tries.
-  if ((backoff_.tries() & (backoff_.tries() - 1)) == 0) {
-    log_(Level::warning, "queue " + address_ + ": " + why + "; trying again in " +
-                             std::to_string(wait.milliseconds()) + " ms (try " +
-                             std::to_string(backoff_.tries()) + ")");
-  }
-}
+      log_(log),
+      keeper_(std::move(options), reconnect, clock, random,
+              [log = std::move(log), queue = address_](const std::string& text) {
+                log(Level::warning, "sending to queue " + queue + ": " + text);
+              }) {}
 
 std::size_t QueueSender::credit() {
   return sender_ ? sender_->credit() : 0;
@@ -61,28 +31,54 @@ bool QueueSender::send(std::uint64_t tag, BytesView message) {
   return sender_ && sender_->send(tag, message);
 }
 
-std::vector<client::SendOutcome> QueueSender::poll(Duration wait) {
-  if (!connection_) {
-    const Duration left = next_try_ - clock_.now();
-    if (left.ns > 0) {
-      if (unreported_.empty()) pause(std::min(left, wait));
-    } else {
-      connect();
+void QueueSender::take_outcomes() {
+  std::vector<client::SendOutcome> arrived;
+  sender_->take_outcomes(arrived);
+  for (auto& outcome : arrived) {
+    if (outcome.kind == client::SendOutcome::Kind::accepted) keeper_.served();
+    unreported_.push_back(std::move(outcome));
+  }
+}
+
+void QueueSender::end_link() {
+  sender_->close();
+  take_outcomes();  // its end gives what was on its way an unknown outcome
+  sender_.reset();
+}
+
+void QueueSender::follow_link() {
+  take_outcomes();
+  if (sender_->state() == LinkState::closed) {
+    const client::ClientError why = sender_->error();
+    end_link();
+    keeper_.lose(why);
+  } else if (sender_->state() == LinkState::opening && clock_.now() >= attach_deadline_) {
+    end_link();
+    keeper_.lose({client::condition::timeout,
+                  keeper_.endpoint() + " did not answer the attach to " + address_ + " in time"});
+  } else if (sender_->credit() > 0) {
+    keeper_.served();
+    if (const auto window = sender_->duplicate_window();
+        window && window->ns == 0 && !std::exchange(told_no_detection_, true)) {
+      log_(Level::warning,
+           "queue " + address_ +
+               " does not detect duplicates: what is sent again after a lost connection may be "
+               "in it twice. The processor's ledger removes it; the queue's length and counters "
+               "do not know. Set duplicate_detection = true for it");
     }
   }
-  if (connection_) {
-    const auto polled = connection_->poll(unreported_.empty() ? wait : Duration{0});
-    std::vector<client::SendOutcome> arrived;
-    sender_->take_outcomes(arrived);
-    for (auto& outcome : arrived) {
-      if (outcome.kind == client::SendOutcome::Kind::accepted) backoff_.reset();
-      unreported_.push_back(std::move(outcome));
-    }
-    if (!polled) {
-      lose(polled.error().description);
-    } else if (sender_->state() == LinkState::closed) {
-      lose(sender_->error().condition + ": " + sender_->error().description);
-    }
+}
+
+std::vector<client::SendOutcome> QueueSender::poll(Duration wait) {
+  if (sender_ && sender_->state() == LinkState::opening)
+    wait = std::clamp(attach_deadline_ - clock_.now(), Duration{0}, wait);
+  keeper_.poll(unreported_.empty() ? wait : Duration{0});
+  if (sender_ && (keeper_.connection() == nullptr || keeper_.generation() != generation_)) end_link();
+  if (sender_) follow_link();
+  if (client::Connection* connection = keeper_.connection(); connection != nullptr && !sender_) {
+    generation_ = keeper_.generation();
+    sender_.emplace(connection->open_sender(address_, link_));
+    attach_deadline_ = clock_.now() + attach_timeout;
   }
   return std::exchange(unreported_, {});
 }

@@ -1,11 +1,12 @@
-// MessageSender over AMQP: connects, opens the link, and does so again with back-off when either is lost,
-// going to the next endpoint each time.
+// MessageSender over AMQP: a link on whichever endpoint serves (client/keeper.h), opened again when it or its
+// connection is lost. What to do about unknown outcomes is the caller's: QueueBuilder and the replay send the
+// same ids again, in order per key.
 #pragma once
 
 #include <memory>
 #include <optional>
 
-#include "client/backoff.h"
+#include "client/keeper.h"
 #include "pipeline/log.h"
 #include "pipeline/message_sender.h"
 
@@ -13,32 +14,33 @@ namespace mainstay::pipeline {
 
 class QueueSender final : public MessageSender {
  public:
-  QueueSender(client::ClientOptions options, std::string address, Clock& clock, Random& random, Log log,
-              client::SenderOptions link = {});
+  QueueSender(client::ClientOptions options, const client::ReconnectOptions& reconnect, std::string address,
+              Clock& clock, Random& random, Log log, client::SenderOptions link = {});
 
   std::size_t credit() override;
   bool send(std::uint64_t tag, BytesView message) override;
   std::vector<client::SendOutcome> poll(Duration wait) override;
-  [[nodiscard]] std::uint64_t reconnects() const { return reconnects_; }
+  [[nodiscard]] std::uint64_t reconnects() const { return keeper_.reconnects(); }
+  /// Set for good when nothing can be sent any more: credentials are refused again and again.
+  [[nodiscard]] const std::optional<client::ClientError>& over() const { return keeper_.over(); }
 
  private:
-  void connect();
-  void lose(const std::string& why);
+  void end_link();
+  void take_outcomes();
+  void follow_link();
 
-  client::ClientOptions options_;
   std::string address_;
   client::SenderOptions link_;
   Clock& clock_;
   Log log_;
-  client::Backoff backoff_;
-  std::unique_ptr<client::Connection> connection_;
+  client::ConnectionKeeper keeper_;
   std::optional<client::Sender> sender_;
+  std::uint64_t generation_ = 0;
+  Instant attach_deadline_{};
+  bool told_no_detection_ = false;
   std::vector<client::SendOutcome> unreported_;
-  Instant next_try_{};
-  std::uint64_t reconnects_ = 0;
 };
 
-/// Waits without using the processor. For loops that have nothing else to wait for.
-void pause(Duration wait);
+using client::pause;
 
 }  // namespace mainstay::pipeline

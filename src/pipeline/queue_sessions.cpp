@@ -11,61 +11,51 @@ using client::LinkState;
 namespace {
 // How long a batch that has messages waits for more to arrive; over when nothing came.
 constexpr Duration gather_wait = milliseconds(2);
+// For an attach, beyond the time the broker may look for a session.
+constexpr Duration attach_timeout = seconds(10);
 }  // namespace
 
-QueueSessions::QueueSessions(client::ClientOptions client, std::string address, Options options, Clock& clock,
-                             Random& random, Log log)
-    : client_(std::move(client)),
-      address_(std::move(address)),
+QueueSessions::QueueSessions(client::ClientOptions client, const client::ReconnectOptions& reconnect,
+                             std::string address, Options options, Clock& clock, Random& random, Log log)
+    : address_(std::move(address)),
       options_(options),
       clock_(clock),
-      log_(std::move(log)),
-      backoff_(random) {}
+      log_(log),
+      keeper_(std::move(client), reconnect, clock, random,
+              [log = std::move(log), queue = address_](const std::string& text) {
+                log(Level::warning, "receiving from queue " + queue + ": " + text);
+              }) {}
 
-bool QueueSessions::connect() {
-  auto connected = client::Connection::connect(client_);
-  if (!connected) {
-    lose("cannot connect: " + connected.error().description);
-    return false;
-  }
-  connection_ = std::move(*connected);
-  client_.first_endpoint = connection_->endpoint_index();
-  return true;
-}
-
-void QueueSessions::lose(const std::string& why) {
+void QueueSessions::lose(const client::ClientError& why) {
   slots_.clear();
-  connection_.reset();
-  client_.first_endpoint = (client_.first_endpoint + 1) % client_.endpoints.size();
-  const Duration wait = backoff_.next();
-  next_try_ = clock_.now() + wait;
-  ++reconnects_;
-  if ((backoff_.tries() & (backoff_.tries() - 1)) == 0) {
-    log_(Level::warning, "queue " + address_ + ": " + why + "; trying again in " +
-                             std::to_string(wait.milliseconds()) + " ms (try " +
-                             std::to_string(backoff_.tries()) + ")");
-  }
+  keeper_.lose(why);
 }
 
 void QueueSessions::let_go() {
-  if (!connection_) return;
   slots_.clear();
-  connection_->close(milliseconds(200));
-  connection_.reset();
+  keeper_.leave(milliseconds(200));
 }
 
 bool QueueSessions::advance(Slot& slot) {
   client::Receiver& receiver = slot.receiver;
   if (receiver.state() == LinkState::closed) {
     if (slot.state == State::full || slot.state == State::lent) return slot.lent > 0;
-    if (slot.state == State::opening && receiver.error().condition != client::condition::no_session) {
+    if (slot.state == State::opening && receiver.error().condition == client::condition::no_session) {
+      keeper_.served();  // it looked, and there was none
+    } else if (slot.state == State::opening) {
       // Refused for another reason (unknown queue, no sessions, not live): do not ask in a tight loop.
-      lose(receiver.error().condition + ": " + receiver.error().description);
+      lose(client::ClientError(receiver.error()));
     }
     return false;
   }
+  if (slot.state == State::opening && receiver.state() == LinkState::opening &&
+      clock_.now() >= slot.attach_deadline) {
+    lose({client::condition::timeout,
+          keeper_.endpoint() + " did not answer the attach to " + address_ + " in time"});
+    return false;
+  }
   if (slot.state == State::opening && receiver.state() == LinkState::open) {
-    backoff_.reset();
+    keeper_.served();
     receiver.drain(options_.session_batch);
     slot.state = State::filling;
     slot.taken = 0;
@@ -102,36 +92,36 @@ std::vector<Incoming> QueueSessions::receive(Duration wait, std::size_t most) {
   std::vector<Incoming> out;
   const Instant deadline = clock_.now() + wait;
   while (true) {
-    if (!connection_) {
-      const Instant at = clock_.now();
-      if (at < next_try_) {
-        pause(std::min(next_try_, deadline) - at);
-        if (clock_.now() < next_try_) return out;
-      }
-      if (!connect()) return out;
-    }
-    while (slots_.size() < options_.sessions_max) {
+    client::Connection* connection = keeper_.connection();
+    while (connection != nullptr && slots_.size() < options_.sessions_max) {
+      generation_ = keeper_.generation();
       client::ReceiverOptions next;
       next.session = client::ReceiverOptions::Session::next_available;
       next.session_timeout = options_.session_timeout;
-      slots_.emplace(next_slot_++,
-                     Slot{connection_->open_receiver(address_, next), State::opening, {}, 0, 0, false});
+      slots_.emplace(next_slot_++, Slot{connection->open_receiver(address_, next),
+                                        State::opening,
+                                        clock_.now() + options_.session_timeout + attach_timeout,
+                                        {},
+                                        0,
+                                        0,
+                                        false});
     }
     const std::size_t before = out.size();
     const bool full = !out.empty() || std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
       return slot.second.state == State::full;
     });
     const Duration left = deadline - clock_.now();
-    const auto polled = connection_->poll(!out.empty()          ? gather_wait
-                                          : full || left.ns < 0 ? Duration{0}
-                                                                : left);
-    if (!polled) {
-      lose(polled.error().description);
-      return out;
+    keeper_.poll(!out.empty() ? gather_wait : full || left.ns < 0 ? Duration{0} : left);
+    if (keeper_.over()) return out;
+    if (keeper_.connection() == nullptr || keeper_.generation() != generation_) {
+      const bool had = !slots_.empty();
+      slots_.clear();
+      if (had || !out.empty() || clock_.now() >= deadline) return out;
+      continue;
     }
     for (auto at = slots_.begin(); at != slots_.end();) {
       const bool keep = advance(at->second);
-      if (!connection_) return out;
+      if (keeper_.connection() == nullptr) return out;
       at = keep ? std::next(at) : slots_.erase(at);
     }
     for (auto& [id, slot] : slots_) {

@@ -1,13 +1,14 @@
 // SessionSource over AMQP: holds up to N sessions ("next available") on one connection, takes what each has,
-// and gives it back when it is empty, so that every session gets its turn. Connects again with back-off.
+// and gives it back when it is empty, so that every session gets its turn. On whichever endpoint serves
+// (client/keeper.h). What was not settled when a connection is lost comes again; the ledger recognises it.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <optional>
 
-#include "client/backoff.h"
 #include "client/connection.h"
+#include "client/keeper.h"
 #include "pipeline/log.h"
 #include "pipeline/session_source.h"
 
@@ -20,8 +21,8 @@ class QueueSessions final : public SessionSource {
     std::uint32_t session_batch = 32;
     Duration session_timeout = seconds(5);
   };
-  QueueSessions(client::ClientOptions client, std::string address, Options options, Clock& clock,
-                Random& random, Log log);
+  QueueSessions(client::ClientOptions client, const client::ReconnectOptions& reconnect, std::string address,
+                Options options, Clock& clock, Random& random, Log log);
 
   std::vector<Incoming> receive(Duration wait, std::size_t most) override;
   void complete(const Incoming& message) override;
@@ -33,7 +34,9 @@ class QueueSessions final : public SessionSource {
 
   /// Settlements the server did not confirm: those messages come again.
   [[nodiscard]] std::uint64_t unconfirmed() const { return unconfirmed_; }
-  [[nodiscard]] std::uint64_t reconnects() const { return reconnects_; }
+  [[nodiscard]] std::uint64_t reconnects() const { return keeper_.reconnects(); }
+  /// Set for good when nothing can be received any more: credentials are refused again and again.
+  [[nodiscard]] const std::optional<client::ClientError>& over() const { return keeper_.over(); }
 
  private:
   enum class State : std::uint8_t {
@@ -46,28 +49,26 @@ class QueueSessions final : public SessionSource {
   struct Slot {
     client::Receiver receiver;
     State state = State::opening;
+    Instant attach_deadline{};
     std::vector<client::Received> messages;
     std::size_t taken = 0;  ///< in the last filling
     std::size_t lent = 0;
     bool give_up = false;  ///< something went back: the session is given up so that it starts over
   };
-  bool connect();
-  void lose(const std::string& why);
+  void lose(const client::ClientError& why);
   /// @return false when the slot is to be removed.
   bool advance(Slot& slot);
   Slot* lent_slot(const Incoming& message);
 
-  client::ClientOptions client_;
   std::string address_;
   Options options_;
   Clock& clock_;
   Log log_;
-  client::Backoff backoff_;
-  std::unique_ptr<client::Connection> connection_;
+  client::ConnectionKeeper keeper_;
+  std::uint64_t generation_ = 0;
   std::map<std::uint64_t, Slot> slots_;
   std::uint64_t next_slot_ = 1;
-  Instant next_try_{}, next_open_{};
-  std::uint64_t unconfirmed_ = 0, reconnects_ = 0;
+  std::uint64_t unconfirmed_ = 0;
 };
 
 }  // namespace mainstay::pipeline

@@ -1,6 +1,7 @@
 // The loop around Processor.
 #include <optional>
 
+#include "client/backoff.h"
 #include "coordination/register.h"
 #include "ledger/sqlite_ledger.h"
 #include "pipeline/folder_destination.h"
@@ -47,13 +48,8 @@ Result<void, Failure> run_processor(const ProcessorConfig& config, coordination:
   if (!destination) return destination.error();
   coordination::Gate gate(region_register, config.region);
   FolderParking parking(config.parked_dir);
-  client::ClientOptions options;
-  options.endpoints = config.broker.endpoints;
-  options.user = config.broker.user;
-  options.password = config.broker.password;
-  options.container_id = config.region + "-" + config.worker;
-  options.connect_timeout = config.broker.connect_timeout;
-  QueueSessions sessions(options, config.broker.queue,
+  QueueSessions sessions(config.broker.client_options(config.region + "-" + config.worker),
+                         config.broker.reconnect, config.broker.queue,
                          {config.sessions_max, config.session_batch, config.session_timeout}, clock, random,
                          log);
   Processor processor(config, {gate, **ledger, **destination, parking, sessions, clock, log});
@@ -87,6 +83,12 @@ Result<void, Failure> run_processor(const ProcessorConfig& config, coordination:
       continue;
     }
     if (step == Processor::Step::worked) trouble.reset();
+    if (sessions.over()) {
+      const std::string why = "receiving from queue " + config.broker.queue + ": " +
+                              sessions.over()->condition + ": " + sessions.over()->description;
+      status.write(status_of(config, processor, sessions, "stopped", why), clock);
+      return Failure{why};
+    }
     if (status.due(clock.now())) status.write(status_of(config, processor, sessions, "running", ""), clock);
   }
   sessions.let_go();

@@ -72,13 +72,9 @@ Result<Term, Failure> begin(const QueueBuilderConfig& config, RegionTerm term, c
   auto archive = Archive::open(config.archive_dir, config.worker);
   if (!archive) return archive.error();
   made.archive = std::move(*archive);
-  client::ClientOptions options;
-  options.endpoints = config.broker.endpoints;
-  options.user = config.broker.user;
-  options.password = config.broker.password;
-  options.container_id = config.region + "-" + config.worker;
-  options.connect_timeout = config.broker.connect_timeout;
-  made.sender = std::make_unique<QueueSender>(options, config.broker.queue, clock, random, log);
+  made.sender =
+      std::make_unique<QueueSender>(config.broker.client_options(config.region + "-" + config.worker),
+                                    config.broker.reconnect, config.broker.queue, clock, random, log);
   made.builder = std::make_unique<QueueBuilder>(
       config, term,
       QueueBuilder::Parts{gate, *made.source, *made.spool, *made.archive, *made.sender, clock, random, log});
@@ -140,6 +136,12 @@ Result<void, Failure> run_queue_builder(const QueueBuilderConfig& config,
         trouble.reset();
         if (status.due(clock.now())) write("running", "");
       }
+    }
+    if (now && now->sender->over()) {
+      const std::string why = "sending to queue " + config.broker.queue + ": " +
+                              now->sender->over()->condition + ": " + now->sender->over()->description;
+      write("stopped", why);
+      return Failure{why};
     }
     if (!failed.empty()) {
       // Started afresh from disk: after a failed write nothing in memory is to be trusted.
