@@ -14,6 +14,7 @@ void add_drill(CLI::App& app, int& status);
 void add_audit(CLI::App& app, int& status);
 void add_payment(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
+void add_messages(CLI::App& app, int& status);
 void add_capacity(CLI::App& app, int& status);
 
 }  // namespace mainstay::cli

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   add_group(app, status);
   add_pipeline(app, status);
   add_archive(app, status);
+  add_messages(app, status);
   add_drill(app, status);
   add_audit(app, status);
   add_payment(app, status);

@@ -1,0 +1,408 @@
+#!/usr/bin/python3
+"""Clients with several endpoints while brokers are switched, killed, frozen and promoted: reconnect.py MAINSTAY CASE CLIENT."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(here.parent / "process"))
+from broker import PASSWORD, USER, Broker, free_port  # noqa: E402
+from checks import expect, ok, skip  # noqa: E402
+from clients import BINARY, in_step, pair, run_case, start_standby  # noqa: E402
+
+CLIENT = sys.argv[3]
+OWN = CLIENT == "own"
+RATE = 400
+QUEUES = {
+    # The confirm waits for the other region: what is confirmed survives a forced promotion.
+    "flow": {"duplicate_detection": True, "durability": "global", "lock_duration_s": 30},
+    "local": {"duplicate_detection": True, "lock_duration_s": 30},
+    "sessions": {"duplicate_detection": True, "requires_session": True, "durability": "global"},
+    "repeats": {},
+}
+
+
+def words_of(what, endpoints, queue, user=USER, password=PASSWORD, extra=()):
+    if OWN:
+        return [BINARY, what, "--endpoint", ",".join(endpoints), "--queue", queue, "--user", user,
+                "--connect-timeout-ms", "1000", "--idle-timeout-ms", "2000", *extra], {"MAINSTAY_PASSWORD": password}
+    program = ["/usr/bin/python3", str(here / "proton_load.py")]
+    if CLIENT == "rhea":
+        node = shutil.which("node")
+        if node is None or not (here.parent / "interop" / "node_modules" / "rhea").is_dir():
+            skip("rhea is not installed: ./dev test fetches it with npm")
+        program = [node, str(here / "rhea_load.js")]
+    return [*program, what, ",".join(endpoints), user, password, queue], {}
+
+
+class Process:
+    """A client; every line it prints is kept with the moment of its arrival."""
+
+    def __init__(self, directory, name, what, endpoints, queue, **how):
+        words, environment = words_of(what, endpoints, queue, **how)
+        self.name, self.log_file = name, directory / f"{name}.log"
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                                        stderr=open(self.log_file, "w"), env={**os.environ, **environment})
+        self.lines, self.at = [], []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+            self.at.append(time.monotonic())
+
+    def wait(self, condition, timeout_s, what):
+        until = time.monotonic() + timeout_s
+        while not condition():
+            expect(time.monotonic() < until, f"{self.name}: {what} within {timeout_s} s", self.tail())
+            time.sleep(0.01)
+
+    def end(self, timeout_s=30):
+        try:
+            status = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            expect(False, f"{self.name} to end within {timeout_s} s", self.tail())
+        self.reader.join(10)
+        return status
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def tail(self):
+        return (len(self.lines), self.lines[-2:], self.log_file.read_text()[-1500:])
+
+
+class Producer(Process):
+    """Feeds ids at a rate until stop()."""
+
+    def __init__(self, directory, endpoints, queue, sessions=0, **how):
+        super().__init__(directory, "producer", "send", endpoints, queue, **how)
+        self.fed, self.sessions = [], sessions
+        self.stopping, self.paused = threading.Event(), threading.Event()
+        self.feeder = threading.Thread(target=self.feed, daemon=True)
+        self.feeder.start()
+
+    def feed(self):
+        due, last = 0.0, time.monotonic()
+        try:
+            while not self.stopping.is_set():
+                now = time.monotonic()
+                due, last = due + (0 if self.paused.is_set() else (now - last) * RATE), now
+                while len(self.fed) < int(due) and len(self.fed) - len(self.lines) < 3000:
+                    n = len(self.fed)
+                    self.fed.append(f"id-{n}")
+                    session = f"s{n % self.sessions}" if self.sessions else ""
+                    self.process.stdin.write(f"id-{n}\t{session}\tbody {n}\n")
+                self.process.stdin.flush()
+                time.sleep(0.01)
+            self.process.stdin.close()
+        except OSError:
+            pass
+
+    def confirmed(self):
+        return [line["id"] for line in list(self.lines) if line.get("outcome") == "confirmed"]
+
+    def confirms_go_on(self, more=50, timeout_s=40):
+        """@return how long until the first of them."""
+        begun, from_ = time.monotonic(), len(self.lines)
+        self.wait(lambda: len(self.lines) >= from_ + more, timeout_s, f"{more} more outcomes")
+        return self.at[from_] - begun
+
+    def stop(self):
+        self.stopping.set()
+        self.feeder.join(10)
+        status = self.end(60)
+        expect(status == 0, "the producer to end with status 0", (status, self.tail()))
+
+
+def consume(directory, endpoints, queue, count, sessions=False):
+    """Everything in the queue, as lines."""
+    extra = ["--idle", "4", *(["--sessions"] if sessions else [])]
+    consumer = Process(directory, "consumer", "receive", endpoints, queue, **({"extra": extra} if OWN else {}))
+    try:
+        consumer.wait(lambda: len(consumer.lines) >= count, 60, f"{count} messages")
+        if OWN:
+            expect(consumer.end() == 0, "the consumer to end with status 0", consumer.tail())
+        else:
+            time.sleep(2)  # what comes twice comes in this time
+            consumer.process.stdin.close()
+            consumer.end()
+    finally:
+        consumer.kill()
+    return consumer.lines
+
+
+def audit(producer, lines, sessions=False):
+    confirmed, received = producer.confirmed(), [line["id"] for line in lines]
+    refused = [line for line in producer.lines if line.get("outcome") != "confirmed"]
+    expect(not refused, "nothing but confirms", refused[:3])
+    expect(len(confirmed) == len(producer.fed), "every message fed to be confirmed", (len(producer.fed), len(confirmed)))
+    expect(len(set(received)) == len(received), "nothing twice at the consumer", repeated(received))
+    expect(set(received) == set(confirmed), "exactly what was confirmed at the consumer",
+           (len(received), len(confirmed), sorted(set(confirmed) ^ set(received))[:5]))
+    groups = {}
+    for line in lines:
+        groups.setdefault(line.get("session") or "" if sessions else "", []).append(int(line["id"][3:]))
+    for session, numbers in groups.items():
+        expect(numbers == sorted(numbers), f"the order of sending in session {session!r}",
+               next(((a, b) for a, b in zip(numbers, numbers[1:]) if a > b), None))
+    return len(received)
+
+
+def repeated(ids):
+    seen = set()
+    return [id_ for id_ in ids if id_ in seen or seen.add(id_)][:5]
+
+
+def regions(directory):
+    east, west = pair(directory, ("east", "west"))
+    for broker in (east, west):
+        broker.queues = QUEUES
+        broker.write_config()
+    return east, west
+
+
+def endpoint(broker):
+    return f"127.0.0.1:{broker.port}"
+
+
+def command(broker, what, *words):
+    done = broker.command("region", what, "--json", "--reason", "a test", *words)
+    expect(done.returncode == 0, f"region {what} to be done", done.stderr)
+
+
+def leads(broker, timeout_s=30):
+    broker.wait(lambda: broker.get("/readyz")[0] == 200, timeout_s, "/readyz to answer 200")
+
+
+# ---------------------------------------------------------------- cases
+
+def switch_then_kill(directory):
+    """A planned switch under load, then kill -9 of the live node and a forced promotion of the other: every confirmed message once and in order."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        east.wait(lambda: east.status()["replication"]["connected"], 20, "the standby to be connected")
+        producer = Producer(directory, [f"127.0.0.1:{free_port()}", endpoint(east), endpoint(west)], "flow")
+        try:
+            producer.wait(lambda: len(producer.lines) > 200, 30, "200 confirms through the second endpoint of the list")
+            ok("the first entry of the list is dead: the next one serves")
+            command(east, "switch")
+            gap = producer.confirms_go_on()
+            ok(f"planned switch under load: confirmed again {gap:.2f} s after the command was done")
+            west.wait(lambda: west.status()["replication"]["connected"], 30, "east to be connected as standby")
+            producer.confirms_go_on(100)
+            west.kill()
+            time.sleep(1)
+            command(east, "promote", "--force")
+            leads(east)
+            command(east, "admit-producers")
+            # East waits for west before it confirms "global", as the queue demands.
+            start_standby(west)
+            gap = producer.confirms_go_on()
+            ok(f"kill -9 of the live node and a forced promotion: confirmed again {gap:.2f} s after west was back")
+            producer.stop()
+        finally:
+            producer.kill()
+        count = audit(producer, consume(directory, [endpoint(west), endpoint(east)], "flow", len(producer.fed)))
+        ok(f"all {count} confirmed messages once and in order")
+
+
+def kill_and_restart(directory):
+    """kill -9 of the live node three times under load; it comes back by itself. A standby in the list says "not live" all the time."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        producer = Producer(directory, [endpoint(west), endpoint(east)], "local")
+        try:
+            for round_ in range(3):
+                producer.confirms_go_on(200)
+                east.kill()
+                time.sleep(0.3)
+                east.start(ready=False)
+                gap = producer.confirms_go_on()
+                expect(gap < 20, "confirms soon after the start", gap)
+                ok(f"killed and started: confirmed again after {gap:.2f} s")
+            producer.stop()
+        finally:
+            producer.kill()
+        count = audit(producer, consume(directory, [endpoint(west), endpoint(east)], "local", len(producer.fed)))
+        ok(f"all {count} confirmed messages once and in order")
+
+
+def frozen(directory):
+    """SIGSTOP of the live node: TCP goes on accepting, nothing answers. Load comes while it is frozen; the other region is promoted."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        producer = Producer(directory, [endpoint(east), endpoint(west)], "local")
+        try:
+            producer.confirms_go_on(200)
+            # Nothing confirmed is missing in west, and what comes from here on goes to a frozen node.
+            producer.paused.set()
+            producer.wait(lambda: len(producer.lines) == len(producer.fed), 20, "all that was fed to be confirmed")
+            in_step(east)
+            os.kill(east.process.pid, signal.SIGSTOP)
+            producer.paused.clear()
+            begun, from_ = time.monotonic(), len(producer.lines)
+            west.wait(lambda: not west.status()["replication"]["connected"], 60, "west to notice that east is silent")
+            command(west, "promote", "--force")
+            leads(west)
+            command(west, "admit-producers")
+            admitted = time.monotonic()
+            producer.wait(lambda: len(producer.lines) >= from_ + 50, 40, "confirms by the promoted region")
+            ok(f"the live node frozen: confirmed again {producer.at[from_] - begun:.2f} s after that, "
+               f"{producer.at[from_] - admitted:.2f} s after the promoted region took messages")
+            producer.stop()
+            lines = consume(directory, [endpoint(east), endpoint(west)], "local", len(producer.fed))
+        finally:
+            os.kill(east.process.pid, signal.SIGCONT)
+            producer.kill()
+        ok(f"all {audit(producer, lines)} confirmed messages once and in order")
+
+
+def frozen_first(directory):
+    """A list whose first entry accepts TCP and never answers."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        os.kill(west.process.pid, signal.SIGSTOP)
+        try:
+            producer = Producer(directory, [endpoint(west), endpoint(east)], "local")
+            try:
+                producer.confirms_go_on(100, timeout_s=20)
+                producer.stop()
+            finally:
+                producer.kill()
+            lines = consume(directory, [endpoint(west), endpoint(east)], "local", len(producer.fed))
+            ok(f"{audit(producer, lines)} messages past an entry that never answers, sending and receiving")
+        finally:
+            os.kill(west.process.pid, signal.SIGCONT)
+
+
+def consumer_killed_broker(directory):
+    """The broker dies while messages are received and completed: nothing is missed, and (our own client) nothing is shown twice."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        producer = Producer(directory, [endpoint(east)], "local")
+        try:
+            producer.wait(lambda: len(producer.lines) > 3000, 60, "3000 confirms")
+            producer.stop()
+        finally:
+            producer.kill()
+        extra = ["--idle", "4"] if OWN else []
+        consumer = Process(directory, "consumer", "receive", [endpoint(west), endpoint(east)], "local",
+                           **({"extra": extra} if OWN else {}))
+        try:
+            for kill_at in (300, 900, 1500):
+                consumer.wait(lambda: len(consumer.lines) >= kill_at, 60, f"{kill_at} messages")
+                east.kill()
+                east.start()
+            consumer.wait(lambda: len({line["id"] for line in list(consumer.lines)}) >= len(producer.fed), 90, "all messages")
+            if OWN:
+                expect(consumer.end() == 0, "the consumer to end with status 0", consumer.tail())
+        finally:
+            consumer.kill()
+        ids = [line["id"] for line in consumer.lines]
+        expect(set(ids) == set(producer.confirmed()), "exactly what was confirmed", len(set(ids)))
+        twice = len(ids) - len(set(ids))
+        if OWN:
+            expect(twice == 0, "nothing shown twice", repeated(ids))
+        ok(f"all {len(set(ids))} messages, {twice} of them shown twice after 3 kills")
+
+
+def sessions(directory):
+    """Order within sessions through a planned switch and back under load, sending and receiving at once."""
+    east, west = regions(directory)
+    with east.start(), west:
+        start_standby(west)
+        east.wait(lambda: east.status()["replication"]["connected"], 20, "the standby to be connected")
+        both = [endpoint(east), endpoint(west)]
+        producer = Producer(directory, both, "sessions", sessions=8)
+        consumer = Process(directory, "consumer", "receive", both, "sessions", extra=["--sessions", "--idle", "8"])
+        try:
+            producer.confirms_go_on(200)
+            command(east, "switch")
+            producer.confirms_go_on(200)
+            west.wait(lambda: west.status()["replication"]["connected"], 30, "east to be connected as standby")
+            in_step(west)
+            command(west, "switch")
+            producer.confirms_go_on(200)
+            producer.stop()
+            expect(consumer.end(60) == 0, "the consumer to end with status 0", consumer.tail())
+        finally:
+            producer.kill()
+            consumer.kill()
+        ok(f"all {audit(producer, consumer.lines, sessions=True)} messages once, in order in each of 8 sessions")
+
+
+def wrong_password(directory):
+    """Refused credentials end the client soon, with words that say so."""
+    east, _ = regions(directory)
+    with east.start():
+        begun = time.monotonic()
+        client = Process(directory, "producer", "send", [endpoint(east), f"127.0.0.1:{free_port()}"], "local",
+                         password="wrong")
+        try:
+            client.process.stdin.write("id-0\t\tbody\n")
+            client.process.stdin.flush()
+            status = client.end(20)
+            told = client.log_file.read_text() + json.dumps(client.lines)
+            expect("unauthorized-access" in told, "amqp:unauthorized-access to be told", told)
+            if OWN:
+                expect(status == 2 and "password" in told, "status 2 and a hint at the password", (status, told))
+                expect(client.lines and client.lines[-1]["outcome"] == "rejected", "the message told as not sent", client.lines)
+        finally:
+            client.kill()
+        ok(f"ended after {time.monotonic() - begun:.1f} s: amqp:unauthorized-access")
+
+
+def no_duplicate_detection(directory):
+    """A queue that would store repeats is refused, unless it is said what is to happen."""
+    east, _ = regions(directory)
+    with east.start():
+        def run(*extra):
+            client = Process(directory, "producer", "send", [endpoint(east)], "repeats", extra=extra)
+            try:
+                client.process.stdin.write("id-0\t\tbody\n")
+                client.process.stdin.close()
+                return client.end(20), client.lines, client.log_file.read_text()
+            finally:
+                client.kill()
+        status, lines, told = run()
+        expect(status == 2 and "mainstay:no-duplicate-detection" in told, "a refusal with its reason", (status, told))
+        expect(lines[0]["outcome"] == "rejected", "the message told as not sent", lines)
+        ok(f"refused: {told.strip()[:120]}…")
+        for choice in ("report", "resend-anyway"):
+            status, lines, told = run("--on-unknown", choice)
+            expect(status == 0 and lines[0]["outcome"] == "confirmed", f"a confirm with {choice}", (status, lines, told))
+        ok("report and resend-anyway publish to it")
+
+
+def unknown_queue(directory):
+    east, _ = regions(directory)
+    with east.start():
+        client = Process(directory, "producer", "send", [endpoint(east)], "nowhere")
+        try:
+            client.process.stdin.write("id-0\t\tbody\n")
+            client.process.stdin.flush()
+            status = client.end(20)
+            told = client.log_file.read_text()
+            expect(status == 2 and "amqp:not-found" in told and "nowhere" in told, "the queue's name and status 2", (status, told))
+        finally:
+            client.kill()
+        ok("an unknown queue ends the client: amqp:not-found")
+
+
+run_case([switch_then_kill, kill_and_restart, frozen, frozen_first, consumer_killed_broker, sessions, wrong_password,
+          no_duplicate_detection, unknown_queue])
