@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "client/publish_queue.h"
 #include "drills/soak_management.h"
 #include "drills/soak_message.h"
 #include "io/system_clock.h"
@@ -25,6 +27,8 @@ using Outcome = Fact::Outcome;
 /// Bytes that wait for their confirmation, at most, per producer.
 constexpr std::size_t window_bytes = std::size_t{8} << 20;
 constexpr std::size_t window_messages = 64;
+/// Larger messages do not come again on purpose.
+constexpr std::size_t remembered_bytes = 4096;
 /// After the end, for what is still without an outcome; then it counts as unknown.
 constexpr std::int64_t resolve_s = 60;
 
@@ -79,7 +83,10 @@ class Producer final : Client {
   Producer(SoakShared& shared, const SoakQueue& queue, unsigned number)
       : Client(shared, queue, fmt::format("{}-producer-{}", queue.name, number)),
         number_(number),
-        orders_(queue.sessions) {}
+        orders_(queue.sessions),
+        publishing_(
+            {queue.duplicate_detection ? client::UnknownOutcome::resend : client::UnknownOutcome::report,
+             window_messages, window_bytes}) {}
 
   void run() {
     const double rate_per_s = shared_.rate_per_s * queue_.share / queue_.producers;
@@ -94,16 +101,15 @@ class Producer final : Client {
         // What could not be sent while the broker was away is not made up for: the load stays even.
         const auto due = static_cast<std::uint64_t>((clock_.now() - start).seconds() * rate_per_s);
         if (due > made + window_messages) made = due - window_messages;
-        const auto room = [&] { return items_.size() < window_messages && bytes_ < window_bytes; };
-        for (; made < due && room(); ++made) make();
-        while (shared_.hurry && room()) make();
+        for (; made < due && publishing_.has_room(); ++made) make();
+        while (shared_.hurry && publishing_.has_room()) make();
       }
       if (!sender_ && !open()) continue;
       send();
       journal_->flush();
       const auto polled = connection_->poll(milliseconds(5));
       take_outcomes();
-      if (!polled || refused_ || sender_->state() == LinkState::closed) {
+      if (!polled || sender_->state() == LinkState::closed) {
         ++shared_.lost_connections;
         leave();
       } else if (!shared_.stop && random_.chance(1, 4000)) {
@@ -121,8 +127,8 @@ class Producer final : Client {
  private:
   struct Item {
     std::string id;
-    Fact fact;  ///< of being sent
-    Buffer message;
+    Fact fact;             ///< of being sent
+    Buffer message;        ///< kept of those that may come again on purpose
     bool unheard = false;  ///< an attempt is under way
     Instant confirmed_at{};
     bool duplicate = false;  ///< confirmed before, sent again on purpose
@@ -135,7 +141,7 @@ class Producer final : Client {
       if (clock_.now() > again.confirmed_at + seconds(duplicate_window_s / 4)) return;
       again.duplicate = true;
       ++shared_.duplicates;
-      bytes_ += again.message.size();
+      publishing_.add(next_tag_, again.message);
       items_.emplace(next_tag_++, std::move(again));
       return;
     }
@@ -164,8 +170,9 @@ class Producer final : Client {
     item.fact.bytes = message.bytes;
     item.fact.checksum = encoded.checksum;
     item.fact.ttl_ms = ttl_ms;
-    item.message = std::move(encoded.message);
-    bytes_ += item.message.size();
+    if (queue_.duplicate_detection && encoded.message.size() <= remembered_bytes)
+      item.message = encoded.message;
+    publishing_.add(next_tag_, std::move(encoded.message));
     items_.emplace(next_tag_++, std::move(item));
   }
 
@@ -193,17 +200,28 @@ class Producer final : Client {
       pause(milliseconds(50));
       return false;
     }
-    next_to_send_ = items_.empty() ? next_tag_ : items_.begin()->first;  // all again, in order
+    // What is without an outcome goes again, in order, before anything new.
+    link_open_ = publishing_.link_opened(sender_->duplicate_window()).has_value();
+    if (!link_open_) {
+      Fact fact;
+      fact.kind = Kind::violated;
+      fact.note = queue_.name + " does not say that it detects duplicates";
+      journal_->add(fact);
+      leave();
+      return false;
+    }
     return true;
   }
 
   void send() {
-    for (auto at = items_.lower_bound(next_to_send_); at != items_.end() && sender_->credit() > 0; ++at) {
-      if (!sender_->send(at->first, at->second.message)) return;
-      at->second.unheard = true;
-      journal_->add(at->second.fact);
+    while (sender_->credit() > 0) {
+      const client::PublishQueue::Item* next = publishing_.next(clock_.now());
+      if (next == nullptr || !sender_->send(next->tag, next->message)) return;
+      Item& item = items_.at(next->tag);
+      publishing_.sent(clock_.now());
+      item.unheard = true;
+      journal_->add(item.fact);
       ++shared_.sent;
-      next_to_send_ = at->first + 1;
     }
   }
 
@@ -233,28 +251,23 @@ class Producer final : Client {
       if (told.kind == Told::accepted) {
         if (!item.duplicate) ++shared_.confirmed;
         remember(item);
-        drop(at);
-      } else if (told.kind == Told::unknown) {
-        // Only where the broker recognises the id may it be sent again.
-        ++shared_.uncertain;
-        if (!queue_.duplicate_detection) drop(at);
-      } else {
-        refused_ = true;  // goes again by another link, with all that was sent after it
       }
+      if (told.kind == Told::unknown) ++shared_.uncertain;
+      publishing_.outcome(told, clock_.now(), random_);
     }
+    end_items();
+  }
+
+  void end_items() {
+    for (const client::PublishResult& result : publishing_.take_results()) items_.erase(result.tag);
   }
 
   void remember(const Item& item) {
-    if (!queue_.duplicate_detection || item.duplicate || item.message.size() > 4096) return;
+    if (!queue_.duplicate_detection || item.duplicate || item.message.empty()) return;
     const std::size_t at = confirmed_.size() < 256 ? confirmed_.size() : random_.below(confirmed_.size());
     if (at == confirmed_.size()) confirmed_.emplace_back();
     confirmed_[at] = item;
     confirmed_[at].confirmed_at = clock_.now();
-  }
-
-  void drop(std::map<std::uint64_t, Item>::iterator at) {
-    bytes_ -= at->second.message.size();
-    items_.erase(at);
   }
 
   void leave() {
@@ -262,7 +275,9 @@ class Producer final : Client {
     connection_.reset();
     take_outcomes();  // what the end of the connection left unknown
     sender_.reset();
-    refused_ = false;
+    if (std::exchange(link_open_, false))
+      publishing_.link_lost({client::condition::lost, "the link is gone"});
+    end_items();
     journal_->flush();
   }
 
@@ -270,9 +285,9 @@ class Producer final : Client {
   std::vector<std::uint64_t> orders_;  ///< last one given, by session
   std::uint64_t made_ = 0;
   std::map<std::uint64_t, Item> items_;  ///< without a final outcome, by tag: in order of sending
-  std::size_t bytes_ = 0;
-  std::uint64_t next_tag_ = 1, next_to_send_ = 1;
-  bool refused_ = false;
+  client::PublishQueue publishing_;
+  bool link_open_ = false;
+  std::uint64_t next_tag_ = 1;
   std::vector<Item> confirmed_;
   std::optional<client::Sender> sender_;
   std::vector<client::SendOutcome> outcomes_;
