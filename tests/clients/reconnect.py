@@ -389,6 +389,42 @@ def no_duplicate_detection(directory):
         ok("report and resend-anyway publish to it")
 
 
+def pipeline_wrong_password(directory):
+    """The pipeline's processes end, too, instead of asking for ever."""
+    east, _ = regions(directory)
+    with east.start():
+        for part in ("builder", "processor"):
+            config = directory / f"{part}.toml"
+            config.write_text(f"""
+[pipeline]
+region = "east"
+worker = "w1"
+[amqp]
+endpoints = ["127.0.0.1:{free_port()}", "{endpoint(east)}"]
+user = "{USER}"
+password = "wrong"
+queue = "sessions"
+[register]
+file = "{east.register}"
+[source]
+directory = "incoming"
+[spool]
+directory = "spool"
+[archive]
+directory = "archive"
+[ledger]
+file = "ledger.db"
+[destination]
+directory = "delivered"
+""")
+            for name in ("incoming", "spool", "archive", "delivered"):
+                (directory / name).mkdir(exist_ok=True)
+            done = subprocess.run([BINARY, "pipeline", part, "--config", str(config)], capture_output=True, text=True, timeout=30)
+            expect(done.returncode == 2 and "amqp:unauthorized-access" in done.stderr and f'"{USER}" is refused' in done.stderr,
+                   f"the {part} to end with status 2 and the reason", (done.returncode, done.stderr[-800:]))
+            ok(f"{part}: {done.stderr.strip().splitlines()[-1][:150]}…")
+
+
 def unknown_queue(directory):
     east, _ = regions(directory)
     with east.start():
@@ -405,4 +441,4 @@ def unknown_queue(directory):
 
 
 run_case([switch_then_kill, kill_and_restart, frozen, frozen_first, consumer_killed_broker, sessions, wrong_password,
-          no_duplicate_detection, unknown_queue])
+          no_duplicate_detection, pipeline_wrong_password, unknown_queue])
