@@ -88,15 +88,11 @@ class Client(MessagingHandler):
 
     def on_disconnected(self, event):
         if event.connection == self.connection:
+            # Messages that still wait in the link would leave on the next connection before what left on this one goes
+            # again, and a link cannot be emptied: then all is made anew. Else Proton connects again by itself.
+            if self.sent:
+                self.connect_again(event.connection)
             self.forget()
-            # What still waits in the link would leave on the next connection before what left on this one goes again.
-            if self.sender:
-                self.sender.free()
-                self.sender = None
-
-    def on_connection_opened(self, event):
-        if WHAT == "send" and event.connection == self.connection and not self.sender:
-            self.sender = self.container.create_sender(self.connection, QUEUE, options=AtLeastOnce())
 
     def on_sendable(self, event):
         self.flush()
