@@ -142,6 +142,9 @@ class Replay {
         const bool lost = outcome.kind == SendOutcome::Kind::unknown;
         window.failed(outcome.tag, parts_.clock.now() + milliseconds(lost ? 0 : most));
       }
+      if (const auto& over = parts_.sender.over()) {
+        return Failure{"the replay cannot send: " + over->condition + ": " + over->description};
+      }
       if (parts_.clock.now() - progress > config_.give_up_after) {
         return Failure{"the replay has made no progress for " +
                        std::to_string(config_.give_up_after.milliseconds() / 1000) + " s with " +

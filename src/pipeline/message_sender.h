@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,11 @@ class MessageSender {
   /// Drives the connection (and makes it again when it is gone) for up to `wait`, and gives the outcomes that
   /// arrived. A lost connection gives `unknown` for everything on its way.
   virtual std::vector<client::SendOutcome> poll(Duration wait) = 0;
+  /// Set for good when nothing can be sent any more: credentials are refused again and again.
+  [[nodiscard]] virtual const std::optional<client::ClientError>& over() const {
+    static const std::optional<client::ClientError> never;
+    return never;
+  }
 };
 
 }  // namespace mainstay::pipeline

@@ -21,8 +21,7 @@ class QueueSender final : public MessageSender {
   bool send(std::uint64_t tag, BytesView message) override;
   std::vector<client::SendOutcome> poll(Duration wait) override;
   [[nodiscard]] std::uint64_t reconnects() const { return keeper_.reconnects(); }
-  /// Set for good when nothing can be sent any more: credentials are refused again and again.
-  [[nodiscard]] const std::optional<client::ClientError>& over() const { return keeper_.over(); }
+  [[nodiscard]] const std::optional<client::ClientError>& over() const override { return keeper_.over(); }
 
  private:
   void end_link();
