@@ -1,5 +1,7 @@
 #include "io/listen.h"
 
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <utility>
 
 #include "io/loop_impl.h"
@@ -8,6 +10,12 @@ namespace mainstay::io {
 
 using boost::asio::ip::tcp;
 using boost::system::error_code;
+
+namespace {
+
+constexpr std::chrono::seconds kConnectMax{3};
+
+}  // namespace
 
 Result<std::uint16_t, Failure> open_listener(boost::asio::ip::tcp::acceptor& acceptor,
                                              const std::string& host, std::uint16_t port) {
@@ -89,13 +97,23 @@ void SocketSource::connect(const std::string& host, std::uint16_t port,
     state_->loop.post([failed, host] { failed("'" + host + "' is not a numeric IP address"); });
     return;
   }
+  // A host that answers nothing would otherwise keep whoever wants to connect waiting for minutes.
   auto socket = std::make_shared<tcp::socket>(state_->loop.impl().context);
-  socket->async_connect(tcp::endpoint(address, port), [self = state_, socket, failed = std::move(failed),
-                                                       host, port](const error_code& outcome) {
-    if (self->stopped) return;
-    if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
-    self->hand_over(std::move(*socket), true);
+  auto limit = std::make_shared<boost::asio::steady_timer>(state_->loop.impl().context, kConnectMax);
+  limit->async_wait([socket](const error_code& cancelled) {
+    error_code ignored;
+    if (!cancelled) socket->close(ignored);
   });
+  socket->async_connect(
+      tcp::endpoint(address, port),
+      [self = state_, socket, limit, failed = std::move(failed), host, port](const error_code& outcome) {
+        limit->cancel();
+        if (self->stopped) return;
+        if (outcome == boost::asio::error::operation_aborted || !socket->is_open())
+          return failed(host + ":" + std::to_string(port) + ": no answer");
+        if (outcome) return failed(host + ":" + std::to_string(port) + ": " + outcome.message());
+        self->hand_over(std::move(*socket), true);
+      });
 }
 
 }  // namespace mainstay::io
