@@ -322,6 +322,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     peer.hello = *hello;
     peer.hello_at = ++events;
     peer.hello_asked = false;
+    ends[sender.member.node] = hello->end.lsn;
     if (role == Role::leader && !sender.leads) hello_to(from);
   }
   if (role == Role::leader && !sender.leads && force.isr.contains(sender.member) &&
@@ -348,6 +349,8 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     on_records(from, sender.epoch, *records);
   } else if (const auto* beacon = std::get_if<Beacon>(&packet->message)) {
     if (ours) hear_committed(beacon->committed);
+    Lsn& end = ends[sender.member.node];
+    end = std::max(end, beacon->committed);
   } else if (const auto* refusal = std::get_if<Refuse>(&packet->message)) {
     last_problem = refusal->what;
     if (from == leader_peer) {
@@ -423,6 +426,7 @@ void Member::block_stored(Instant now, WallTime wall) {
   impl_->now = now, impl_->wall = wall;
   MS_ASSERT(impl_->block_out, "a superblock is stored when it was asked for");
   impl_->promised_stored = std::max(impl_->promised_stored, impl_->block_out->promised);
+  impl_->block_covers = impl_->block_out->epochs.through();
   impl_->block_out.reset();
   impl_->ready = true;
   impl_->advance();
@@ -497,6 +501,8 @@ void Member::synced(journal::LogPosition durable, Instant now, WallTime wall) {
     for (const PeerId id : behind) it.pump(id, it.peers.at(id));
   } else {
     it.ack_due = true;
+    if (const auto leader = it.peers.find(it.leader_peer); leader != it.peers.end())
+      it.ends[leader->second.member->node] = durable.lsn;  // it has what it ships
     it.hear_committed({});
   }
   it.advance();
@@ -525,6 +531,10 @@ std::optional<std::string> Member::hand_over(const std::string& to, Instant now,
   return "node " + to + " is not in the in-sync set";
 }
 
+bool Member::handing_over() const {
+  return !impl_->over && impl_->handing_over.has_value();
+}
+
 void Member::tick(Instant now, WallTime wall) {
   Impl& it = *impl_;
   if (it.over) return;
@@ -539,6 +549,33 @@ void Member::tick(Instant now, WallTime wall) {
   if (it.committed.value > it.committed_stored.value + 10'000) it.block_dirty = true;
   if (it.known && it.known->record && it.block.record != it.known->record) it.block_dirty = true;
   it.advance();
+}
+
+bool Member::block_covers(Lsn lsn) const {
+  return impl_->block_covers >= lsn;
+}
+
+void Member::cover(Lsn lsn, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over || it.block_covers >= lsn) return;
+  it.now = now, it.wall = wall;
+  // One that is being stored may cover it.
+  if (!it.block_out || it.block_out->epochs.through() < lsn) it.block_dirty = true;
+  it.advance();
+}
+
+Lsn Member::second_copy() const {
+  Lsn most{};
+  for (const auto& [member, lsn] : impl_->matches) most = std::max(most, lsn);
+  return std::min(most, impl_->durable.lsn);
+}
+
+std::size_t Member::copies() const {
+  return impl_->role == Role::leader && !impl_->over ? impl_->force.isr.size() : 0;
+}
+
+const std::map<std::string, Lsn>& Member::known_ends() const {
+  return impl_->ends;
 }
 
 Instant Member::next_deadline() const {

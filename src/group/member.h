@@ -156,15 +156,33 @@ class Member {
   /// Own log durable up to here.
   void synced(journal::LogPosition durable, Instant now, WallTime wall);
 
+  /// Has the superblock stored unless block_covers(lsn).
+  void cover(Lsn lsn, Instant now, WallTime wall);
+
   /// R9: syncs take too long or stand still; a leader hands over, a follower says nothing more.
   void disk_stalled(bool stalled, Instant now, WallTime wall);
   /// Leader, planned move: nothing more is appended until the move succeeded or was given up. When all is
   /// committed and on the follower's disk it is told to take over. @return why not.
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
 
+  /// A planned move is under way.
+  [[nodiscard]] bool handing_over() const;
+
   void tick(Instant now, WallTime wall);
   [[nodiscard]] Instant next_deadline() const;
   void outputs(std::vector<Output>& into);
+
+  /// The superblock on disk has the log's epoch table up to `lsn`: a checkpoint there may let recovery pass
+  /// over what is before.
+  [[nodiscard]] bool block_covers(Lsn lsn) const;
+  /// Leader: up to here another disk than the own one has acknowledged every record in this epoch. Of a
+  /// group of any size: what is committed by a leader alone need not be there.
+  [[nodiscard]] Lsn second_copy() const;
+  /// Leader: how many nodes are in sync, itself included; of anybody else 0.
+  [[nodiscard]] std::size_t copies() const;
+  /// Nodes whose log is known to end at this LSN or behind it, over all roles of this life, by what they said
+  /// last: who keeps a log keeps what they lack.
+  [[nodiscard]] const std::map<std::string, Lsn>& known_ends() const;
 
   /// R8. Why nothing may be delivered now; nothing = it may.
   [[nodiscard]] std::optional<std::string> delivery_refusal(Instant now) const;

@@ -49,6 +49,7 @@ struct Member::Impl {
   /// Nothing is written or asked for before.
   bool ready = false;
   std::optional<Superblock> block_out;
+  Lsn block_covers;  ///< the table that is stored reaches up to here
   Lsn committed_stored;
   journal::LogPosition durable;
   Lsn committed;
@@ -90,6 +91,7 @@ struct Member::Impl {
   std::map<PeerId, Peer> peers;
   std::uint64_t events = 0;              ///< orders hellos and ends of sessions
   std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
+  std::map<std::string, Lsn> ends;       ///< of each node's log, as told last
   Buffer packet_buffer, ship_buffer;
 
   // --- follower

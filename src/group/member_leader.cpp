@@ -131,6 +131,7 @@ void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosi
   Lsn& matched = matches[*peer.member];
   if (position.lsn > matched) answered[*peer.member] = now;
   matched = std::max(matched, position.lsn);
+  ends[peer.member->node] = matched;
   Lsn& by_name = name_matches[peer.member->node];
   by_name = std::max(by_name, position.lsn);
   if (force.isr.contains(*peer.member)) proof = now;
