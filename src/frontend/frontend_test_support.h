@@ -60,9 +60,9 @@ class TestNode final : public Backend {
   }
   /// The other region has everything that is committed.
   void replicate() {
-    held_.add(made_, committed_, released_, global_);
+    held_.add(made_, committed_, released_, {{}, global_});
     global_ = committed_;
-    held_.release_global(global_, released_);
+    held_.release_far({{}, global_}, released_);
     pump();
   }
 
@@ -70,7 +70,7 @@ class TestNode final : public Backend {
   void pump() {
     for (;;) {
       if (commits && committed_ < log.end()) commit_log();
-      held_.add(made_, committed_, released_, global_);
+      held_.add(made_, committed_, released_, {{}, global_});
       if (released_.empty()) return;
       for (const replica::Output& output : std::exchange(released_, {})) {
         frontend.broker_output(std::get<broker::Output>(output), clock.now(), clock.wall());
@@ -124,7 +124,7 @@ class TestNode final : public Backend {
     return options;
   }
   void commit_log() {
-    held_.add(made_, committed_, released_, global_);
+    held_.add(made_, committed_, released_, {{}, global_});
     committed_ = log.end();
     held_.release(committed_, released_);
     leader_->committed(committed_, clock.now(), clock.wall(), made_);

@@ -34,12 +34,9 @@ std::optional<broker::ConsumerId> consumer_of(const broker::Output& output) {
                     output);
 }
 
-bool waits_for_other_region(const broker::Output& output) {
+broker::Durability wanted(const broker::Output& output) {
   const auto* published = std::get_if<broker::PublishDone>(&output);
-  if (published == nullptr || published->error) return false;
-  MS_ASSERT(published->durability != broker::Durability::region,
-            "nobody can tell when another node of this region has a record: such publishes are refused");
-  return published->durability == broker::Durability::global;
+  return published == nullptr || published->error ? broker::Durability::journal : published->durability;
 }
 
 }  // namespace
@@ -62,10 +59,16 @@ void HeldOutputs::Line::clear() {
 }
 
 void HeldOutputs::add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released,
-                      Lsn global) {
+                      const Reach& reach) {
   for (broker::Output& output : made) {
     const Lsn after = after_of(output);
-    if (waits_for_other_region(output) && after > std::min(global, committed)) {
+    broker::Durability durability = wanted(output);
+    if (durability < floor_ && std::holds_alternative<broker::PublishDone>(output)) durability = floor_;
+    if (durability == broker::Durability::region && after > std::min(reach.region, committed)) {
+      region_.push(after, std::move(output));
+      continue;
+    }
+    if (durability == broker::Durability::global && after > std::min(reach.global, committed)) {
       global_.push(after, std::move(output));
       continue;
     }
@@ -92,16 +95,21 @@ void HeldOutputs::release(Lsn committed, std::vector<Output>& released) {
   held_.tidy();
 }
 
-void HeldOutputs::release_global(Lsn global, std::vector<Output>& released) {
-  while (!global_.empty() && global_.front().after <= global) {
-    released.emplace_back(std::move(global_.front().output));
-    global_.pop();
-  }
-  global_.tidy();
+void HeldOutputs::release_far(const Reach& reach, std::vector<Output>& released) {
+  const auto release = [&released](Line& line, Lsn up_to) {
+    while (!line.empty() && line.front().after <= up_to) {
+      released.emplace_back(std::move(line.front().output));
+      line.pop();
+    }
+    line.tidy();
+  };
+  release(region_, reach.region);
+  release(global_, reach.global);
 }
 
 void HeldOutputs::drop() {
   held_.clear();
+  region_.clear();
   global_.clear();
   held_per_consumer_.clear();
 }

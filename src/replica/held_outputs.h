@@ -16,17 +16,24 @@ namespace mainstay::replica {
 /// a sync.
 class HeldOutputs {
  public:
+  /// How far records are durable elsewhere, as far as is known.
+  struct Reach {
+    Lsn region{};  ///< on the disk of another node of this region
+    Lsn global{};  ///< in the other region
+  };
+
+  /// Answers to publishes wait for at least this, whatever was asked for.
+  void set_floor(broker::Durability floor) { floor_ = floor; }
   /// Takes over `made` (left empty).
-  /// @param global  everything up to there is durable in the other region too
-  void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released, Lsn global = {});
+  void add(std::vector<broker::Output>& made, Lsn committed, std::vector<Output>& released,
+           const Reach& reach);
   void release(Lsn committed, std::vector<Output>& released);
-  /// Answers to publishes of durability global whose record is durable in the other region. @param global  as
-  /// above, ≤ what was committed
-  void release_global(Lsn global, std::vector<Output>& released);
+  /// Answers to publishes whose durability is reached. @param reach  ≤ what was committed
+  void release_far(const Reach& reach, std::vector<Output>& released);
   /// Forgets what is held: it will never be shown.
   void drop();
   [[nodiscard]] std::size_t held() const { return held_.size(); }
-  [[nodiscard]] std::size_t held_global() const { return global_.size(); }
+  [[nodiscard]] std::size_t held_far() const { return region_.size() + global_.size(); }
 
  private:
   struct Held {
@@ -53,7 +60,8 @@ class HeldOutputs {
 
   Line held_;
   /// Answers to publishes are in order with nothing: these wait beside the others.
-  Line global_;
+  Line region_, global_;
+  broker::Durability floor_ = broker::Durability::journal;
   std::map<broker::ConsumerId, std::size_t> held_per_consumer_;
 };
 

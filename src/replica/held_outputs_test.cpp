@@ -25,7 +25,7 @@ TEST(HeldOutputs, DeliveryOfACommittedMessageDoesNotWaitForASync) {
   broker::PublishDone done;
   done.after = Lsn{11};
   std::vector<broker::Output> made{done, deliver(1, 9)};
-  held.add(made, Lsn{10}, released);
+  held.add(made, Lsn{10}, released, {});
   EXPECT_TRUE(made.empty());
   EXPECT_EQ(kinds(released), (std::vector<std::size_t>{kDeliver}));
   held.release(Lsn{11}, released);
@@ -36,14 +36,14 @@ TEST(HeldOutputs, AConsumerSeesItsOutputsInOrder) {
   HeldOutputs held;
   std::vector<Output> released;
   std::vector<broker::Output> made{deliver(1, 12), broker::Drained{1}, broker::Drained{2}};
-  held.add(made, Lsn{10}, released);
+  held.add(made, Lsn{10}, released, {});
   EXPECT_EQ(released.size(), 1U) << "only the other consumer's";
   held.release(Lsn{11}, released);
   EXPECT_EQ(released.size(), 1U);
   held.release(Lsn{12}, released);
   EXPECT_EQ(kinds(released), (std::vector<std::size_t>{kDrained, kDeliver, kDrained}));
   made = {broker::Drained{1}};
-  held.add(made, Lsn{12}, released);
+  held.add(made, Lsn{12}, released, {});
   EXPECT_EQ(released.size(), 4U) << "nothing is held for it any more";
 }
 
@@ -61,31 +61,31 @@ TEST(HeldOutputs, AnAnswerOfDurabilityGlobalWaitsForTheOtherRegion) {
   broker::PublishDone local;
   local.after = Lsn{12};
   std::vector<broker::Output> made{global_publish(1, 11), local, deliver(1, 11)};
-  held.add(made, Lsn{10}, released, Lsn{10});
+  held.add(made, Lsn{10}, released, {{}, Lsn{10}});
   held.release(Lsn{12}, released);
   EXPECT_EQ(released.size(), 2U) << "the others go on";
-  EXPECT_EQ(held.held_global(), 1U);
-  held.release_global(Lsn{10}, released);
+  EXPECT_EQ(held.held_far(), 1U);
+  held.release_far({{}, Lsn{10}}, released);
   EXPECT_EQ(released.size(), 2U);
-  held.release_global(Lsn{11}, released);
+  held.release_far({{}, Lsn{11}}, released);
   ASSERT_EQ(released.size(), 3U);
   EXPECT_EQ(std::get<broker::PublishDone>(std::get<broker::Output>(released[2])).tag, 1U);
-  EXPECT_EQ(held.held_global(), 0U);
+  EXPECT_EQ(held.held_far(), 0U);
 }
 
 TEST(HeldOutputs, ADuplicateOfWhatTheOtherRegionHasIsAnsweredAtOnce) {
   HeldOutputs held;
   std::vector<Output> released;
   std::vector<broker::Output> made{global_publish(1, 7), global_publish(2, 9)};
-  held.add(made, Lsn{10}, released, Lsn{8});
+  held.add(made, Lsn{10}, released, {{}, Lsn{8}});
   EXPECT_EQ(released.size(), 1U);
   auto refused = global_publish(3, 0);
   refused.error = broker::BrokerError{broker::ErrorCode::session_required, "no"};
   made = {refused};
-  held.add(made, Lsn{10}, released, Lsn{8});
+  held.add(made, Lsn{10}, released, {{}, Lsn{8}});
   EXPECT_EQ(released.size(), 2U) << "an error waits for nothing";
   held.drop();
-  held.release_global(Lsn{100}, released);
+  held.release_far({{}, Lsn{100}}, released);
   EXPECT_EQ(released.size(), 2U);
 }
 
@@ -102,7 +102,7 @@ TEST(HeldOutputs, KeepTheirOrderHoweverManyAreReleasedAtATime) {
         done.after = Lsn{ordered};
         made.emplace_back(done);
       }
-      held.add(made, Lsn{committed}, released);
+      held.add(made, Lsn{committed}, released, {});
       committed = std::min(committed + step, ordered);
       held.release(Lsn{committed}, released);
       ASSERT_EQ(released.size(), committed);
@@ -123,7 +123,7 @@ TEST(HeldOutputs, TextsLiveAsLongAsTheOutputThatShowsThem) {
     auto output = deliver(1, 12);
     output.delivery.dead_letter_reason = reason;
     made.push_back(output);
-    held.add(made, Lsn{10}, released);
+    held.add(made, Lsn{10}, released, {});
   }
   held.release(Lsn{12}, released);
   const auto& shown = std::get<broker::Deliver>(std::get<broker::Output>(released.at(0)));
@@ -134,7 +134,7 @@ TEST(HeldOutputs, DroppedOutputsAreNeverShown) {
   HeldOutputs held;
   std::vector<Output> released;
   std::vector<broker::Output> made{deliver(1, 12)};
-  held.add(made, Lsn{10}, released);
+  held.add(made, Lsn{10}, released, {});
   held.drop();
   held.release(Lsn{99}, released);
   EXPECT_TRUE(released.empty());

@@ -109,6 +109,7 @@ void Replica::Impl::block(const std::string& why) {
 std::optional<std::string> Replica::unfit_to_lead() const {
   const Impl& me = *impl_;
   if (me.fatal) return me.last_problem;
+  if (me.member) return "its group's register decides who leads";
   if (me.role == Role::live || me.promotion) return "it leads or is about to";
   if (!me.blocked.empty()) return me.blocked;
   if (me.unwritten_decisions) return "it must be restarted first, to recover from its log";
@@ -140,14 +141,15 @@ Result<void, Failure> Replica::promote(RegionTerm term, bool forced, const std::
   }
   me.source = 0;
   me.accepted = false;
-  if (me.log_is_whole()) me.finish_promotion(wall);
+  if (me.log_is_whole()) me.finish_promotion(me.epoch.next(), wall);
   return {};
 }
 
-void Replica::Impl::finish_promotion(WallTime wall) {
+void Replica::Impl::finish_promotion(Epoch next, WallTime wall) {
   MS_ASSERT(log_is_whole() && promotion, "a leadership begins at the end of a whole log");
+  MS_ASSERT(next > epoch, "a leadership's epoch is above all in its log");
   follower.reset();
-  epoch = epoch.next();
+  epoch = next;
   log.emplace(durable, epoch);
   leader = std::make_unique<broker::Leader>(state, *log, random, options.leader_limits);
   if (promotion->forced) {
@@ -172,6 +174,7 @@ void Replica::Impl::become_live(WallTime wall) {
   lag.emplace(committed);
   standby_known = false;
   global = {};
+  region = member ? member->second_copy() : Lsn{};
   leader->committed(committed, now, wall, leader_outputs);
   absorb_leader_outputs();
   released.emplace_back(RoleChanged{role, term, why, false});
@@ -228,8 +231,13 @@ bool Replica::take_batch(PendingWrite& out) {
     me.own_hashes.push_back({out.batch.end.lsn, me.state.hash()});
     constexpr std::size_t kHashesMax = 4096;
     if (me.own_hashes.size() > kHashesMax) me.own_hashes.pop_front();
+    if (me.member) me.member->appended(out.batch, me.now, me.wall_now);
   } else {
-    if (!me.follower || !me.follower->take(me.recycled)) return false;
+    MS_ASSERT(!me.to_apply, "a follower applies what it has written before it takes more");
+    const bool taken = me.member     ? me.member->take_batch(me.recycled)
+                       : me.follower ? me.follower->take(me.recycled)
+                                     : false;
+    if (!taken) return false;
     out.batch = std::move(me.recycled);
     out.raw = true;
   }
@@ -237,6 +245,7 @@ bool Replica::take_batch(PendingWrite& out) {
   me.batch_out = true;
   me.out_raw = out.raw;
   me.out_bytes = out.batch.bytes.size();
+  if (me.member) me.absorb_member(me.wall_now);
   return true;
 }
 
@@ -250,7 +259,12 @@ void Replica::written(const PendingWrite& done, Instant now, WallTime wall) {
   me.durable = done.batch.end;
   me.log_bytes += done.batch.bytes.size();
   me.cleaner.appended(me.durable.lsn, me.log_bytes, me.clean_segment_bytes);
-  if (done.raw) {
+  me.wall_now = wall;
+  if (me.member) {
+    me.to_apply = done.raw;
+    me.member->synced(me.durable, now, wall);
+    me.absorb_member(wall);
+  } else if (done.raw) {
     me.written_raw(done.batch, wall);
   } else if (me.leader) {
     me.written_by_leader(done.batch, wall);
@@ -266,7 +280,6 @@ void Replica::recycle(journal::Batch memory) {
 }
 
 void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall) {
-  committed = batch.end.lsn;
   if (lag && options.has_other_region) {
     std::vector<std::uint32_t> sizes(batch.size());
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -275,6 +288,11 @@ void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall
     }
     lag->committed(sizes, now);
   }
+  commit(batch.end.lsn, wall);
+}
+
+void Replica::Impl::commit(Lsn lsn, WallTime wall) {
+  committed = lsn;
   absorb_leader_outputs();
   if (promotion && promotion->record <= committed) {
     become_live(wall);
@@ -288,10 +306,17 @@ void Replica::Impl::written_by_leader(const journal::Batch& batch, WallTime wall
     }
   }
   held.release(committed, released);
+  reach_far();
   pump();
 }
 
-void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
+/// Answers to publishes of a higher durability, as far as it is reached.
+void Replica::Impl::reach_far() {
+  held.release_far({std::min(region, committed), std::min(global, committed)}, released);
+}
+
+/// @return false: the log and the state contradict each other, and this replica has ended
+bool Replica::Impl::apply(const journal::Batch& batch, WallTime /*wall*/) {
   for (BytesView rest(batch.bytes); !rest.empty();) {
     journal::Record record;
     const auto decoded = journal::decode_record(rest, record);
@@ -299,23 +324,28 @@ void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
     if (const auto applied = state.apply(record); !applied) {
       become_fatal("this standby's state is not what the log says at LSN " +
                    std::to_string(applied.error().lsn.value) + ": " + applied.error().what);
-      return;
+      return false;
     }
     epoch = record.header.epoch;
-    committed = record.header.lsn;
     const RegionTerm of_record = term_of(record);
     term_used = std::max(term_used, of_record);
     raise_term(of_record, "the log holds a record of term " + std::to_string(of_record.value));
     rest = rest.subspan(record.raw.size());
   }
+  return true;
+}
+
+void Replica::Impl::written_raw(const journal::Batch& batch, WallTime wall) {
+  if (!apply(batch, wall)) return;
+  committed = batch.end.lsn;
   if (committed >= committed_heard) behind_since = now;
   acknowledge();
-  if (promotion && log_is_whole()) finish_promotion(wall);
+  if (promotion && log_is_whole()) finish_promotion(epoch.next(), wall);
   try_follow();
 }
 
 void Replica::Impl::absorb_leader_outputs() {
-  if (!leader_outputs.empty()) held.add(leader_outputs, committed, released, global);
+  if (!leader_outputs.empty()) held.add(leader_outputs, committed, released, {region, global});
 }
 
 std::size_t Replica::bytes_under_way() const {
@@ -341,6 +371,14 @@ Lsn Replica::removable_before(Lsn checkpoint) const {
   const Impl& me = *impl_;
   // The record at a position stays: its hash proves to the other side that the logs agree there.
   Lsn keep = std::min(checkpoint, me.state.oldest_needed());
+  if (me.member) {
+    const auto& ends = me.member->known_ends();
+    for (const std::string& other : me.options.group->others) {
+      const auto end = ends.find(other);
+      keep = std::min(keep, end == ends.end() ? Lsn{} : end->second);
+    }
+    return keep;
+  }
   if (me.lag && me.standby_known) return std::min(keep, me.lag->there());
   // A standby's records are all at the live it follows. Otherwise the other region may be behind this log: a
   // live that has just restarted does not know.
@@ -413,6 +451,12 @@ void Replica::tick(Instant now, WallTime wall) {
     me.last_leader_tick = now;
     me.absorb_leader_outputs();
   }
+  me.wall_now = wall;
+  if (me.member) {
+    me.member->tick(now, wall);
+    me.absorb_member(wall);
+    return;
+  }
   me.tick_peers();
   me.try_follow();
   me.pump();
@@ -421,6 +465,7 @@ void Replica::tick(Instant now, WallTime wall) {
 Instant Replica::next_deadline() const {
   const Impl& me = *impl_;
   Instant next = me.now + seconds(1);
+  if (me.member) next = std::min(next, me.member->next_deadline());
   for (const auto& [id, peer] : me.peers) {
     next = std::min({next, peer.last_sent + me.options.heartbeat, peer.last_heard + me.options.silence_max});
   }
@@ -474,7 +519,7 @@ ReplicationStatus Replica::status(Instant now) const {
 }
 
 std::size_t Replica::confirms_waiting() const {
-  return impl_->held.held_global();
+  return impl_->held.held_far();
 }
 
 std::optional<std::string> Replica::publish_refusal() const {

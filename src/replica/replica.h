@@ -26,15 +26,16 @@
 #include "base/wire.h"
 #include "broker/leader.h"
 #include "broker/state.h"
+#include "group/member.h"
 #include "journal/journal.h"
 
 namespace mainstay::replica {
 
-/// A connection to the other region's node.
+/// A connection to the other region's node, or to one of the own group: two sets of numbers.
 using PeerId = mainstay::PeerId;
 
 enum class Role : std::uint8_t {
-  standby,  ///< stores and applies what the live region ships
+  standby,  ///< stores and applies what the live region, or the leader of its group, ships
   live,     ///< decides
   sealed,   ///< seen a higher term, or diverged, or drained for a switch: keeps data, does nothing. Becomes
             ///< standby by itself when a live region appears whose log continues this one.
@@ -55,6 +56,17 @@ struct ReplicaOptions {
   /// There is, or will be, a node of another region to ship to. Without one nothing is kept about how far
   /// behind it is (4 bytes for each record that it lacks), and none may connect.
   bool has_other_region = true;
+  /// The node is one of a group within its region: the member decides what is committed, who leads and whom
+  /// to follow. Excludes has_other_region, so far.
+  struct InGroup {
+    group::MemberOptions member;      ///< `cluster` is not looked at
+    group::Superblock block;          ///< as loaded, its epochs completed from the log
+    std::vector<std::string> others;  ///< nodes of the group but this one
+    /// R11. 2 or more: what is published is confirmed when another disk of the group has it too, whatever
+    /// durability was asked for.
+    unsigned copies_min = 1;
+  };
+  std::optional<InGroup> group;
 };
 
 /// Send the packet to the peer, in order.
@@ -95,8 +107,12 @@ struct SwitchReady {
 };
 /// A broker output whose record is committed; the answer to a publish of durability global only when the
 /// other region has told that the record is durable there.
-using Output =
-    std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady>;
+///
+/// Of a node in a group as well: what its member wants done (group/member.h). After group::Restart this
+/// replica is over; only written() and outputs() may still be called.
+using Output = std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal,
+                            SwitchReady, group::SendPacket, group::ClosePeer, group::StoreBlock,
+                            group::ReadRegister, group::ChangeRegister, group::Restart>;
 
 /// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
 struct ReplicationStatus {
@@ -166,10 +182,14 @@ class Replica {
     bool raw = false;
   };
   [[nodiscard]] bool take_batch(PendingWrite& out);
-  /// The batch taken last is durable.
+  /// The batch taken last is durable. In a group: what its follower acknowledges is among the outputs now;
+  /// apply() comes after they left.
   void written(const PendingWrite& done, Instant now, WallTime wall);
   /// Memory for a batch to come, whatever it holds: the one written, or another in its place.
   void recycle(journal::Batch memory);
+  /// Follower of a group: applies the batch written last, `batch`, to the state. Before the next
+  /// take_batch().
+  void apply(const journal::Batch& batch, WallTime wall);
   [[nodiscard]] Lsn committed() const;
   /// Bytes ordered or being written: for admission against Journal::room().
   [[nodiscard]] std::size_t bytes_under_way() const;
@@ -186,7 +206,8 @@ class Replica {
   [[nodiscard]] std::optional<Checkpoint> checkpoint();
   /// Now and then before a checkpoint: does some of its work. @return bytes stored
   std::size_t write_ahead(std::size_t bytes_max);
-  /// With a checkpoint stored at `checkpoint`: nothing here or at the standby needs records before this LSN.
+  /// With a checkpoint stored at `checkpoint`: nothing here, at the standby or at another node of the group
+  /// needs records before this LSN. 0 while somebody has not said yet what it has.
   [[nodiscard]] Lsn removable_before(Lsn checkpoint) const;
 
   /// All bytes of records the log has had since this replica began, with what it found.
@@ -208,6 +229,21 @@ class Replica {
   /// switching or failed. Cheap when there is nothing to do.
   [[nodiscard]] Cleaned clean(const CleanInput& input, Instant now, WallTime wall);
 
+  /// As the member's functions of the same name (group/member.h). @pre in a group
+  void group_connected(PeerId peer, Instant now, WallTime wall);
+  void group_disconnected(PeerId peer, Instant now, WallTime wall);
+  void group_packet(PeerId from, BytesView packet, Instant now, WallTime wall);
+  void block_stored(Instant now, WallTime wall);
+  void register_read(group::RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
+                     WallTime wall);
+  void register_changed(group::RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
+                        WallTime wall);
+  void disk_stalled(bool stalled, Instant now, WallTime wall);
+  [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
+  void cover(Lsn lsn, Instant now, WallTime wall);
+  /// Nothing: in no group.
+  [[nodiscard]] const group::Member* member() const;
+
   /// A connection is up, whoever made it. Both sides introduce themselves; a live and a standby then find
   /// together, over any number of connections.
   void connected(PeerId peer, bool outgoing, Instant now, WallTime wall);
@@ -223,7 +259,7 @@ class Replica {
   /// and settlements when their record is committed.
   void outputs(std::vector<Output>& into);
   [[nodiscard]] ReplicationStatus status(Instant now) const;
-  /// Confirms of durability global that wait until the other region has their messages.
+  /// Confirms of durability region or global that wait until another node has their messages.
   [[nodiscard]] std::size_t confirms_waiting() const;
   /// Publishes must be refused (hard RPO limit), with the reason.
   [[nodiscard]] std::optional<std::string> publish_refusal() const;

@@ -22,6 +22,8 @@ namespace mainstay::replica {
 ///  - leader exists ⇔ a leadership record of `term` has been appended and the role is not sealed.
 ///  - role live ⇒ that record is committed.
 ///  - follower exists ⇒ no leader. Its pending bytes continue the durable log (or the batch being written).
+///  - in a group: leader exists ⇒ the member leads, or did until it said Restart. committed = what the member
+///    says; without one, what is durable.
 struct Replica::Impl {
   Impl(ReplicaOptions with, journal::Journal& with_journal, broker::State with_state, RegionTerm last_term,
        bool ends_sealed, Random& with_random, Instant at)
@@ -38,7 +40,14 @@ struct Replica::Impl {
         cleaner(with_journal.recovery().first, durable.lsn, log_bytes),
         committed(durable.lsn),
         committed_heard(committed),
-        now(at) {}
+        now(at) {
+    if (!options.group) return;
+    member =
+        std::make_unique<group::Member>(options.group->member, journal, options.group->block, random, at);
+    committed = committed_heard = member->committed();
+    options.group->block = {};
+    if (options.group->copies_min > 1) held.set_floor(broker::Durability::region);
+  }
 
   // --- what this node is -----------------------------------------------------------------------------------
   ReplicaOptions options;
@@ -56,8 +65,12 @@ struct Replica::Impl {
   std::uint64_t clean_segment_bytes = 1U << 20;  ///< as clean() was told last
   Buffer clean_buffer;
   Lsn committed;
-  Lsn committed_heard;  ///< highest commit that a live peer told of
-  Instant now;          ///< of the last call
+  Lsn committed_heard;                    ///< highest commit that a live peer told of
+  Instant now;                            ///< of the last call
+  WallTime wall_now{};                    ///< of the last call that told it
+  std::unique_ptr<group::Member> member;  ///< in a group
+  std::vector<group::Output> member_outputs;
+  bool to_apply = false;  ///< the batch written last has not been applied yet
   bool fatal = false;
   std::string blocked;               ///< why this log must not follow or lead (diverged); empty = it may
   bool unwritten_decisions = false;  ///< sealed while the state was ahead of the log
@@ -89,6 +102,7 @@ struct Replica::Impl {
   /// What the standby says is durable there and was checked to be a prefix of this log; 0 = nothing is known.
   /// Not the lag meter's: that one assumes until it knows.
   Lsn global{};
+  Lsn region{};  ///< on another disk of the group
   PeerId ship_to = 0;
   struct HashAt {
     Lsn lsn;
@@ -132,11 +146,19 @@ struct Replica::Impl {
   void raise_term(RegionTerm seen, const std::string& why);
   void seal(const std::string& why);
   void block(const std::string& why);
-  void finish_promotion(WallTime wall);
+  void finish_promotion(Epoch next, WallTime wall);
   void become_live(WallTime wall);
   void absorb_leader_outputs();
   void written_by_leader(const journal::Batch& batch, WallTime wall);
+  void commit(Lsn lsn, WallTime wall);
   void written_raw(const journal::Batch& batch, WallTime wall);
+  bool apply(const journal::Batch& batch, WallTime wall);
+  void reach_far();
+
+  // replica_group.cpp
+  void absorb_member(WallTime wall);
+  void lead_group(const group::Lead& lead, WallTime wall);
+  void end_in_group();
   [[nodiscard]] bool log_is_whole() const;  ///< state = durable log, nothing under way
 
   // replica_peers.cpp

@@ -189,7 +189,7 @@ void Replica::Impl::on(PeerId from, const Follow& follow) {
   if (follow.from.lsn < lag->there()) count_as_behind(follow.from.lsn);
   lag->durable_there(follow.from.lsn);
   global = follow.from.lsn;
-  held.release_global(global, released);
+  reach_far();
   send(from, Accept{follow.from, committed});
   pump();
 }
@@ -268,7 +268,7 @@ void Replica::Impl::on(PeerId from, const Ack& ack) {
   }
   lag->durable_there(ack.durable.lsn);
   global = ack.durable.lsn;
-  held.release_global(global, released);
+  reach_far();
   while (!own_hashes.empty() && own_hashes.front().lsn < ack.applied) own_hashes.pop_front();
   if (!own_hashes.empty() && own_hashes.front().lsn == ack.applied &&
       own_hashes.front().hash != ack.state_hash) {

@@ -1,0 +1,150 @@
+// A replica that is one of a group: what its member says, carried out.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "replica/leadership.h"
+#include "replica/replica_impl.h"
+
+namespace mainstay::replica {
+
+const group::Member* Replica::member() const {
+  return impl_->member.get();
+}
+
+void Replica::group_connected(PeerId peer, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->connected(peer, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::group_disconnected(PeerId peer, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->disconnected(peer, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::group_packet(PeerId from, BytesView packet, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->packet(from, packet, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::block_stored(Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->block_stored(now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::register_read(group::RegisterOutcome outcome, const coordination::GroupState& state,
+                            Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->register_read(outcome, state, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::register_changed(group::RegisterOutcome outcome, const coordination::GroupState& state,
+                               Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->register_changed(outcome, state, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::disk_stalled(bool stalled, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->disk_stalled(stalled, now, wall);
+  impl_->absorb_member(wall);
+}
+void Replica::cover(Lsn lsn, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  impl_->member->cover(lsn, now, wall);
+  impl_->absorb_member(wall);
+}
+std::optional<std::string> Replica::hand_over(const std::string& to, Instant now, WallTime wall) {
+  impl_->now = now, impl_->wall_now = wall;
+  auto refused = impl_->member->hand_over(to, now, wall);
+  impl_->absorb_member(wall);
+  return refused;
+}
+
+void Replica::apply(const journal::Batch& batch, WallTime wall) {
+  Impl& me = *impl_;
+  MS_ASSERT(me.to_apply && batch.end == me.durable, "the batch written last is applied once");
+  me.to_apply = false;
+  if (!me.fatal) static_cast<void>(me.apply(batch, wall));
+}
+
+void Replica::Impl::absorb_member(WallTime wall) {
+  if (fatal) return;
+  member_outputs.clear();
+  member->outputs(member_outputs);
+  // None of these calls makes the member say more.
+  for (group::Output& output : member_outputs) {
+    if (const auto* done = std::get_if<group::Committed>(&output)) {
+      region = member->second_copy();
+      if (leader) {
+        commit(done->lsn, wall);
+      } else {
+        committed = committed_heard = done->lsn;
+      }
+    } else if (const auto* lead = std::get_if<group::Lead>(&output)) {
+      lead_group(*lead, wall);
+    } else if (const auto* alarm = std::get_if<group::Alarm>(&output)) {
+      last_problem = alarm->why;
+      released.emplace_back(Alarm{alarm->why});
+    } else if (auto* restart = std::get_if<group::Restart>(&output)) {
+      end_in_group();
+      released.emplace_back(std::move(*restart));
+    } else {
+      std::visit(
+          [&](auto& other) {
+            using T = std::decay_t<decltype(other)>;
+            if constexpr (!std::is_same_v<T, group::Committed> && !std::is_same_v<T, group::Lead> &&
+                          !std::is_same_v<T, group::Alarm> && !std::is_same_v<T, group::Restart>) {
+              released.emplace_back(std::move(other));
+            }
+          },
+          output);
+    }
+  }
+  // A copy may come back behind what its leader committed alone meanwhile.
+  if (leader && member->role() == group::Role::leader && member->second_copy() > region) {
+    region = member->second_copy();
+    reach_far();
+  }
+}
+
+void Replica::Impl::lead_group(const group::Lead& lead, WallTime wall) {
+  const auto known = member->status().known;
+  const std::string reason = known ? known->reason : "";
+  if (lead.continues) {
+    MS_ASSERT(leader, "a leadership goes on");
+    epoch = lead.epoch;
+    log->start_epoch(epoch);
+    leader->record_other(
+        journal::RecordType::epoch_started,
+        encode(EpochStarted{term, options.region, options.node, wall, options.node, reason}));
+    return;
+  }
+  MS_ASSERT(!to_apply, "what was written is applied before this node leads");
+  Promotion next;
+  next.term = std::max({term, term_used, RegionTerm{1}});
+  next.by = "node " + options.node;
+  next.reason = reason;
+  if (next.term > term) {
+    term = next.term;
+    released.emplace_back(StoreTerm{term});
+  }
+  term_used = term;
+  promotion = std::move(next);
+  finish_promotion(lead.epoch, wall);
+}
+
+/// The member has said Restart: operations that were not answered have an unknown outcome.
+void Replica::Impl::end_in_group() {
+  absorb_leader_outputs();
+  held.drop();
+  shipper.reset();
+  lag.reset();
+  own_hashes.clear();
+  promotion.reset();
+  leader.reset();
+  log.reset();
+  unwritten_decisions = true;
+  role = Role::sealed;
+}
+
+}  // namespace mainstay::replica
