@@ -33,6 +33,14 @@ std::string text_of(const json::object& object, std::string_view key) {
   return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
 }
 
+void respond_with(const CommandResult& result, const Respond& respond) {
+  if (result.status != 200) return respond(error(result.status, result.error));
+  respond({200, "application/json",
+           json::serialize(json::object{
+               {"term", result.term}, {"lsn", result.lsn}, {"hash", result.hash}, {"note", result.note}}) +
+               "\n"});
+}
+
 void region_command(const json::object& body, RegionCommand::What what, ControlBackend& backend,
                     const Respond& respond) {
   RegionCommand command;
@@ -41,13 +49,7 @@ void region_command(const json::object& body, RegionCommand::What what, ControlB
   command.reason = text_of(body, "reason");
   const auto* force = body.if_contains("force");
   command.force = force != nullptr && force->is_bool() && force->as_bool();
-  backend.region_command(command, [respond](const CommandResult& result) {
-    if (result.status != 200) return respond(error(result.status, result.error));
-    respond({200, "application/json",
-             json::serialize(json::object{
-                 {"term", result.term}, {"lsn", result.lsn}, {"hash", result.hash}, {"note", result.note}}) +
-                 "\n"});
-  });
+  backend.region_command(command, [respond](const CommandResult& result) { respond_with(result, respond); });
 }
 
 void known_messages(const json::object& body, ControlBackend& backend, const Respond& respond) {
@@ -101,10 +103,15 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
   if (path == "/region/promote") return region_command(*body, What::promote, backend, respond);
   if (path == "/region/admit-producers")
     return region_command(*body, What::admit_producers, backend, respond);
+  if (path == "/group/switch") {
+    return backend.group_switch(text_of(*body, "to"), text_of(*body, "by"), text_of(*body, "reason"),
+                                [respond](const CommandResult& result) { respond_with(result, respond); });
+  }
   if (path == "/messages/known") return known_messages(*body, backend, respond);
-  respond(error(
-      404,
-      "no such command; there are /region/switch /region/promote /region/admit-producers /messages/known"));
+  respond(
+      error(404,
+            "no such command; there are /region/switch /region/promote /region/admit-producers /group/switch "
+            "/messages/known"));
 }
 
 std::string status_json(const NodeStatus& s) {
@@ -197,6 +204,23 @@ std::string status_json(const NodeStatus& s) {
                                          {"links_cut", s.flow.links_cut},
                                          {"stalls", stalls}}},
                    {"uptime_seconds", s.uptime_seconds}};
+  if (s.group) {
+    const auto names = [](const std::vector<std::string>& of) {
+      json::array all;
+      for (const std::string& name : of) all.emplace_back(name);
+      return all;
+    };
+    out["group"] = json::object{{"role", s.group->role},
+                                {"leader", s.group->leader},
+                                {"epoch", s.group->epoch},
+                                {"promised_epoch", s.group->promised},
+                                {"in_sync", names(s.group->in_sync)},
+                                {"need", names(s.group->need)},
+                                {"min_copies", s.group->copies_min},
+                                {"second_copy_lsn", s.group->second_copy_lsn},
+                                {"fenced", s.group->fenced},
+                                {"problem", s.group->problem}};
+  }
   return json::serialize(out);
 }
 

@@ -7,6 +7,7 @@
 //   POST /region/switch          {"by","reason"}          planned switch away from this node's region
 //   POST /region/promote         {"by","reason","force"}  make this node's region the active one
 //   POST /region/admit-producers {"by","reason"}          end of recovery after a forced promotion
+//   POST /group/switch           {"to","by","reason"}     gives the lead of the group to another node in sync
 //   POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]}
 //
 // POSTs need `Authorization: Bearer <token of [control]>`. Errors are {"error": sentence} with a fitting
@@ -69,6 +70,19 @@ struct NodeStatus {
     std::string phase;    ///< active | switching | recovering | unknown
     std::string problem;  ///< the register could not be asked: why
   } active_region;
+  /// Of a node that is one of a group in its region.
+  struct Group {
+    std::string role;    ///< leader | backup | candidate | stopped
+    std::string leader;  ///< node; empty = not known
+    std::uint64_t epoch{}, promised{};
+    std::vector<std::string> in_sync;  ///< nodes, as last known
+    std::vector<std::string> need;     ///< leader: others whose acknowledgement a commit waits for
+    std::uint64_t copies_min{};
+    std::uint64_t second_copy_lsn{};  ///< leader: on another disk too
+    std::string fenced;               ///< why it serves nobody though it leads; empty = it serves
+    std::string problem;
+  };
+  std::optional<Group> group;
   struct Amqp {
     std::uint64_t connections{}, connections_opened{}, authentication_failures{}, published{},
         publish_refused{}, delivered{}, settled{}, settle_refused{}, credit_stalls{}, held_publishes{},
@@ -121,7 +135,7 @@ struct LimitUsed {
 };
 [[nodiscard]] std::vector<LimitUsed> limits_used(const NodeStatus& status);
 
-/// Outcome of a region command.
+/// Outcome of a region or group command.
 struct CommandResult {
   int status =
       200;  ///< HTTP status: 200 done, 409 not possible now, 503 the register cannot be asked, 504 timed out
@@ -144,6 +158,9 @@ class ControlBackend {
  public:
   virtual ~ControlBackend() = default;
   virtual NodeStatus status() = 0;
+  /// Moves the lead of the group to node `to`; answered when it has moved or stayed.
+  virtual void group_switch(const std::string& to, const std::string& by, const std::string& reason,
+                            CommandDone done) = 0;
   virtual void region_command(const RegionCommand& command, CommandDone done) = 0;
   /// Fails, saying why, when there is no such queue or this node is not live: only the leader knows them all.
   virtual Result<std::vector<bool>, Failure> known_messages(const std::string& queue,

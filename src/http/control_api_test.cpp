@@ -13,6 +13,12 @@ using ::testing::HasSubstr;
 class FakeNode : public ControlBackend {
  public:
   NodeStatus status() override { return now; }
+  void group_switch(const std::string& to, const std::string& by, const std::string& reason,
+                    CommandDone done) override {
+    switched_to = to + " by " + by + ": " + reason;
+    done({409, "node " + to + " is not in the in-sync set", {}, {}, {}, {}});
+  }
+  std::string switched_to;
   void region_command(const RegionCommand& command, CommandDone done) override {
     commands.push_back(command);
     done(answer);

@@ -100,6 +100,18 @@ std::string metrics_text(const NodeStatus& s) {
   f.gauge("mainstay_register_reachable", "1 when the register of who may lead answers.",
           s.active_region.problem.empty() ? 1 : 0);
 
+  if (s.group) {
+    for (const char* role : {"leader", "backup", "candidate", "stopped"}) {
+      f.add("mainstay_group_role", "1 for what this node is in its group.", MetricType::Gauge,
+            {{"role", role}}, s.group->role == role ? 1 : 0);
+    }
+    f.gauge("mainstay_group_in_sync", "Nodes whose copies a commit needs, this one included, as last known.",
+            static_cast<double>(s.group->in_sync.size()));
+    f.gauge("mainstay_group_fenced",
+            "1 while the leader serves nobody because it cannot know that it still leads.",
+            s.group->fenced.empty() ? 0 : 1);
+  }
+
   f.gauge("mainstay_log_last_lsn", "Last ordered LSN.", static_cast<double>(s.last_lsn));
   f.gauge("mainstay_log_committed_lsn", "Last committed LSN.", static_cast<double>(s.committed_lsn));
   f.gauge("mainstay_journal_record_bytes", "Bytes of records in the journal.",
