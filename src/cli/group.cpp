@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/control_client.h"
 #include "cli/exit_codes.h"
 #include "cli/member_reports.h"
 #include "cli/operator_name.h"
@@ -24,7 +25,7 @@ using coordination::MemberReport;
 using coordination::Stored;
 
 struct GroupArguments {
-  std::string config, leader, reason, by;
+  std::string config, leader, reason, by, to;
   std::vector<std::string> data, reports, without;
   bool yes = false;
   bool json = false;
@@ -308,6 +309,27 @@ int repair(const GroupArguments& arguments) {
   return kOk;
 }
 
+int move_lead(const GroupArguments& arguments) {
+  const auto node = control_of(arguments.config);
+  if (!node) return node.error().exit_status;
+  const std::string by = arguments.by.empty() ? operator_name() : arguments.by;
+  const auto answer =
+      ask(*node, "POST", "/group/switch",
+          json::serialize(json::object{{"to", arguments.to}, {"by", by}, {"reason", arguments.reason}}),
+          seconds(60));
+  if (!answer) {
+    std::cerr << "mainstay group switch: " << answer.error().what << "\n";
+    return kCouldNotRun;
+  }
+  if (arguments.json) {
+    std::cout << json::serialize(*answer) << "\n";
+  } else {
+    std::cout << "node " << arguments.to << " leads: everything up to LSN "
+              << answer->at("lsn").to_number<std::uint64_t>() << " was confirmed and on its disk\n";
+  }
+  return kOk;
+}
+
 }  // namespace
 
 void add_group(CLI::App& app, int& out) {
@@ -336,6 +358,24 @@ void add_group(CLI::App& app, int& out) {
       "  mainstay group status --config east-1.toml\n"
       "  mainstay group status --config east-2.toml --json > east-2.json     a report for repair-register");
   show->callback([show_arguments, &out] { out = status(*show_arguments); });
+
+  auto move_arguments = std::make_shared<GroupArguments>();
+  CLI::App* move = group->add_subcommand("switch", "planned: give the lead to another node that is in sync");
+  move->add_option("--config", move_arguments->config, "configuration of the node that leads now")
+      ->required();
+  move->add_option("--to", move_arguments->to, "name of the node that is to lead")->required();
+  move->add_option("--reason", move_arguments->reason, "kept in the node's log");
+  move->add_option("--by", move_arguments->by, "who does it; default: user and host");
+  move->add_flag("--json", move_arguments->json, "print the answer as JSON");
+  move->footer(
+      "Asks the node that leads. It sends its clients on, waits until everything it took is confirmed and on "
+      "the\n"
+      "other node's disk, and tells that one to take over. If it does not, this node leads on.\n"
+      "Exit status: 0 moved; 2 refused (the reason is told), the lead stayed, or the node does not answer; "
+      "78 wrong\n"
+      "             configuration.\n"
+      "Example: mainstay group switch --config east-1.toml --to east-2 --reason 'kernel update'");
+  move->callback([move_arguments, &out] { out = move_lead(*move_arguments); });
 
   auto arguments = std::make_shared<GroupArguments>();
   CLI::App* mend = group->add_subcommand(

@@ -18,6 +18,23 @@ node::Listener listener(const config::Endpoint& endpoint) {
   return {endpoint.host, endpoint.port};
 }
 
+node::GroupOptions group_options(const config::GroupConfig& from) {
+  node::GroupOptions to;
+  to.listen = listener(from.listen);
+  for (const auto& other : from.others) to.others.push_back({other.name, listener(other.address)});
+  to.member.may_create = from.create;
+  to.member.beacon_every = from.timeouts.beacon_interval;
+  to.member.drop_after = from.timeouts.drop_after;
+  to.member.lease = from.timeouts.lease;
+  to.member.suspect_after = from.timeouts.suspect_after;
+  to.member.register_every = from.timeouts.register_interval;
+  to.member.register_retry = from.timeouts.register_retry;
+  to.member.rejoin_after = from.timeouts.rejoin_after;
+  to.member.alone_without_register_max = from.alone_without_register_max;
+  to.copies_min = from.min_copies;
+  return to;
+}
+
 node::NodeOptions node_options(const config::BrokerConfig& from) {
   node::NodeOptions to;
   to.version = kVersion;
@@ -56,6 +73,7 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
   }
   to.register_place = register_place(from.region_register);
   to.initial_region = from.region_register.initial_region.value_or("");
+  if (from.group) to.group = group_options(*from.group);
   to.segment_bytes = from.journal.segment_bytes;
   to.reserve_bytes = from.journal.reserve_bytes;
   to.checkpoint_every_records = from.journal.checkpoint_every_records;
@@ -80,13 +98,11 @@ int serve(const std::string& file) {
   if (config->group) {
     for (const std::string& warning : config::layout_warnings(*config->group))
       log(node::LogLevel::warning, warning);
-    // Serving alone under a configuration that promises copies on other nodes would break that promise
-    // silently.
-    if (!config->group->others.empty()) {
-      std::cerr
-          << file
-          << ": [group] names other nodes, and this version of `mainstay serve` does not replicate within "
-             "a region yet: take [group] away to serve as the region's only node\n";
+    if (config->replication.listen || !config->replication.peers.empty()) {
+      std::cerr << file
+                << ": [group] and [replication] are both given: this version keeps a log on the nodes of one "
+                   "region "
+                   "or ships it to another region, not both. Take one of the sections away\n";
       return kConfiguration;
     }
   }

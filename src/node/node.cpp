@@ -64,15 +64,34 @@ Result<std::unique_ptr<Node>, Failure> Node::start(NodeOptions options, io::Loop
   std::unique_ptr<Node> node(new Node(std::move(options), loop, clock, std::move(log), std::move(fatal)));
   if (auto recovered = node->recover(); !recovered) return recovered.error();
   if (auto listening = node->listen(); !listening) return listening.error();
+  node->block_worker_ = std::make_unique<io::Worker>();
   node->journal_worker_ = std::make_unique<io::Worker>();
   node->spare_worker_ = std::make_unique<io::Worker>();
   node->pages_worker_ = std::make_unique<io::Worker>();
   node->register_worker_ = std::make_unique<io::Worker>();
   node->read_worker_ = std::make_unique<io::Worker>();
   node->maintain();
-  node->poll_register();
+  if (node->group_ == nullptr) {
+    node->poll_register();
+  } else {
+    node->region_known_ = true;  // the group's register is asked by its member
+    node->schedule_pump();
+  }
   node->arm_timer();
   return node;
+}
+
+journal::JournalOptions Node::journal_options() const {
+  journal::JournalOptions options;
+  options.cluster = options_.cluster;
+  options.node = options_.name;
+  options.segment_bytes = options_.segment_bytes;
+  // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
+  // another.
+  options.spare_segments = 2;
+  options.spare_segments_max = 16;
+  options.release_step_bytes = kReleaseBytes;
+  return options;
 }
 
 Result<void, Failure> Node::recover() {
@@ -86,23 +105,29 @@ Result<void, Failure> Node::recover() {
   auto removing_later = DeferredRemoval::open(std::move(*disk));
   if (!removing_later) return Failure{removing_later.error().what};
   disk_ = std::move(*removing_later);
-  if (register_ == nullptr) {
+  if (register_ == nullptr && !options_.group) {
     auto reg = etcd::open_register(options_.register_place, clock_);
     if (!reg) return Failure{reg.error().what};
     register_ = std::move(*reg);
   }
 
-  journal::JournalOptions journal_options;
-  journal_options.cluster = options_.cluster;
-  journal_options.node = options_.name;
-  journal_options.segment_bytes = options_.segment_bytes;
-  // Two: while one is taken and the next is being made, or waits for a checkpoint to free one, there is
-  // another.
-  journal_options.spare_segments = 2;
-  journal_options.spare_segments_max = 16;
-  journal_options.release_step_bytes = kReleaseBytes;
-  auto recovered = replica::recover(*disk_, "", journal_options, *random_, {},
-                                    broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
+  group::Superblock block;
+  if (options_.group) {
+    if (auto prepared = prepare_group(block); !prepared) return prepared.error();
+  }
+  struct Stretch {
+    Epoch epoch;
+    Lsn first, last;
+  };
+  std::vector<Stretch> epochs;  // of what is read of the log
+  auto recovered = replica::recover(
+      *disk_, "", journal_options(), *random_,
+      [&epochs](const journal::Record& record) {
+        if (epochs.empty() || epochs.back().epoch != record.header.epoch)
+          epochs.push_back({record.header.epoch, record.header.lsn, {}});
+        epochs.back().last = record.header.lsn;
+      },
+      broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
   if (!recovered) return Failure{recovered.error().what};
   journal_ = std::move(recovered->journal);
   pages_ = std::move(recovered->pages);
@@ -123,6 +148,14 @@ Result<void, Failure> Node::recover() {
   replica_options.has_other_region = options_.has_replication;
   replica_options.rpo_records_soft = options_.lag_records_soft;
   replica_options.rpo_records_hard = options_.lag_records_hard;
+  if (options_.group) {
+    block.epochs.cut(journal_->durable().lsn);
+    for (const Stretch& stretch : epochs) {
+      block.epochs.note(stretch.epoch, stretch.first);
+      block.epochs.note(stretch.epoch, stretch.last);
+    }
+    replica_options.group = in_group(std::move(block));
+  }
   checkpoint_at_ = written_ahead_at_ = recovered->checkpoint;
   replica_ = std::make_unique<replica::Replica>(replica_options, *journal_, std::move(recovered->state),
                                                 recovered->last_term, recovered->ends_sealed, *random_,
@@ -164,6 +197,9 @@ Result<void, Failure> Node::listen() {
     auto port = peer_hub_->listen(options_.replication.host, options_.replication.port);
     if (!port) return Failure{"[replication] " + port.error().what};
   }
+  if (options_.group) {
+    if (auto listening = listen_to_group(); !listening) return listening;
+  }
   amqp_streams_ = std::make_unique<AmqpStreams>(*this);
   amqp_hub_ = options_.io_threads == 0
                   ? io::make_stream_hub(loop_, *amqp_streams_)
@@ -195,11 +231,13 @@ void Node::schedule_pump() {
 void Node::pump() {
   TurnMeter::Laps laps(turns_, clock_);
   handle_outputs();
+  apply_received();
   laps.did(Work::outputs);
   const bool written_here = !ended_ && start_write(laps);
   if (written_here) {
     // Written on the loop: what waited for it goes out in this turn, what came of it is written in the next.
     handle_outputs();
+    apply_received();
     laps.did(Work::outputs);
     if (!ended_ && replica_->bytes_under_way() > 0) schedule_pump();
   }
@@ -240,6 +278,15 @@ void Node::handle_outputs() {
   }
 }
 
+/// What a follower of a group has acknowledged: applied while the leader's clients have their answers.
+void Node::apply_received() {
+  if (ended_ || !received_) return;
+  replica_->apply(*received_, clock_.wall());
+  replica_->recycle(std::move(*received_));
+  received_.reset();
+  handle_outputs();
+}
+
 void Node::flush_connections() {
   frontend_->take_dirty(dirty_);
   amqp_hub_->flush(dirty_);
@@ -264,13 +311,19 @@ void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
     end_fatally(fatal->why);
   } else if (const auto* ready = std::get_if<replica::SwitchReady>(&output)) {
     switch_ready(ready->at);
+  } else if (group_ != nullptr) {
+    static_cast<void>(handle_group(output));
   }
 }
 
 bool Node::start_write(TurnMeter::Laps& laps) {
   if (writing_) return false;
   replica::Replica::PendingWrite pending;
-  if (!replica_->take_batch(pending)) return false;
+  if (rejoining_ || !replica_->take_batch(pending)) return false;
+  if (group_ != nullptr) {
+    handle_outputs();  // the others write it while this node does
+    if (ended_) return false;
+  }
   const Instant started = clock_.now();
   const std::size_t bytes = pending.batch.bytes.size();
   // Beyond room() a segment would have to be made: that takes as long as a disk may take.
@@ -284,6 +337,7 @@ bool Node::start_write(TurnMeter::Laps& laps) {
     return !ended_;
   }
   writing_ = true;
+  write_begun_ = started;
   journal_worker_->post(
       [this, started, shared = std::make_shared<replica::Replica::PendingWrite>(std::move(pending))] {
         const Instant begun = clock_.now();
@@ -323,8 +377,12 @@ void Node::committed(replica::Replica::PendingWrite done, const Result<void, jou
   ++syncs_;
   records_ += done.batch.size();
   replica_->written(done, now, clock_.wall());
-  if (!done.raw) bodies_.add(done.batch);
-  replica_->recycle(std::move(done.batch));
+  if (done.raw && group_ != nullptr) {
+    received_ = std::move(done.batch);
+  } else {
+    if (!done.raw) bodies_.add(done.batch);
+    replica_->recycle(std::move(done.batch));
+  }
   if (frontend_->held_publishes() > 0) frontend_->admission_changed(now, clock_.wall());
   maintain_due_ = true;
 }
@@ -438,7 +496,8 @@ void Node::start_checkpoint() {
   cleaned_ = false;
   // What the other region does not have yet must stay: it catches up from here.
   keep_from_ = replica_->removable_before(made->lsn);
-  if (!options_.has_replication) keep_from_ = std::min(made->needed, made->lsn.next());
+  const bool others = options_.has_replication || keep_for_group();
+  if (!others) keep_from_ = std::min(made->needed, made->lsn.next());
   checkpoint_made_ = std::move(made);
 }
 
@@ -485,6 +544,11 @@ void Node::clean() {
 
 void Node::store_checkpoint() {
   if (!checkpoint_made_ || rejoining_ || replica_->committed() < checkpoint_made_->lsn) return;
+  // Recovery passes over the beginnings of epochs behind it: the superblock must tell them.
+  if (group_ != nullptr && !replica_->member()->block_covers(checkpoint_made_->lsn)) {
+    replica_->cover(checkpoint_made_->lsn, clock_.now(), clock_.wall());
+    return schedule_pump();
+  }
   // What was received and deleted is only in the log until its reader takes it.
   const Lsn keep_from = std::min(keep_from_, frontend_->oldest_held().value_or(keep_from_));
   auto made = std::exchange(checkpoint_made_, std::nullopt);
@@ -544,6 +608,8 @@ void Node::tick() {
   const Instant now = clock_.now();
   const WallTime wall = clock_.wall();
   TurnMeter::Laps laps(turns_, clock_);
+  if (group_ != nullptr) tick_group(now);
+  if (rejoining_) return arm_timer();
   replica_->tick(now, wall);
   frontend_->tick(now, wall);
   laps.did(Work::timers);
@@ -635,6 +701,7 @@ void Node::declare_queues() {
 
 broker::Leader* Node::leader() {
   if (replica_->role() != replica::Role::live || switch_draining_ || stopping_) return nullptr;
+  if (!group_fence().empty()) return nullptr;
   return &replica_->leader();
 }
 const broker::State& Node::state() {
@@ -644,6 +711,9 @@ std::vector<broker::Output>& Node::leader_outputs() {
   return replica_->leader_outputs();
 }
 std::string Node::not_live_reason() {
+  if (group_ != nullptr) {
+    if (const std::string why = not_leading(); !why.empty()) return why;
+  }
   if (region_known_ && region_.region != options_.region && !region_.region.empty()) {
     return not_live_reason_ + "; the active region is " + region_.region;
   }
@@ -652,7 +722,7 @@ std::string Node::not_live_reason() {
 
 frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
   using frontend::Admission;
-  if (!register_problem_.empty()) {
+  if (!register_problem_.empty() && group_ == nullptr) {
     return {Admission::refused,
             {"com.microsoft:server-busy",
              "this node cannot ask who leads and takes nothing new: " + register_problem_}};
@@ -663,6 +733,9 @@ frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
              "region " + options_.region +
                  " is recovering after a forced promotion: producers wait until the archive's "
                  "missing messages are in (mainstay archive replay --missing)"}};
+  }
+  if (std::string why = too_few_copies(); !why.empty()) {
+    return {Admission::refused, {"com.microsoft:server-busy", std::move(why)}};
   }
   if (const auto refusal = replica_->publish_refusal()) {
     return {Admission::refused, {"com.microsoft:server-busy", *refusal}};
@@ -690,6 +763,7 @@ std::optional<amqp::Condition> Node::durability_refusal(broker::Durability level
     case broker::Durability::journal:
       return std::nullopt;
     case broker::Durability::region:
+      if (options_.group && !options_.group->others.empty()) return std::nullopt;
       return amqp::Condition{
           "amqp:precondition-failed",
           "durability region is asked for, and the group of this node has no backup node in region " +

@@ -76,6 +76,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
 
   // http::ControlBackend
   http::NodeStatus status() override;
+  void group_switch(const std::string& to, const std::string& by, const std::string& reason,
+                    http::CommandDone done) override;
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
   Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
                                                     const std::vector<std::string>& ids) override;
@@ -96,11 +98,13 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
 
   // node.cpp: life and the loop's turn
   Result<void, Failure> recover();
+  [[nodiscard]] journal::JournalOptions journal_options() const;
   Result<void, Failure> listen();
   void schedule_pump();
   void pump();
   void handle(const replica::Output& output, Instant now, WallTime wall);
   void handle_outputs();
+  void apply_received();
   void flush_connections();
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
   bool start_write(TurnMeter::Laps& laps);
@@ -127,6 +131,30 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void declare_queues();
   void connect_to_peer();
   void log(LogLevel level, const std::string& text) const;
+
+  // node_group.cpp: the other nodes of the group, its register, the superblock
+  [[nodiscard]] Result<void, Failure> prepare_group(group::Superblock& block);
+  [[nodiscard]] replica::ReplicaOptions::InGroup in_group(group::Superblock block);
+  [[nodiscard]] Result<void, Failure> listen_to_group();
+  [[nodiscard]] bool handle_group(const replica::Output& output);
+  void ask_group_register();
+  void change_group_register(const group::ChangeRegister& change);
+  void store_block(const group::Superblock& block);
+  void tick_group(Instant now);
+  void probe_disk(Instant now);
+  void restart_in_group(const group::Restart& restart);
+  void on_group_open(io::StreamId peer, const std::string& remote, bool outgoing);
+  void on_group_packet(io::StreamId peer, BytesView packet);
+  void on_group_end(io::StreamId peer);
+  [[nodiscard]] std::optional<std::string> fenced_now(Instant now) const;
+  [[nodiscard]] Result<void, Failure> cut_for_group();
+  void close_group_lines();
+  [[nodiscard]] std::string not_leading() const;
+  [[nodiscard]] std::string too_few_copies() const;
+  [[nodiscard]] http::NodeStatus::Group group_status() const;
+  [[nodiscard]] const std::string& group_fence() const;
+  [[nodiscard]] bool keep_for_group();
+  friend class GroupStreams;
 
   // node_region.cpp: the register and region commands
   using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
@@ -173,8 +201,10 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // the loop's turn
   bool pump_scheduled_ = false;
   bool writing_ = false;
+  Instant write_begun_{};
   bool maintain_due_ = false;  // something was written
   std::vector<replica::Output> outputs_;
+  std::optional<journal::Batch> received_;  // in a group: written here, not yet applied
   std::vector<frontend::ConnectionId> dirty_;
   BodyCache bodies_;
   BodyReader body_reader_;
@@ -216,6 +246,13 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   Instant reconnect_at_{};
   std::string connect_problem_;
 
+  // the group
+  struct Group;
+  struct GroupDeleter {
+    void operator()(Group* group) const;
+  };
+  std::unique_ptr<Group, GroupDeleter> group_;
+
   // who leads
   coordination::RegionRecord region_;  // last read
   bool region_known_ = false;
@@ -240,6 +277,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
 
   // Last: joined first, while everything their jobs touch is still there.
   std::unique_ptr<io::Worker> register_worker_;
+  std::unique_ptr<io::Worker> block_worker_;  // in a group: its superblock, probes of the disk
   std::unique_ptr<io::Worker> journal_worker_;
   std::unique_ptr<io::Worker> spare_worker_;
   std::unique_ptr<io::Worker> pages_worker_;  // gives jobs to spare_worker_

@@ -187,24 +187,28 @@ void Node::rejoin_when_quiet() {
   pump();  // the last words to clients
   if (ended_) return;
   if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
-  if (writing_ || !journal_worker_->idle() || checkpoint_running_ || spare_wanted_ || releasing_ ||
-      body_reader_.reading() > 0) {
+  if (writing_ || !journal_worker_->idle() || !block_worker_->idle() || checkpoint_running_ ||
+      spare_wanted_ || releasing_ || body_reader_.reading() > 0) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
   const std::vector<io::StreamId> peers(peers_.begin(), peers_.end());
   for (const io::StreamId peer : peers) peer_hub_->close(peer);
+  if (group_ != nullptr) close_group_lines();
   // The frontend stays: its connections are closing, and their ids are the hub's names of them.
   frontend_->leader_gone();
+  received_.reset();
   replica_.reset();
   pages_.reset();
   journal_.reset();
   disk_.reset();
+  if (auto cut = cut_for_group(); !cut) return end_fatally(cut.error().what);
   bodies_ = BodyCache(options_.body_cache_bytes);
   body_reader_.forget();
   switch_draining_ = false;
   if (auto recovered = recover(); !recovered) return end_fatally(recovered.error().what);
   rejoining_ = false;
+  schedule_pump();
   not_live_reason_ = "this node of region " + options_.region + " is a standby";
   log(LogLevel::info, "rejoined as standby");
 }
@@ -213,6 +217,9 @@ void Node::rejoin_when_quiet() {
 // --------------------------------------------------------------------------------------------------------
 
 void Node::region_command(const http::RegionCommand& command, http::CommandDone done) {
+  if (group_ != nullptr) {
+    return done(failed(409, "this node is one of a group without another region: see `mainstay group`"));
+  }
   if (changing_region_ || switch_) {
     return done(
         failed(409, "another change of the active region is under way on this node: try again in a moment"));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "broker/types.h"
 #include "etcd/open_register.h"
 #include "frontend/credit_policy.h"
+#include "group/member.h"
 
 namespace mainstay::node {
 
@@ -32,6 +34,22 @@ struct QueueConfig {
   broker::QueueOptions options;
 };
 
+/// The nodes of a region that keep one log (group/member.h).
+struct GroupOptions {
+  struct Other {
+    std::string name;
+    Listener listener;  ///< its `listen`
+  };
+  Listener listen;  ///< for the other nodes: replication and beacons
+  std::vector<Other> others;
+  group::MemberOptions member;           ///< times; who it is, is filled in
+  Duration silence_max = seconds(2);     ///< a connection that brings nothing for so long is ended
+  Duration disk_stall_max = seconds(2);  ///< R9: a write or a probe that takes longer gives up the lead
+  unsigned copies_min = 1;               ///< R11: publishes are refused with fewer copies in sync
+  std::uint64_t keep_log_bytes = 16ULL
+                                 << 30;  ///< kept for nodes that are away; beyond, they need a full copy
+};
+
 struct NodeOptions {
   std::string version;
   std::string name, region;
@@ -45,7 +63,8 @@ struct NodeOptions {
   std::vector<User> users;
   std::vector<QueueConfig> queues;
   etcd::RegisterPlace register_place;
-  std::string initial_region;  ///< claims an empty register
+  std::optional<GroupOptions> group;  ///< excludes has_replication, so far
+  std::string initial_region;         ///< claims an empty register
   std::uint64_t segment_bytes = 64ULL << 20;
   std::uint64_t reserve_bytes = 4ULL << 20;  ///< journal room kept for settlements
   std::uint64_t checkpoint_every_records = 200'000;

@@ -1,0 +1,464 @@
+// The node as one of a group within its region: lines to the others, the group's register, the superblock,
+// and what happens when its member says Restart. Decisions are the member's (group/member.h); here they are
+// carried out.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/assert.h"
+#include "io/posix_disk.h"
+#include "journal/cut.h"
+#include "node/node.h"
+#include "node/peer_wire.h"
+
+namespace mainstay::node {
+namespace {
+
+constexpr Duration kRedialAfter = milliseconds(250);
+constexpr Duration kProbeEvery = seconds(1);
+constexpr std::size_t kGroupPacketBytesMax = 80U << 20;
+
+Result<void, DiskError> probe(Disk& disk) {
+  auto file = disk.open("probe", OpenMode::read_write);
+  if (!file && file.error().code == DiskErrorCode::not_found) file = disk.open("probe", OpenMode::create);
+  if (!file) return file.error();
+  const std::byte something[1]{};
+  auto written = (*file)->write(0, BytesView(something));
+  return written ? (*file)->sync() : written;
+}
+
+}  // namespace
+
+class GroupStreams final : public PacketEvents {
+ public:
+  explicit GroupStreams(Node& node) : node_(node) {}
+  void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) override {
+    node_.on_group_open(peer, remote, outgoing);
+  }
+  void on_packet(io::StreamId peer, BytesView packet) override { node_.on_group_packet(peer, packet); }
+  void on_peer_end(io::StreamId peer) override { node_.on_group_end(peer); }
+
+ private:
+  Node& node_;
+};
+
+struct Node::Group {
+  explicit Group(Node& node) : events(node), streams(events, kGroupPacketBytesMax) {}
+
+  GroupStreams events;
+  PacketStreams streams;
+  std::unique_ptr<io::StreamHub> hub;
+  std::unique_ptr<PeerWire> wire;
+  std::shared_ptr<coordination::GroupRegister> reg;
+  /// Counts replicas: what was asked for an earlier one is answered to nobody.
+  std::uint64_t life = 0;
+  bool asking = false;  ///< the register, for this life
+
+  std::map<io::StreamId, Instant> heard;
+  /// This node dials those whose names come before its own, one at a time.
+  std::size_t dialing = 0;
+  bool connecting = false;
+  Instant dial_at{};
+  std::map<std::size_t, io::StreamId> dialled;  ///< by position among the others
+  std::string dial_problem;
+
+  std::optional<group::Restart> restart;
+  std::size_t copies = 0;  ///< in sync, at the last tick
+  std::string fenced;      ///< why clients were sent away, though it leads
+  struct Move {
+    std::string to;
+    http::CommandDone done;
+  };
+  std::optional<Move> move;  ///< a planned one, under way
+  bool probing = false;
+  bool stalled = false;
+  Instant probe_at{}, probe_begun{};
+};
+
+void Node::GroupDeleter::operator()(Group* group) const {
+  delete group;
+}
+
+Result<void, Failure> Node::prepare_group(group::Superblock& block) {
+  if (group_ == nullptr) {
+    group_.reset(new Group(*this));
+    auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_);
+    if (!reg) return Failure{reg.error().what};
+    group_->reg = std::move(*reg);
+  }
+  if (options_.cluster == Uuid{}) {
+    return Failure{
+        "the nodes of a group keep one log and must know each other: give all of them the same cluster "
+        "under [node] (a UUID)"};
+  }
+  const auto loaded = group::load_superblock(*disk_, "");
+  if (!loaded) return loaded.error();
+  if (!loaded->damaged.empty()) log(LogLevel::warning, loaded->damaged + " (the other copy is whole)");
+  if (loaded->block) block = *loaded->block;
+  return {};
+}
+
+replica::ReplicaOptions::InGroup Node::in_group(group::Superblock block) {
+  ++group_->life;
+  group_->asking = false;
+  if (block.node.empty()) {  // a new disk
+    block.cluster = journal_->cluster();
+    block.node = options_.name;
+    block.incarnation = journal_->incarnation();
+  }
+  replica::ReplicaOptions::InGroup in;
+  in.member = options_.group->member;
+  in.member.cluster = journal_->cluster();
+  in.member.self = {options_.name, journal_->incarnation()};
+  in.copies_min = options_.group->copies_min;
+  for (const GroupOptions::Other& other : options_.group->others) in.others.push_back(other.name);
+  in.block = std::move(block);
+  return in;
+}
+
+Result<void, Failure> Node::listen_to_group() {
+  group_->hub = io::make_stream_hub(loop_, group_->streams);
+  group_->wire = std::make_unique<PeerWire>(group_->streams, *group_->hub);
+  const auto port = group_->hub->listen(options_.group->listen.host, options_.group->listen.port);
+  if (!port) return Failure{"[group] " + port.error().what};
+  log(LogLevel::info, "group: listening on " + options_.group->listen.host + ":" + std::to_string(*port) +
+                          " for " + std::to_string(options_.group->others.size()) + " other node(s)");
+  return {};
+}
+
+/// @return it was for the group
+bool Node::handle_group(const replica::Output& output) {
+  if (const auto* packet = std::get_if<group::SendPacket>(&output)) {
+    group_->wire->send(packet->to, packet->packet);
+  } else if (const auto* close = std::get_if<group::ClosePeer>(&output)) {
+    log(LogLevel::warning, "group: connection closed: " + close->why);
+    group_->wire->close(close->peer);
+  } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
+    store_block(store->block);
+  } else if (std::holds_alternative<group::ReadRegister>(output)) {
+    ask_group_register();
+  } else if (const auto* change = std::get_if<group::ChangeRegister>(&output)) {
+    change_group_register(*change);
+  } else if (const auto* restart = std::get_if<group::Restart>(&output)) {
+    restart_in_group(*restart);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// ---- register and superblock
+// ---------------------------------------------------------------------------------------------
+
+void Node::ask_group_register() {
+  register_worker_->post([this, reg = group_->reg, life = group_->life] {
+    // The member compares with what it has seen: it knows more than this question could say.
+    auto read = reg->read({});
+    loop_.post([this, read = std::move(read), life] {
+      if (ended_ || life != group_->life || rejoining_) return;
+      register_problem_ = read ? "" : read.error().what;
+      if (read) register_answered_at_ = clock_.now();
+      replica_->register_read(read ? group::RegisterOutcome::done : group::RegisterOutcome::unavailable,
+                              read ? *read : coordination::GroupState{}, clock_.now(), clock_.wall());
+      schedule_pump();
+    });
+  });
+}
+
+void Node::change_group_register(const group::ChangeRegister& change) {
+  register_worker_->post([this, reg = group_->reg, life = group_->life, change] {
+    auto swapped = reg->compare_and_swap(change.expected, change.next, {});
+    loop_.post([this, swapped = std::move(swapped), life] {
+      if (ended_ || life != group_->life || rejoining_) return;
+      using coordination::CasOutcome;
+      using group::RegisterOutcome;
+      if (!swapped) {
+        MS_ASSERT(swapped.error().kind != coordination::GroupProblem::refused, swapped.error().what.c_str());
+        register_problem_ = swapped.error().what;
+        replica_->register_changed(RegisterOutcome::unavailable, {}, clock_.now(), clock_.wall());
+      } else {
+        register_problem_.clear();
+        const RegisterOutcome outcome = swapped->outcome == CasOutcome::won    ? RegisterOutcome::done
+                                        : swapped->outcome == CasOutcome::lost ? RegisterOutcome::lost
+                                                                               : RegisterOutcome::unknown;
+        replica_->register_changed(outcome, swapped->current, clock_.now(), clock_.wall());
+      }
+      schedule_pump();
+    });
+  });
+}
+
+void Node::store_block(const group::Superblock& block) {
+  block_worker_->post([this, block, life = group_->life] {
+    auto stored = group::store_superblock(*disk_, "", block);
+    loop_.post([this, life, stored = std::move(stored)] {
+      if (ended_ || life != group_->life || rejoining_) return;
+      if (!stored) return end_fatally(stored.error().what);
+      replica_->block_stored(clock_.now(), clock_.wall());
+      maintain_due_ = true;  // a checkpoint may have waited for it
+      schedule_pump();
+    });
+  });
+}
+
+// ---- lines
+// -----------------------------------------------------------------------------------------------------------
+
+void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outgoing) {
+  log(LogLevel::info, "group: connected " + std::string(outgoing ? "to " : "from ") + remote);
+  if (outgoing) {
+    group_->connecting = false;
+    group_->dialled[group_->dialing] = peer;
+    group_->dial_problem.clear();
+  }
+  group_->heard[peer] = clock_.now();
+  if (replica_ != nullptr && !rejoining_) replica_->group_connected(peer, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+void Node::on_group_packet(io::StreamId peer, BytesView packet) {
+  group_->heard[peer] = clock_.now();
+  if (rejoining_) return;
+  replica_->group_packet(peer, packet, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+void Node::on_group_end(io::StreamId peer) {
+  group_->heard.erase(peer);
+  std::erase_if(group_->dialled, [peer](const auto& each) { return each.second == peer; });
+  log(LogLevel::info, "group: a connection ended");
+  if (replica_ != nullptr && !rejoining_) replica_->group_disconnected(peer, clock_.now(), clock_.wall());
+  schedule_pump();
+}
+
+// ---- time
+// ------------------------------------------------------------------------------------------------------------
+
+/// R8, R7: why a node that leads neither accepts nor delivers at this moment.
+std::optional<std::string> Node::fenced_now(Instant now) const {
+  if (replica_->role() != replica::Role::live) return {};
+  if (auto why = replica_->member()->accept_refusal(now)) return why;
+  return replica_->member()->delivery_refusal(now);
+}
+
+void Node::tick_group(Instant now) {
+  Group& g = *group_;
+  std::vector<io::StreamId> silent;
+  for (const auto& [peer, when] : g.heard)
+    if (now - when > options_.group->silence_max) silent.push_back(peer);
+  for (const io::StreamId peer : silent) g.hub->close(peer);
+
+  const auto& others = options_.group->others;
+  if (!g.connecting && now >= g.dial_at && !rejoining_ && !stopping_) {
+    for (std::size_t tried = 0; tried < others.size(); ++tried) {
+      g.dialing = (g.dialing + 1) % others.size();
+      if (others[g.dialing].name > options_.name || g.dialled.contains(g.dialing)) continue;
+      g.connecting = true;
+      g.dial_at = now + kRedialAfter;
+      g.hub->connect(others[g.dialing].listener.host, others[g.dialing].listener.port,
+                     [this, name = others[g.dialing].name](const std::string& why) {
+                       group_->connecting = false;
+                       group_->dial_at = clock_.now() + kRedialAfter;
+                       if (why != group_->dial_problem)
+                         log(LogLevel::info, "group: no connection to node " + name + ": " + why);
+                       group_->dial_problem = why;
+                     });
+      break;
+    }
+  }
+
+  if (g.move && !rejoining_ && !replica_->member()->handing_over()) {
+    http::CommandResult stayed;
+    stayed.status = 409;
+    stayed.error = "the lead stays here: " + replica_->member()->status().last_problem;
+    std::exchange(g.move, std::nullopt)->done(stayed);
+  }
+  probe_disk(now);
+  if (rejoining_) return;
+  if (std::exchange(g.copies, replica_->member()->copies()) < options_.group->copies_min)
+    frontend_->admission_changed(now, clock_.wall());
+  const std::string fenced = fenced_now(now).value_or("");
+  if (fenced.empty() == g.fenced.empty()) return;
+  g.fenced = fenced;
+  if (fenced.empty()) {
+    log(LogLevel::info, "this node serves again");
+    frontend_->admission_changed(now, clock_.wall());
+    return;
+  }
+  not_live_reason_ = "this node serves nobody now: " + fenced + ". Go to another node";
+  log(LogLevel::warning, not_live_reason_);
+  frontend_->close_all(not_live_reason_, now, clock_.wall());
+}
+
+/// R9. What nobody writes to would not be noticed to have stalled: a small write and sync of its own.
+void Node::probe_disk(Instant now) {
+  Group& g = *group_;
+  if (!g.probing && now >= g.probe_at && !rejoining_) {
+    g.probing = true;
+    g.probe_begun = now;
+    block_worker_->post([this] {
+      auto probed = probe(*disk_);
+      loop_.post([this, probed = std::move(probed)] {
+        group_->probing = false;
+        group_->probe_at = clock_.now() + kProbeEvery;
+        if (ended_) return;
+        if (!probed && probed.error().code != DiskErrorCode::no_space)
+          end_fatally("the disk refuses a probe: " + probed.error().what);
+      });
+    });
+  }
+  const Duration limit = options_.group->disk_stall_max;
+  const bool stalled = (g.probing && now - g.probe_begun > limit) || (writing_ && now - write_begun_ > limit);
+  if (stalled == g.stalled || rejoining_) return;
+  g.stalled = stalled;
+  if (stalled) {
+    log(LogLevel::error, "the disk under " + disk_->describe("") + " has not answered for " +
+                             std::to_string(limit.milliseconds()) +
+                             " ms: this node leaves the lead to others");
+  } else {
+    log(LogLevel::info, "the disk answers again");
+  }
+  replica_->disk_stalled(stalled, now, clock_.wall());
+}
+
+// ---- the end of a member's life
+// ----------------------------------------------------------------------------------------------
+
+void Node::restart_in_group(const group::Restart& restart) {
+  if (rejoining_) return;
+  log(LogLevel::warning, "group: beginning anew from the log: " + restart.why);
+  if (group_->move) {
+    http::CommandResult moved;
+    moved.lsn = replica_->committed().value;
+    moved.note = restart.why;
+    std::exchange(group_->move, std::nullopt)->done(moved);
+  }
+  group_->restart = restart;
+  group_->stalled = false;
+  group_->fenced.clear();
+  ++group_->life;
+  rejoin();
+}
+
+/// Between the old replica and the new one: nobody has the journal open.
+Result<void, Failure> Node::cut_for_group() {
+  if (group_ == nullptr || !group_->restart) return {};
+  const group::Restart restart = *std::exchange(group_->restart, std::nullopt);
+  if (!restart.cut) return {};
+  auto disk = io::PosixDisk::open(options_.data_directory);
+  if (!disk) return Failure{disk.error().what};
+  const auto cut = journal::cut_after(**disk, "", journal_options(), *random_, *restart.cut);
+  if (!cut) return Failure{"the log cannot be cut to what the leader has: " + cut.error().what};
+  log(LogLevel::warning, "group: " + std::to_string(cut->records) + " record(s) (" +
+                             std::to_string(cut->bytes) +
+                             " bytes) that were never acknowledged are no longer part of the log; kept in " +
+                             (*disk)->describe(cut->quarantine_file));
+  return {};
+}
+
+void Node::close_group_lines() {
+  std::vector<io::StreamId> all;
+  for (const auto& [peer, when] : group_->heard) all.push_back(peer);
+  for (const io::StreamId peer : all) group_->hub->close(peer);
+}
+
+// ---- commands and status
+// ------------------------------------------------------------------------------------------------
+
+void Node::group_switch(const std::string& to, const std::string& by, const std::string& reason,
+                        http::CommandDone done) {
+  http::CommandResult refused;
+  refused.status = 409;
+  if (group_ == nullptr) {
+    refused.error = "this node is in no group: its configuration has no [group]";
+    return done(refused);
+  }
+  if (rejoining_ || replica_->role() != replica::Role::live) {
+    refused.error = not_live_reason() + ". Ask the node that leads";
+    return done(refused);
+  }
+  if (auto why = replica_->hand_over(to, clock_.now(), clock_.wall())) {
+    refused.error = "node " + to + " cannot take the lead: " + *why;
+    return done(refused);
+  }
+  log(LogLevel::info, "group: the lead goes to node " + to + ", asked for by " + by +
+                          (reason.empty() ? "" : " (" + reason + ")"));
+  group_->move = Group::Move{to, std::move(done)};
+  tick_group(clock_.now());  // clients are sent on now
+  schedule_pump();
+}
+
+http::NodeStatus::Group Node::group_status() const {
+  http::NodeStatus::Group s;
+  s.copies_min = options_.group->copies_min;
+  s.fenced = group_fence();
+  if (rejoining_ || replica_ == nullptr) {
+    s.role = "backup";
+    s.problem = not_live_reason_;
+    return s;
+  }
+  const group::MemberStatus status = replica_->member()->status();
+  switch (status.role) {
+    case group::Role::follower:
+      s.role = "backup";
+      break;
+    case group::Role::candidate:
+      s.role = "candidate";
+      break;
+    case group::Role::leader:
+      s.role = "leader";
+      s.second_copy_lsn = replica_->member()->second_copy().value;
+      break;
+    case group::Role::stopped:
+      s.role = "stopped";
+      break;
+  }
+  s.leader = status.leader;
+  s.epoch = status.epoch.value;
+  s.promised = status.promised.value;
+  s.in_sync = status.in_sync;
+  s.need = status.need;
+  s.problem = status.last_problem;
+  return s;
+}
+
+/// Empty: it leads, or another reason is the better one.
+std::string Node::not_leading() const {
+  if (rejoining_ || stopping_ || replica_ == nullptr || replica_->role() == replica::Role::live) return {};
+  const group::MemberStatus status = replica_->member()->status();
+  const std::string who = "this node of region " + options_.region;
+  switch (status.role) {
+    case group::Role::stopped:
+      return who + " must not lead or follow until somebody has looked: " + status.last_problem;
+    case group::Role::candidate:
+      return who + " is about to lead";
+    case group::Role::leader:
+      return who + " leads as soon as its first record is on every node in sync";
+    case group::Role::follower:
+      break;
+  }
+  if (!status.leader.empty()) return who + " is a backup: node " + status.leader + " leads";
+  return who + " is a backup and knows of no leader" +
+         (status.last_problem.empty() ? "" : ": " + status.last_problem);
+}
+
+/// R11: why publishes are refused; empty: they are not.
+std::string Node::too_few_copies() const {
+  if (group_ == nullptr || replica_->member()->copies() >= options_.group->copies_min) return {};
+  return "the only copy in sync is this node's, and min_copies is " +
+         std::to_string(options_.group->copies_min) +
+         ": nothing new is taken until another node has caught up";
+}
+
+/// What nodes that are away lack is kept, up to a bound, while there is space.
+bool Node::keep_for_group() {
+  if (group_ == nullptr || options_.group->others.empty() || disk_full_) return false;
+  return journal_->record_bytes_total() <= options_.group->keep_log_bytes;
+}
+
+const std::string& Node::group_fence() const {
+  static const std::string none;
+  return group_ == nullptr ? none : group_->fenced;
+}
+
+}  // namespace mainstay::node
