@@ -199,13 +199,13 @@ def lost_disk(directory):
 
 
 def serve_refuses(directory):
-    group = Group(directory)
+    group = Group(directory, '[replication]\nlisten = "127.0.0.1:25999"\n[register]\nfile = "register.db"')
     done = subprocess.run([BINARY, "serve", "--config", str(group.config("east-1"))], capture_output=True, text=True, timeout=60)
-    expect(done.returncode == 78 and "does not replicate within a region yet" in done.stderr, "serve to refuse", done.stderr)
+    expect(done.returncode == 78 and "[group] and [replication] are both given" in done.stderr, "serve to refuse", done.stderr)
     expect("the group's layout is unsafe and was allowed (\"a test on one machine\"): register-is-a-file" in done.stderr,
            "the override to be told", done.stderr)
     expect(not (group.directory / "east-1").exists(), "no journal to be made")
-    ok("serve tells what the override allows, and makes no promise it cannot keep")
+    ok("serve tells what the override allows, and refuses a group that ships to another region: no promise it cannot keep")
 
 
 def register_of_voters(directory):

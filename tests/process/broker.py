@@ -58,6 +58,7 @@ class Broker:
         self.log_file = self.directory / f"{name}.log"
         self.config_file = self.directory / f"{name}.toml"
         self.process = None
+        self.arrays = {}  # tables that may be there several times
         self.environment = {}  # beyond this process's own
         self.config = {
             "node": {"name": name, "region": region, "data": self.data},
@@ -82,6 +83,10 @@ class Broker:
         for table, keys in self.config.items():
             lines.append(f"[{table}]")
             lines += [f"{key} = {toml(value)}" for key, value in keys.items()]
+        for table, entries in self.arrays.items():
+            for entry in entries:
+                lines.append(f"[[{table}]]")
+                lines += [f"{key} = {toml(value)}" for key, value in entry.items()]
         lines += ["[[user]]", f"name = {toml(USER)}", f"password = {toml(PASSWORD)}"]
         for queue, options in self.queues.items():
             lines += ["[[queue]]", f"name = {toml(queue)}"]

@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""The nodes of one group as real processes: one leads, the others have what it confirmed and take over. Needs Proton's Python binding.
+
+Usage: group_test.py path/to/mainstay CASE
+"""
+import os
+import pathlib
+import random
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
+from clients import BINARY, SEED, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
+from checks import expect, ok  # noqa: E402
+from group import Group  # noqa: E402
+
+DEDUP = {"queues": {"dedup": {"duplicate_detection": True}, "plain": {}}}
+
+
+class Publisher(threading.Thread):
+    """Publishes numbered messages to whoever serves, each until it is confirmed; what has no answer is sent again."""
+
+    def __init__(self, group, queue="dedup"):
+        super().__init__(daemon=True)
+        self.group, self.queue = group, queue
+        self.confirmed, self.longest_s, self.stopping, self.failed = [], 0.0, False, None
+        self.pause_s = 0.001
+
+    def run(self):
+        try:
+            self.publish()
+        except Exception as trouble:  # told by finish()
+            self.failed = trouble
+
+    def publish(self):
+        number, sender = 0, None
+        while not self.stopping:
+            begun = time.monotonic()
+            while True:
+                try:
+                    if sender is None:
+                        sender = connect(self.group.leader(60), timeout=3).create_sender(self.queue)
+                    sender.send(Message(id=f"m{number}", body=b"x" * 200), timeout=3)
+                    break
+                except (ProtonException, OSError):
+                    sender = None
+                    expect(time.monotonic() - begun < 60, f"m{number} to be confirmed within a minute")
+            self.longest_s = max(self.longest_s, time.monotonic() - begun)
+            self.confirmed.append(f"m{number}")
+            number += 1
+            time.sleep(self.pause_s)
+
+    def finish(self):
+        self.stopping = True
+        self.join(90)
+        if self.failed:
+            raise AssertionError(f"the publisher failed: {self.failed!r}")
+        expect(not self.is_alive(), "the publisher to end")
+        return self.confirmed
+
+
+def audit(group, confirmed, queue="dedup"):
+    """Every confirmed message once, in order; then every node the same."""
+    found = take_all(connect(group.leader()), queue)
+    missing, twice = set(confirmed) - set(found), len(found) - len(set(found))
+    expect(not missing, "every confirmed message", f"{len(missing)} are missing: {sorted(missing)[:5]}")
+    expect(twice == 0, "no message twice", twice)
+    expect([id_ for id_ in found if id_ in set(confirmed)] == confirmed, "the order of publishing")
+    ok(f"{len(confirmed)} confirmed messages are there, each once and in order")
+
+
+def two_copies(directory):
+    """What is confirmed is on both disks, and both have the same log and state."""
+    with Group(BINARY, directory).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        told = backup.status()
+        expect(told["group"]["role"] == "backup" and told["group"]["leader"] == leader.name, "a backup that knows its leader", told["group"])
+        code, why = backup.get("/readyz")
+        expect(code == 503 and f"node {leader.name} leads" in why, "/readyz of the backup to say who leads", why)
+        ok("one node leads, the other is its backup and says so")
+        connection = connect(leader)
+        send(connection, "plain", [f"m{n}" for n in range(500)])
+        at = leader.status()
+        expect(at["group"]["second_copy_lsn"] == at["committed_lsn"], "all that is committed on a second disk", at["group"])
+        told = group.wait_equal()
+        ok(f"after 500 messages both have LSN {told['durable_lsn']} with hash {told['log_hash']} and the same state")
+        expect(take_all(connection, "plain") == [f"m{n}" for n in range(500)], "the messages in order")
+        group.wait_equal()
+        connection.close()
+
+
+def leader_killed(directory):
+    """kill -9 of the leader under load: the backup serves within three seconds and has every confirmed message."""
+    with Group(BINARY, directory, **DEDUP).start() as group:
+        group.wait_in_sync()
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(1)
+        leader = group.leader()
+        before = len(publisher.confirmed)
+        leader.kill()
+        begun = time.monotonic()
+        while len(publisher.confirmed) < before + 20 and time.monotonic() - begun < 30:
+            time.sleep(0.01)
+        took = time.monotonic() - begun
+        expect(before > 0 and took < 30, "publishing to go on", took)
+        ok(f"kill -9 of {leader.name}: publishing went on; the longest wait of a publish was {publisher.longest_s:.2f} s")
+        expect(publisher.longest_s < 5, "a wait of less than 5 s", publisher.longest_s)
+        time.sleep(0.5)
+        leader.start(ready=False)
+        group.wait_in_sync()
+        ok(f"{leader.name} is back in sync")
+        confirmed = publisher.finish()
+        group.wait_equal()
+        audit(group, confirmed)
+        group.wait_equal()
+        ok("logs and states are equal")
+
+
+def killed_again_and_again(directory):
+    """Leader or backup, killed or stopped in turn while clients publish; every confirmed message is there once."""
+    rng = random.Random(SEED)
+    with Group(BINARY, directory, **DEDUP).start() as group:
+        group.wait_in_sync()
+        publisher = Publisher(group)
+        publisher.start()
+        for turn in range(6):
+            time.sleep(rng.uniform(0.1, 0.6))
+            victim = rng.choice(list(group.nodes.values()))
+            led = victim is group.leader()
+            if rng.random() < 0.7:
+                victim.kill()
+            else:
+                victim.stop()
+            time.sleep(rng.uniform(0, 0.5))
+            victim.start(ready=False)
+            group.wait_in_sync()
+            ok(f"turn {turn + 1}: {victim.name}, the {'leader' if led else 'backup'}, was ended and is in sync again; {len(publisher.confirmed)} confirmed")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+        group.wait_equal()
+
+
+def leader_sleeps(directory):
+    """SIGSTOP of the leader for longer than its lease: another leads; when it wakes it confirms and delivers nothing any more."""
+    with Group(BINARY, directory, **DEDUP).start() as group:
+        group.wait_in_sync()
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(0.5)
+        sleeper = group.leader()
+        os.kill(sleeper.process.pid, signal.SIGSTOP)
+        try:
+            successor = group.leader(but=(sleeper.name,))
+            time.sleep(1)
+        finally:
+            os.kill(sleeper.process.pid, signal.SIGCONT)
+        ok(f"{successor.name} leads while {sleeper.name} sleeps")
+        group.wait_in_sync()
+        expect(group.leader() is successor, "the successor to stay the leader")
+        expect(sleeper.status()["group"]["role"] == "backup", "the sleeper to follow", sleeper.status()["group"])
+        ok("the one that slept follows, from the log that its successor has")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+        group.wait_equal()
+
+
+def planned_move(directory):
+    """`mainstay group switch`'s request moves the lead there and back; nothing is lost and nobody waits for a timeout."""
+    with Group(BINARY, directory, **DEDUP).start() as group:
+        group.wait_in_sync()
+        publisher = Publisher(group)
+        publisher.start()
+        for _ in range(4):
+            time.sleep(0.3)
+            leader = group.wait_in_sync()
+            target, = group.others(leader)
+            publisher.longest_s = 0
+            moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
+            expect(moved.returncode == 0 and f"node {target.name} leads" in moved.stdout, "the lead to move", (moved.stdout, moved.stderr))
+            group.leader(but=(leader.name,))
+            time.sleep(0.3)
+            ok(f"the lead moved from {leader.name} to {target.name}; the longest wait of a publish was {publisher.longest_s:.2f} s")
+        group.wait_in_sync()
+        code, answer = group.leader().post("/group/switch", '{"to": "nobody", "by": "a test"}')
+        expect(code == 409 and "in-sync" in answer, "a move to an unknown node to be refused", answer)
+        code, answer = group.others(group.leader())[0].post("/group/switch", f'{{"to": "{group.leader().name}", "by": "a test"}}')
+        expect(code == 409 and "Ask the node that leads" in answer, "a backup to refuse a move", answer)
+        ok("moves that cannot be are refused with the reason")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+        group.wait_equal()
+
+
+def alone(directory):
+    """min_copies = 2: a leader whose backup is gone refuses publishes, settles, and goes on when the backup is back."""
+    with Group(BINARY, directory, group={"min_copies": 2}, **DEDUP).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        connection = connect(leader)
+        send(connection, "dedup", ["a", "b"])
+        backup.kill()
+        group.wait_in_sync(1)
+        sender = connection.create_sender("dedup")
+        begun = time.monotonic()
+        try:
+            sender.send(Message(id="c", body=b"c"), timeout=5)
+            expect(False, "a publish without a second copy to be refused")
+        except ProtonException as refused:
+            ok(f"a publish is refused after {time.monotonic() - begun:.2f} s: {refused}")
+        receiver = connection.create_receiver("dedup", credit=1)
+        expect(receiver.receive(timeout=5).id == "a", "the first message")
+        receiver.accept()
+        ok("settlements go on")
+        backup.start(ready=False)
+        group.wait_in_sync()
+        connection = connect(group.leader())
+        send(connection, "dedup", ["c"])
+        group.wait_equal()
+        ok("with the backup back publishes are taken again")
+
+
+def no_register(directory):
+    """The register goes away: the pair serves on; alone it stops accepting after the time that is configured."""
+    with Group(BINARY, directory, group={"alone_without_register_max_s": 2}, **DEDUP).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        register = directory / "register.db"
+        hidden = directory / "register.hidden"
+        connection = connect(leader)
+        send(connection, "plain", ["before"])
+        os.rename(register, hidden)
+        register.mkdir()  # nothing that can be opened is there now
+        time.sleep(3)
+        send(connection, "plain", ["meanwhile"])
+        ok("three seconds without the register: a healthy pair serves on")
+        backup.kill()
+        code = 200
+        until = time.monotonic() + 15
+        while code == 200 and time.monotonic() < until:
+            code, why = leader.get("/readyz")
+            time.sleep(0.05)
+        expect(code == 503, "a leader that lost its backup and cannot ask the register to stop serving", why)
+        ok(f"then its backup goes, too: {why.strip()[:160]}")
+        register.rmdir()
+        os.rename(hidden, register)
+        group.leader(30)
+        connection = connect(group.leader())
+        expect(take_all(connection, "plain") == ["before", "meanwhile"], "both messages")
+        ok("the register is back, and the node serves alone")
+
+
+if __name__ == "__main__":
+    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register))
