@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/json.hpp>
-#include <csignal>
 #include <deque>
 #include <fstream>
 #include <iostream>
@@ -18,6 +17,7 @@
 #include "amqp/value_reader.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
+#include "cli/stop_signals.h"
 #include "client/publisher.h"
 #include "client/subscriber.h"
 #include "config/document.h"
@@ -29,15 +29,6 @@ namespace mainstay::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::atomic<bool> stop_asked = false;
-
-void stop_on_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = true; };
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-}
 
 struct Reach {
   std::vector<std::string> endpoints;
@@ -173,7 +164,7 @@ int send(const SendArguments& arguments) {
   options.queue.on_unknown = arguments.on_unknown == "report"          ? client::UnknownOutcome::report
                              : arguments.on_unknown == "resend-anyway" ? client::UnknownOutcome::resend_anyway
                                                                        : client::UnknownOutcome::resend;
-  stop_on_signals();
+  const std::atomic<bool>& stop_asked = stop_on_signals();
   io::SystemClock clock;
   io::SystemRandom random;
   client::Publisher publisher(options, clock, random, tell_of("send"));
@@ -276,7 +267,7 @@ int receive(const ReceiveArguments& arguments) {
   }
   options.address = arguments.reach.queue;
   options.sessions = arguments.sessions;
-  stop_on_signals();
+  const std::atomic<bool>& stop_asked = stop_on_signals();
   io::SystemClock clock;
   io::SystemRandom random;
   client::Subscriber subscriber(options, clock, random, tell_of("receive"));

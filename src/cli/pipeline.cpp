@@ -2,7 +2,6 @@
 // processes.
 #include <atomic>
 #include <boost/json.hpp>
-#include <csignal>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -10,6 +9,7 @@
 #include "cli/exit_codes.h"
 #include "cli/log.h"
 #include "cli/register_place.h"
+#include "cli/stop_signals.h"
 #include "config/pipeline_config.h"
 #include "io/system_clock.h"
 #include "io/system_random.h"
@@ -21,15 +21,6 @@ namespace mainstay::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::atomic<bool> stop_asked = false;
-
-void stop_on_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = true; };
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-}
 
 pipeline::Log log_of(const config::PipelineConfig& config, const std::string& component) {
   return [sink = stderr_log("info", config.pipeline.region + "/" + component)](pipeline::Level level,
@@ -63,8 +54,7 @@ int with_config(const std::string& file, const char* command, Work work) {
     std::cerr << config.error().what << "\n";
     return kConfiguration;
   }
-  stop_on_signals();
-  const Result<void, Failure> result = work(*config);
+  const Result<void, Failure> result = work(*config, stop_on_signals());
   if (!result) {
     std::cerr << "mainstay " << command << ": " << result.error().what << "\n";
     return kCouldNotRun;
@@ -79,7 +69,8 @@ Result<void, Failure> need(const std::string& value, const char* key) {
 
 int builder(const std::string& file) {
   return with_config(
-      file, "pipeline builder", [](const config::PipelineConfig& config) -> Result<void, Failure> {
+      file, "pipeline builder",
+      [](const config::PipelineConfig& config, const std::atomic<bool>& stop) -> Result<void, Failure> {
         for (const auto& [value, key] : {std::pair(&config.source.directory, "[source] directory"),
                                          std::pair(&config.spool.directory, "[spool] directory"),
                                          std::pair(&config.archive.directory, "[archive] directory")}) {
@@ -102,14 +93,14 @@ int builder(const std::string& file) {
         io::SystemRandom random;
         const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
-        return pipeline::run_queue_builder(to, **opened, stop_asked, clock, random,
-                                           log_of(config, "builder"));
+        return pipeline::run_queue_builder(to, **opened, stop, clock, random, log_of(config, "builder"));
       });
 }
 
 int processor(const std::string& file) {
   return with_config(
-      file, "pipeline processor", [](const config::PipelineConfig& config) -> Result<void, Failure> {
+      file, "pipeline processor",
+      [](const config::PipelineConfig& config, const std::atomic<bool>& stop) -> Result<void, Failure> {
         for (const auto& [value, key] :
              {std::pair(&config.ledger.file, "[ledger] file"),
               std::pair(&config.destination.directory, "[destination] directory")}) {
@@ -132,7 +123,7 @@ int processor(const std::string& file) {
         io::SystemRandom random;
         const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
-        return pipeline::run_processor(to, **opened, stop_asked, clock, random, log_of(config, "processor"));
+        return pipeline::run_processor(to, **opened, stop, clock, random, log_of(config, "processor"));
       });
 }
 
@@ -170,7 +161,8 @@ struct ReplayArguments {
 
 int replay(const ReplayArguments& arguments) {
   return with_config(
-      arguments.config, "archive replay", [&](const config::PipelineConfig& config) -> Result<void, Failure> {
+      arguments.config, "archive replay",
+      [&](const config::PipelineConfig& config, const std::atomic<bool>& stop) -> Result<void, Failure> {
         if (!arguments.missing)
           return Failure{"say --missing: only what the promoted region lacks can be replayed"};
         for (const auto& [value, key] : {std::pair(&config.archive.directory, "[archive] directory"),
@@ -193,8 +185,8 @@ int replay(const ReplayArguments& arguments) {
         io::SystemRandom random;
         const auto opened = etcd::open_register(register_place(config.region_register), clock);
         if (!opened) return Failure{opened.error().what};
-        const auto report = pipeline::run_archive_replay(to, **opened, known, stop_asked, clock, random,
-                                                         log_of(config, "replay"));
+        const auto report =
+            pipeline::run_archive_replay(to, **opened, known, stop, clock, random, log_of(config, "replay"));
         if (!report) return report.error();
         const auto admitted =
             ask(node, "POST", "/region/admit-producers",

@@ -27,6 +27,10 @@ Result<void, DiskError> probe(Disk& disk) {
   return written ? (*file)->sync() : written;
 }
 
+std::string no_connection(const std::string& node, const std::string& why) {
+  return "group: no connection to node " + node + ": " + why;
+}
+
 }  // namespace
 
 class GroupStreams final : public PacketEvents {
@@ -52,7 +56,6 @@ struct Node::Group {
   std::shared_ptr<coordination::GroupRegister> reg;
   /// Counts replicas: what was asked for an earlier one is answered to nobody.
   std::uint64_t life = 0;
-  bool asking = false;  ///< the register, for this life
 
   std::map<io::StreamId, Instant> heard;
   /// This node dials those whose names come before its own, one at a time.
@@ -100,7 +103,6 @@ Result<void, Failure> Node::prepare_group(group::Superblock& block) {
 
 replica::ReplicaOptions::InGroup Node::in_group(group::Superblock block) {
   ++group_->life;
-  group_->asking = false;
   if (block.node.empty()) {  // a new disk
     block.cluster = journal_->cluster();
     block.node = options_.name;
@@ -259,8 +261,7 @@ void Node::tick_group(Instant now) {
                      [this, name = others[g.dialing].name](const std::string& why) {
                        group_->connecting = false;
                        group_->dial_at = clock_.now() + kRedialAfter;
-                       if (why != group_->dial_problem)
-                         log(LogLevel::info, "group: no connection to node " + name + ": " + why);
+                       if (why != group_->dial_problem) log(LogLevel::info, no_connection(name, why));
                        group_->dial_problem = why;
                      });
       break;

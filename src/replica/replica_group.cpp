@@ -1,5 +1,6 @@
 // A replica that is one of a group: what its member says, carried out.
 #include <algorithm>
+#include <type_traits>
 
 #include "base/assert.h"
 #include "replica/leadership.h"
@@ -7,57 +8,55 @@
 
 namespace mainstay::replica {
 
+/// Has the member hear something, and carries out what it says.
+template <class Tell>
+auto Replica::Impl::tell_member(Instant at, WallTime wall, Tell&& tell) {
+  now = at, wall_now = wall;
+  if constexpr (std::is_void_v<decltype(tell(*member))>) {
+    tell(*member);
+    absorb_member(wall);
+  } else {
+    auto answer = tell(*member);
+    absorb_member(wall);
+    return answer;
+  }
+}
+
 const group::Member* Replica::member() const {
   return impl_->member.get();
 }
 
 void Replica::group_connected(PeerId peer, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->connected(peer, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.connected(peer, now, wall); });
 }
 void Replica::group_disconnected(PeerId peer, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->disconnected(peer, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.disconnected(peer, now, wall); });
 }
 void Replica::group_packet(PeerId from, BytesView packet, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->packet(from, packet, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.packet(from, packet, now, wall); });
 }
 void Replica::block_stored(Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->block_stored(now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.block_stored(now, wall); });
 }
 void Replica::register_read(group::RegisterOutcome outcome, const coordination::GroupState& state,
                             Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->register_read(outcome, state, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall,
+                     [&](group::Member& member) { member.register_read(outcome, state, now, wall); });
 }
 void Replica::register_changed(group::RegisterOutcome outcome, const coordination::GroupState& state,
                                Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->register_changed(outcome, state, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall,
+                     [&](group::Member& member) { member.register_changed(outcome, state, now, wall); });
 }
 void Replica::disk_stalled(bool stalled, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->disk_stalled(stalled, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.disk_stalled(stalled, now, wall); });
 }
 void Replica::cover(Lsn lsn, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  impl_->member->cover(lsn, now, wall);
-  impl_->absorb_member(wall);
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.cover(lsn, now, wall); });
 }
 std::optional<std::string> Replica::hand_over(const std::string& to, Instant now, WallTime wall) {
-  impl_->now = now, impl_->wall_now = wall;
-  auto refused = impl_->member->hand_over(to, now, wall);
-  impl_->absorb_member(wall);
-  return refused;
+  return impl_->tell_member(now, wall,
+                            [&](group::Member& member) { return member.hand_over(to, now, wall); });
 }
 
 void Replica::apply(const journal::Batch& batch, WallTime wall) {

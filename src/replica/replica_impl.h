@@ -156,6 +156,8 @@ struct Replica::Impl {
   void reach_far();
 
   // replica_group.cpp
+  template <class Tell>
+  auto tell_member(Instant at, WallTime wall, Tell&& tell);
   void absorb_member(WallTime wall);
   void lead_group(const group::Lead& lead, WallTime wall);
   void end_in_group();
