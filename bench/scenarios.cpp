@@ -348,7 +348,7 @@ class Node final : public frontend::Backend {
   void pump() {
     for (;;) {
       if (!log_.gathering().empty()) {
-        held_.add(made_, committed_, released_);
+        held_.add(made_, committed_, released_, {});
         if (batches_.size() == 8) {
           batches_.push_back(log_.take(std::move(batches_.front())));
           batches_.pop_front();
@@ -359,7 +359,7 @@ class Node final : public frontend::Backend {
         held_.release(committed_, released_);
         leader_.committed(committed_, kNow, kWall, made_);
       }
-      held_.add(made_, committed_, released_);
+      held_.add(made_, committed_, released_, {});
       if (released_.empty()) return;
       showing_.swap(released_);
       for (const replica::Output& output : showing_)
