@@ -227,20 +227,20 @@ void Member::Impl::wish_change() {
   }
   for (const auto& [id, peer] : peers) {
     if (!peer.member) continue;
+    const std::string& name = peer.member->node;
     // Somebody has promised more than our epoch, for a leadership that came to nothing, and refuses us.
     if (peer.epoch > force.epoch && !(handing_over && handing_over->told)) {
       next = force;
-      next.reason = "node " + peer.member->node + " had promised epoch " + std::to_string(peer.epoch.value);
+      next.reason = "node " + name + " had promised epoch " + std::to_string(peer.epoch.value);
       begin_change(Purpose::raise, *known, next);
       return;
     }
     // R6: add who keeps up. From now on commits wait for it; all that anybody ever acknowledged without it
     // must be on its disk before it is asked to be in the set.
-    const bool member_already =
-        bug(Bug::member_by_name)
-            ? std::any_of(force.isr.begin(), force.isr.end(),
-                          [&](const MemberId& each) { return each.node == peer.member->node; })
-            : force.isr.contains(*peer.member);
+    const bool member_already = bug(Bug::member_by_name)
+                                    ? std::any_of(force.isr.begin(), force.isr.end(),
+                                                  [&](const MemberId& each) { return each.node == name; })
+                                    : force.isr.contains(*peer.member);
     if (member_already || !peer.shipper || !peer.front_since) continue;
     if (now - *peer.front_since < options.rejoin_after && !bug(Bug::add_before_catch_up)) continue;
     if (joining.insert(*peer.member).second) answered[*peer.member] = now;
@@ -251,9 +251,9 @@ void Member::Impl::wish_change() {
       continue;
     next = force;
     // The same node with an older disk is no member any more.
-    std::erase_if(next.isr, [&](const MemberId& each) { return each.node == peer.member->node; });
+    std::erase_if(next.isr, [&](const MemberId& each) { return each.node == name; });
     next.isr.insert(*peer.member);
-    next.reason = "node " + peer.member->node + " has caught up";
+    next.reason = "node " + name + " has caught up";
     begin_change(Purpose::add, *known, next);
     return;
   }
