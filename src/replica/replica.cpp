@@ -9,8 +9,6 @@
 
 namespace mainstay::replica {
 
-using replication::NodeRole;
-
 Replica::Replica(ReplicaOptions options, journal::Journal& journal, broker::State state, RegionTerm last_term,
                  bool ends_sealed, Random& random, Instant now, WallTime)
     : impl_(std::make_unique<Impl>(std::move(options), journal, std::move(state), last_term, ends_sealed,
