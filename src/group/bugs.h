@@ -22,6 +22,14 @@ enum class Bug : std::uint8_t {
   match_by_name,               ///< M10
   trust_older_register,        ///< a register that was put back is believed
   add_by_remembered_commit,    ///< joins are measured by what a restart remembers as committed
+  // Of a replica with its broker.
+  checkpoint_of_uncommitted,    ///< a checkpoint holds what a restart may have to take back
+  deliver_under_stale_lease,    ///< R8 is not kept
+  answer_when_durable_here,     ///< answers wait for the own disk only
+  deliver_before_first_commit,  ///< a leader serves before its first record is committed
+  remove_what_peers_need,       ///< segments go with the own checkpoint
+  checkpoint_without_epochs,    ///< stored before the superblock tells the epochs that it passes over
+  keep_by_diverged_end,         ///< a peer is taken to have what it will cut
 };
 
 [[nodiscard]] bool resurrected(Bug bug);

@@ -322,7 +322,12 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     peer.hello = *hello;
     peer.hello_at = ++events;
     peer.hello_asked = false;
-    ends[sender.member.node] = hello->end.lsn;
+    // What it has beyond the common part it will cut, and then need from us.
+    const Lsn own_end = role == Role::leader ? appended.lsn : durable.lsn;
+    ends[sender.member.node] =
+        bug(Bug::keep_by_diverged_end)
+            ? hello->end.lsn
+            : common_end(block.epochs, own_end, hello->epochs, hello->end.lsn).value_or(Lsn{});
     if (role == Role::leader && !sender.leads) hello_to(from);
   }
   if (role == Role::leader && !sender.leads && force.isr.contains(sender.member) &&
@@ -590,7 +595,8 @@ void Member::outputs(std::vector<Output>& into) {
 std::optional<std::string> Member::delivery_refusal(Instant now) const {
   const Impl& it = *impl_;
   if (it.over || it.role != Role::leader) return "this node does not lead";
-  if (now - std::max(it.proof, it.register_heard) > it.options.lease)
+  if (now - std::max(it.proof, it.register_heard) > it.options.lease &&
+      !Impl::bug(Bug::deliver_under_stale_lease))
     return "this node has heard neither of an in-sync follower nor of the register for " +
            std::to_string((now - std::max(it.proof, it.register_heard)).milliseconds()) + " ms";
   return {};

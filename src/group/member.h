@@ -180,8 +180,8 @@ class Member {
   [[nodiscard]] Lsn second_copy() const;
   /// Leader: how many nodes are in sync, itself included; of anybody else 0.
   [[nodiscard]] std::size_t copies() const;
-  /// Nodes whose log is known to end at this LSN or behind it, over all roles of this life, by what they said
-  /// last: who keeps a log keeps what they lack.
+  /// Nodes whose log is known to be equal to this one up to this LSN, over all roles of this life, by what
+  /// they said last: who keeps a log keeps what they lack.
   [[nodiscard]] const std::map<std::string, Lsn>& known_ends() const;
 
   /// R8. Why nothing may be delivered now; nothing = it may.

@@ -91,7 +91,7 @@ struct Member::Impl {
   std::map<PeerId, Peer> peers;
   std::uint64_t events = 0;              ///< orders hellos and ends of sessions
   std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
-  std::map<std::string, Lsn> ends;       ///< of each node's log, as told last
+  std::map<std::string, Lsn> ends;       ///< to which each node's log is equal to this one, as told last
   Buffer packet_buffer, ship_buffer;
 
   // --- follower

@@ -185,6 +185,8 @@ TEST(GroupMember, WhatTheNewLeaderLacksIsCutIntoQuarantine) {
   ASSERT_TRUE(group.node("a").restart->cut);
   EXPECT_GE(group.node("a").restart->cut->lsn, shared);
   EXPECT_LT(group.node("a").restart->cut->lsn, lost);
+  // What it will cut it does not have: its leader keeps from there on.
+  EXPECT_EQ(group.member("b").known_ends().at("a"), group.node("a").restart->cut->lsn);
   group.begin_anew("a");
   group.pass(milliseconds(1'500));
   EXPECT_EQ(group.isr(), (Names{"a", "b"}));
