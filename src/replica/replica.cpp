@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "group/bugs.h"
 #include "replica/leadership.h"
 #include "replica/replica_impl.h"
 
@@ -173,7 +174,8 @@ void Replica::Impl::become_live(WallTime wall) {
   standby_known = false;
   global = {};
   region = member ? member->second_copy() : Lsn{};
-  leader->committed(committed, now, wall, leader_outputs);
+  const bool early = group::resurrected(group::Bug::deliver_before_first_commit);
+  leader->committed(early ? log->end().lsn : committed, now, wall, leader_outputs);
   absorb_leader_outputs();
   released.emplace_back(RoleChanged{role, term, why, false});
   introduce_to_all();
@@ -262,6 +264,8 @@ void Replica::written(const PendingWrite& done, Instant now, WallTime wall) {
     me.to_apply = done.raw;
     me.member->synced(me.durable, now, wall);
     me.absorb_member(wall);
+    if (me.leader && group::resurrected(group::Bug::answer_when_durable_here))
+      me.commit(me.durable.lsn, wall);
   } else if (done.raw) {
     me.written_raw(done.batch, wall);
   } else if (me.leader) {
@@ -361,6 +365,17 @@ std::optional<Replica::Checkpoint> Replica::checkpoint() {
                     std::move(made->sealed)};
 }
 
+bool Replica::may_store(const Checkpoint& made, Instant now, WallTime wall) {
+  Impl& me = *impl_;
+  using group::Bug, group::resurrected;
+  if (made.lsn > me.durable.lsn) return false;
+  if (!me.member) return true;
+  if (made.lsn > me.committed && !resurrected(Bug::checkpoint_of_uncommitted)) return false;
+  if (me.member->block_covers(made.lsn) || resurrected(Bug::checkpoint_without_epochs)) return true;
+  cover(made.lsn, now, wall);
+  return false;
+}
+
 std::size_t Replica::write_ahead(std::size_t bytes_max) {
   return impl_->state.write_ahead(bytes_max);
 }
@@ -370,6 +385,7 @@ Lsn Replica::removable_before(Lsn checkpoint) const {
   // The record at a position stays: its hash proves to the other side that the logs agree there.
   Lsn keep = std::min(checkpoint, me.state.oldest_needed());
   if (me.member) {
+    if (group::resurrected(group::Bug::remove_what_peers_need)) return keep;
     const auto& ends = me.member->known_ends();
     for (const std::string& other : me.options.group->others) {
       const auto end = ends.find(other);

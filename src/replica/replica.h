@@ -204,6 +204,10 @@ class Replica {
   };
   /// Stores what has changed in pages. Nothing when there is no space for them: try again later.
   [[nodiscard]] std::optional<Checkpoint> checkpoint();
+  /// Whether it may be stored now: its records are durable; in a group also committed, because a restart may
+  /// have to take back what is not, and the superblock on disk tells every epoch that recovery would pass
+  /// over. Has that stored when only it is missing: ask again then.
+  [[nodiscard]] bool may_store(const Checkpoint& made, Instant now, WallTime wall);
   /// Now and then before a checkpoint: does some of its work. @return bytes stored
   std::size_t write_ahead(std::size_t bytes_max);
   /// With a checkpoint stored at `checkpoint`: nothing here, at the standby or at another node of the group

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "base/assert.h"
+#include "group/bugs.h"
 #include "replica/leadership.h"
 #include "replica/replica_impl.h"
 
@@ -130,6 +131,7 @@ void Replica::Impl::lead_group(const group::Lead& lead, WallTime wall) {
   term_used = term;
   promotion = std::move(next);
   finish_promotion(lead.epoch, wall);
+  if (group::resurrected(group::Bug::deliver_before_first_commit)) become_live(wall);
 }
 
 /// The member has said Restart: operations that were not answered have an unknown outcome.
