@@ -7,10 +7,14 @@
 namespace mainstay::sim {
 
 void GroupChecker::disk(const Uuid& incarnation, const DiskLog* log) {
-  if (log == nullptr)
-    disks_.erase(incarnation);
-  else
+  if (log != nullptr) {
     disks_[incarnation] = log;
+    return;
+  }
+  const auto gone = disks_.find(incarnation);
+  if (gone == disks_.end()) return;
+  lost_.push_back(*gone->second);
+  disks_.erase(gone);
 }
 
 void GroupChecker::leads(Epoch epoch, const std::string& node, std::uint64_t life) {
@@ -21,12 +25,12 @@ void GroupChecker::leads(Epoch epoch, const std::string& node, std::uint64_t lif
                      std::to_string(life));
 }
 
-void GroupChecker::committed(const std::string& node, const DiskLog& log, Lsn lsn) {
+void GroupChecker::committed(const std::string& node, const DiskLog& log, Lsn lsn, Lsn told) {
   if (lsn.value > log.hashes.size()) {
     report_.violated(node + " says that LSN " + std::to_string(lsn.value) + " is committed and has it not");
     return;
   }
-  for (std::uint64_t i = 0; i < lsn.value; ++i) {
+  for (std::uint64_t i = told.value; i < lsn.value; ++i) {
     if (i == history_.size()) {
       history_.push_back(log.hashes[i]);
     } else if (history_[i] != log.hashes[i]) {
@@ -46,6 +50,45 @@ void GroupChecker::acknowledged(std::uint64_t operation, Lsn lsn, std::uint64_t 
   acknowledged_[operation] = lsn;
   acknowledged_end_ = std::max(acknowledged_end_, lsn);
   check_eligible("operation " + std::to_string(operation) + " is acknowledged");
+}
+
+void GroupChecker::shown(const std::string& node, const DiskLog& log, Lsn lsn) {
+  if (lsn.value > history_.size() || lsn.value > log.durable ||
+      history_[lsn.value - 1] != log.hashes[lsn.value - 1]) {
+    report_.violated("R1: " + node + " showed what rests on LSN " + std::to_string(lsn.value) +
+                     ", which is not in the committed history");
+    return;
+  }
+  if (lsn <= acknowledged_end_) return;
+  acknowledged_end_ = lsn;
+  check_eligible("what rests on LSN " + std::to_string(lsn.value) + " is shown");
+}
+
+void GroupChecker::on_two_disks(const std::string& node, const DiskLog& log, Lsn lsn) {
+  const auto has = [&](const DiskLog& other) {
+    return lsn.value >= 1 && lsn.value <= other.durable && lsn.value <= log.hashes.size() &&
+           other.hashes[lsn.value - 1] == log.hashes[lsn.value - 1];
+  };
+  const auto copies =
+      std::count_if(disks_.begin(), disks_.end(), [&](const auto& entry) { return has(*entry.second); }) +
+      std::count_if(lost_.begin(), lost_.end(), has);
+  if (copies < 2)
+    report_.violated("R11: " + node + " said that another node has LSN " + std::to_string(lsn.value) +
+                     ", and " + std::to_string(copies) + " disk(s) have it");
+}
+
+void GroupChecker::on_all_eligible(const std::string& when, const DiskLog& log, Lsn lsn) {
+  for (const coordination::Member& member : record_.isr) {
+    const auto found = disks_.find(member.incarnation);
+    if (found == disks_.end()) continue;  // that disk is lost: nobody can lead with it
+    const DiskLog& other = *found->second;
+    if (lsn.value > log.hashes.size() || lsn.value > other.durable ||
+        other.hashes[lsn.value - 1] != log.hashes[lsn.value - 1]) {
+      report_.violated("R1: when " + when + ", " + member.node + " may lead without LSN " +
+                       std::to_string(lsn.value));
+      return;
+    }
+  }
 }
 
 void GroupChecker::registered(const coordination::GroupRecord& record) {
@@ -81,6 +124,24 @@ void GroupChecker::cut(const std::string& node, const DiskLog& log, Lsn after, b
       report_.violated("I5: " + node + " cuts LSN " + std::to_string(i + 1) + ", which was acknowledged");
       return;
     }
+  }
+}
+
+void GroupChecker::removed(const std::string& node, const DiskLog& log, Lsn first) {
+  for (const auto& [incarnation, other] : disks_) {
+    if (other == &log) continue;
+    // Hashes are of a chain: where they are equal, everything before is.
+    std::uint64_t low = 0, high = std::min<std::uint64_t>(other->durable, log.hashes.size());
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low + 1) / 2;
+      if (other->hashes[middle - 1] == log.hashes[middle - 1])
+        low = middle;
+      else
+        high = middle - 1;
+    }
+    if (first.value > low + 1)
+      report_.violated("removal: " + node + "'s log begins at LSN " + std::to_string(first.value) +
+                       " now, and another disk has only LSN " + std::to_string(low) + " in common with it");
   }
 }
 

@@ -31,15 +31,26 @@ class GroupChecker {
   /// I1: an epoch is led by one life of one node.
   void leads(Epoch epoch, const std::string& node, std::uint64_t life);
   /// A node says that everything up to `lsn` is committed. I4: there is one committed history.
-  void committed(const std::string& node, const DiskLog& log, Lsn lsn);
+  /// @param told  what it said before, in this life
+  void committed(const std::string& node, const DiskLog& log, Lsn lsn, Lsn told = {});
   /// A client was told that its operation is safe.
   void acknowledged(std::uint64_t operation, Lsn lsn, std::uint64_t hash);
+  /// Something that rests on this record, in this log, was shown to a client: as acknowledged().
+  void shown(const std::string& node, const DiskLog& log, Lsn lsn);
+  /// A client was told that another node has the record, too. Disks that were lost since count.
+  void on_two_disks(const std::string& node, const DiskLog& log, Lsn lsn);
+  /// Every disk that may lead now has this record, durably.
+  void on_all_eligible(const std::string& when, const DiskLog& log, Lsn lsn);
   /// The register's record has changed. I2 is looked at after this and after each acknowledgement.
   void registered(const coordination::GroupRecord& record);
   /// I5: what was acknowledged is not cut.
   void cut(const std::string& node, const DiskLog& log, Lsn after, bool in_quarantine);
   /// I2, now: every disk that may lead holds what was acknowledged, durably.
   void check_eligible(const std::string& when);
+
+  /// A node's log begins at `first` now: every other disk must be able to go on from what it has in common
+  /// with it.
+  void removed(const std::string& node, const DiskLog& log, Lsn first);
 
   /// After the end: what a client was told is in this log.
   void finish(const std::string& node, const DiskLog& log,
@@ -51,6 +62,7 @@ class GroupChecker {
  private:
   Report& report_;
   std::map<Uuid, const DiskLog*> disks_;
+  std::vector<DiskLog> lost_;
   std::map<Epoch, std::pair<std::string, std::uint64_t>> leaders_;
   std::vector<std::uint64_t> history_;  ///< committed, by LSN − 1
   std::map<std::uint64_t, Lsn> acknowledged_;

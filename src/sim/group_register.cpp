@@ -36,7 +36,7 @@ void GroupRegister::read(Answer answer) {
 
 bool GroupRegister::store(const coordination::GroupState& expected, const coordination::GroupRecord& next) {
   if (state_.revision != expected.revision || state_.epoch() != expected.epoch()) return false;
-  if (world_.options.bug == group::Bug::none) {
+  if (world_.bug == group::Bug::none) {
     // What the real register refuses (coordination/group_register.h) must not be asked for.
     std::string wrong = coordination::invalid(next);
     if (wrong.empty() && state_.record) wrong = coordination::forbidden(*state_.record, next);
@@ -50,6 +50,7 @@ bool GroupRegister::store(const coordination::GroupState& expected, const coordi
   for (const auto& member : next.isr) set += " " + member.node;
   world_.trace("register: epoch " + std::to_string(next.epoch.value) + ", leader " + next.leader.node +
                ", in sync" + set + " (" + next.reason + ")");
+  if (next.reason.starts_with("planned move")) world_.reached("planned move done");
   world_.checker.registered(next);
   return true;
 }

@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include "base/checksum.h"
+#include "sim/group_broker.h"
 #include "sim/group_bugs.h"
 #include "sim/group_node.h"
 #include "sim/group_register.h"
 #include "sim/group_wire.h"
+#include "sim/sim_client.h"
 
 namespace mainstay::sim {
 namespace {
@@ -69,28 +71,40 @@ class GroupSimulation {
  public:
   explicit GroupSimulation(const GroupOptions& options) : world_(options), register_(world_) {
     const std::uint64_t count = world_.random.chance(1, 8) ? 1 : world_.random.chance(1, 3) ? 3 : 2;
-    for (std::uint64_t i = 0; i < count; ++i) {
-      owned_.push_back(
-          std::make_unique<GroupNode>(world_, register_, std::string(1, static_cast<char>('a' + i))));
-      nodes_.push_back(owned_.back().get());
+    if (!world_.members_only) {
+      world_.whole_logs = world_.random.chance(1, 2);
+      world_.copies_min = count > 1 && world_.random.chance(1, 2) ? 2 : 1;
     }
+    for (std::uint64_t i = 0; i < count; ++i) add_node(i, count);
     wire_ = std::make_unique<GroupWire>(world_, nodes_);
     const std::uint64_t clients = world_.random.between(1, 3);
     const std::uint64_t each = (options.operations + clients - 1) / clients;
-    for (std::uint64_t i = 0; i < clients; ++i)
-      clients_.push_back(std::make_unique<GroupClient>(world_, nodes_, 1 + i * each, each));
+    if (world_.members_only) {
+      for (std::uint64_t i = 0; i < clients; ++i)
+        clients_.push_back(std::make_unique<GroupClient>(world_, members_, 1 + i * each, each));
+    } else {
+      add_clients(clients, each);
+    }
     fault_pause_ = world_.between(milliseconds(50), milliseconds(2'000));
     world_.report.options = std::to_string(count) + " nodes, " + std::to_string(options.operations) +
                             " operations, " + std::to_string(clients) + " clients, a fault every " +
                             std::to_string(fault_pause_.milliseconds()) + " ms";
+    if (world_.members_only) {
+      world_.report.options += ", members only";
+    } else {
+      world_.report.options += world_.whole_logs ? ", whole logs" : ", segments are removed";
+      if (world_.copies_min > 1) world_.report.options += ", two copies at least";
+    }
   }
 
   Report run() {
-    for (GroupNode* node : nodes_)
+    for (GroupMachine* node : nodes_)
       world_.queue.after(world_.between(Duration{}, milliseconds(300)), [node] {
         if (!node->up()) node->start();
       });
     for (auto& client : clients_) client->start();
+    for (auto& client : publishers_) client->start();
+    for (auto& client : receivers_) client->start();
     plan_fault();
     run_until([&] { return all_done() || world_.queue.now() > seconds(60); });
     const Duration more = world_.queue.now() + seconds(3);
@@ -100,19 +114,20 @@ class GroupSimulation {
     run_until([&] { return ended_well() || world_.queue.now() > healed + seconds(60); });
     Report& report = world_.report;
     if (report.violations.empty() && !ended_well()) report.stuck = why_stuck();
-    if (report.violations.empty() && report.stuck.empty()) {
-      for (GroupNode* node : nodes_) world_.checker.finish(node->name(), node->log(), node->operations());
-      if (nodes_.size() > 1) ++report.reached["ended with equal logs"];
+    if (!world_.members_only) {  // let the last answers arrive
+      const Duration ended = world_.queue.now();
+      run_until([&] { return world_.queue.now() > ended + seconds(1); });
     }
-    for (GroupNode* node : nodes_) {
+    if (report.violations.empty() && report.stuck.empty()) finish();
+    for (GroupMachine* node : nodes_) {
       const auto counters = node->disk().counters();
       report.faults["unsynced write lost"] += counters.writes_lost;
       report.faults["write torn"] += counters.writes_torn;
     }
-    report.completed = world_.checker.acknowledged_count();
+    if (world_.members_only) report.completed = world_.checker.acknowledged_count();
     report.events = world_.queue.ran();
     report.virtual_seconds = world_.queue.now().seconds();
-    report.digest = mix64(world_.checker.digest(), world_.random.next());
+    report.digest = mix64(mix64(report.digest, world_.checker.digest()), world_.random.next());
     return std::move(report);
   }
 
@@ -122,12 +137,40 @@ class GroupSimulation {
     while (world_.report.violations.empty() && !done() && world_.queue.run_next()) {
     }
   }
-  bool all_done() {
-    return std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->done(); });
+  void add_node(std::uint64_t number, std::uint64_t count) {
+    const auto name_of = [](std::uint64_t i) { return std::string(1, static_cast<char>('a' + i)); };
+    if (world_.members_only) {
+      auto node = std::make_unique<GroupNode>(world_, register_, name_of(number));
+      members_.push_back(node.get());
+      owned_.push_back(std::move(node));
+    } else {
+      std::vector<std::string> others;
+      for (std::uint64_t i = 0; i < count; ++i)
+        if (i != number) others.push_back(name_of(i));
+      auto node = std::make_unique<GroupBroker>(world_, register_, name_of(number), std::move(others));
+      brokers_.push_back(node.get());
+      owned_.push_back(std::move(node));
+    }
+    nodes_.push_back(owned_.back().get());
   }
-  GroupNode* leader() {
-    GroupNode* found = nullptr;
-    for (GroupNode* node : nodes_)
+  void add_clients(std::uint64_t publishers, std::uint64_t each) {
+    const std::vector<BrokerHost*> hosts(brokers_.begin(), brokers_.end());
+    for (std::uint64_t i = 0; i < publishers; ++i)
+      publishers_.push_back(std::make_unique<Publisher>(world_, hosts, "p" + std::to_string(i), each));
+    const std::uint64_t receivers = world_.random.between(1, 2);
+    for (std::uint64_t i = 0; i < receivers; ++i)
+      receivers_.push_back(std::make_unique<Receiver>(world_, hosts, "s" + std::to_string(i), true));
+    receivers_.push_back(std::make_unique<Receiver>(world_, hosts, "r", false));
+  }
+
+  bool all_done() {
+    return std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->done(); }) &&
+           std::all_of(publishers_.begin(), publishers_.end(),
+                       [](const auto& client) { return client->done(); });
+  }
+  GroupMachine* leader() {
+    GroupMachine* found = nullptr;
+    for (GroupMachine* node : nodes_)
       if (node->up() && node->member().role() == group::Role::leader &&
           (found == nullptr || node->member().epoch() > found->member().epoch()))
         found = node;
@@ -136,19 +179,46 @@ class GroupSimulation {
   /// All acknowledged, everybody in sync, every log the same.
   bool ended_well() {
     if (!all_done()) return false;
-    GroupNode* lead = leader();
+    if (!world_.members_only && !std::exchange(waited_, true)) {
+      // Scheduled by a clock that was hours ahead: their time comes, whoever leads.
+      for (GroupMachine* node : nodes_) node->clock().jump_wall(std::int64_t{30} * 86'400'000);
+    }
+    GroupMachine* lead = leader();
     if (lead == nullptr || !register_.record() || register_.record()->isr.size() != nodes_.size())
       return false;
-    for (GroupNode* node : nodes_) {
+    for (GroupMachine* node : nodes_) {
       if (!node->up() || !register_.names(node->name(), node->incarnation()) ||
           node->log().hashes != lead->log().hashes || node->log().durable != lead->log().durable)
         return false;
     }
-    return lead->member().committed().value == lead->log().durable;
+    if (lead->member().committed().value != lead->log().durable) return false;
+    for (GroupBroker* node : brokers_)
+      if (!node->quiet() || node->active_messages() != 0) return false;
+    return true;
+  }
+  /// After everything healed and ended well.
+  void finish() {
+    Report& report = world_.report;
+    if (nodes_.size() > 1) ++report.reached["ended with equal logs"];
+    for (GroupNode* node : members_) world_.checker.finish(node->name(), node->log(), node->operations());
+    for (GroupBroker* node : brokers_) {
+      if (!node->up() || !brokers_.front()->up()) continue;  // what landed late made it begin anew
+      const broker::State& state = node->replica().state();
+      if (state.recompute_hash() != state.hash())
+        report.violated("state: " + node->GroupMachine::name() +
+                        "'s incremental hash differs from one made anew");
+      const broker::State& first = brokers_.front()->replica().state();
+      if (state.applied() == first.applied() && state.hash() != first.hash())
+        report.violated("state: " + node->GroupMachine::name() + " ends with another state than " +
+                        brokers_.front()->GroupMachine::name());
+    }
+    if (world_.members_only) return;
+    world_.publishes.finish();
+    world_.settlements.finish();
   }
   std::string why_stuck() {
     std::string why = all_done() ? "all acknowledged; " : "not all acknowledged; ";
-    for (GroupNode* node : nodes_) {
+    for (GroupMachine* node : nodes_) {
       if (!node->up()) {
         why += node->name() + " is down; ";
         continue;
@@ -158,6 +228,12 @@ class GroupSimulation {
              std::to_string(status.epoch.value) + " promised " + std::to_string(status.promised.value) +
              " LSN " + std::to_string(node->log().durable) + " committed " +
              std::to_string(status.committed.value) + " problem '" + status.last_problem + "'; ";
+    }
+    for (GroupBroker* node : brokers_) {
+      if (!node->up())
+        why += node->GroupMachine::name() + " failed to start: " + node->last_failed_start() + "; ";
+      else if (const std::uint64_t left = node->active_messages(); left != 0)
+        why += node->GroupMachine::name() + " has " + std::to_string(left) + " messages; ";
     }
     if (!register_.record()) return why + "the register is empty";
     std::string set;
@@ -170,7 +246,7 @@ class GroupSimulation {
     world_.faults_on = false;
     register_.heal();
     wire_->heal();
-    for (GroupNode* node : nodes_) node->disk_stalls = false;
+    for (GroupMachine* node : nodes_) node->disk_stalls = false;
   }
 
   void plan_fault() {
@@ -183,22 +259,23 @@ class GroupSimulation {
   Duration pause() { return world_.between(milliseconds(20), seconds(4)); }
   /// Another disk of the in-sync set is there, and will be: with the last one everything would be gone,
   /// rightly.
-  bool may_lose(const GroupNode& victim) {
-    if (register_.under_way() != 0 || world_.register_was_put_back) return false;
-    return std::any_of(nodes_.begin(), nodes_.end(), [&](const GroupNode* node) {
+  bool may_lose(const GroupMachine& victim) {
+    if (register_.under_way() != 0 || world_.register_was_put_back || !world_.whole_logs) return false;
+    return std::any_of(nodes_.begin(), nodes_.end(), [&](const GroupMachine* node) {
       return node != &victim && register_.names(node->name(), node->incarnation());
     });
   }
 
   bool all_up() {
-    return std::all_of(nodes_.begin(), nodes_.end(), [](const GroupNode* node) { return node->up(); });
+    return std::all_of(nodes_.begin(), nodes_.end(), [](const GroupMachine* node) { return node->up(); });
   }
   /// Somebody restores the register from a backup. Only when every node that it would allow to lead has seen
-  /// more: a register that was put back to where such a node still is cannot be told from one that was not.
+  /// more, and will remember it: a register that was put back to where such a node still is cannot be told
+  /// from one that was not.
   void put_register_back() {
     if (world_.register_was_put_back || !register_.record() || !all_up()) return;
     // Its last change must be known to a node, and by now on its disk.
-    const bool told = std::any_of(nodes_.begin(), nodes_.end(), [&](GroupNode* node) {
+    const bool told = std::any_of(nodes_.begin(), nodes_.end(), [&](GroupMachine* node) {
       const auto block = group::read_superblock(node->disk(), "");
       return block && block->block && block->block->record &&
              block->block->record->epoch == register_.record()->epoch;
@@ -206,9 +283,11 @@ class GroupSimulation {
     if (!told) return;
     const bool done =
         register_.put_back(world_.random.between(1, 4), [&](const coordination::GroupRecord& older) {
-          return std::all_of(nodes_.begin(), nodes_.end(), [&](GroupNode* node) {
-            return !older.isr.contains({node->name(), node->incarnation()}) ||
-                   node->member().status().seen > older.epoch;
+          return std::all_of(nodes_.begin(), nodes_.end(), [&](GroupMachine* node) {
+            if (!older.isr.contains({node->name(), node->incarnation()})) return true;
+            // On its disk: it may restart.
+            const auto block = group::read_superblock(node->disk(), "");
+            return block && block->block && block->block->seen > older.epoch;
           });
         });
     if (!done) return;
@@ -222,7 +301,7 @@ class GroupSimulation {
       if (!all_up()) return repair_register_after(milliseconds(100));
       Epoch highest{};
       std::optional<coordination::GroupRecord> known;
-      for (GroupNode* node : nodes_) {
+      for (GroupMachine* node : nodes_) {
         const group::MemberStatus status = node->member().status();
         highest = std::max(highest, status.highest);
         if (status.known && (!known || status.known->epoch > known->epoch)) known = status.known;
@@ -239,11 +318,11 @@ class GroupSimulation {
 
   void inject() {
     auto& random = world_.random;
-    GroupNode& any = *nodes_[random.below(nodes_.size())];
-    GroupNode* lead = leader();
-    GroupNode& victim = lead != nullptr && random.chance(1, 2) ? *lead : any;
+    GroupMachine& any = *nodes_[random.below(nodes_.size())];
+    GroupMachine* lead = leader();
+    GroupMachine& victim = lead != nullptr && random.chance(1, 2) ? *lead : any;
     const std::size_t line = wire_->lines() == 0 ? 0 : random.below(wire_->lines());
-    switch (random.below(21)) {
+    switch (random.below(world_.members_only ? 21 : 23)) {
       case 0:
       case 1:
         if (!victim.up()) return;
@@ -254,19 +333,19 @@ class GroupSimulation {
           world_.queue.after(world_.between(Duration{}, milliseconds(30)),
                              [this, &victim, life = victim.life()] {
                                if (victim.up() && victim.life() == life)
-                                 victim.stop_and_restart(GroupNode::End::power_loss, pause());
+                                 victim.stop_and_restart(GroupMachine::End::power_loss, pause());
                              });
           return;
         }
-        return victim.stop_and_restart(GroupNode::End::power_loss, pause());
+        return victim.stop_and_restart(GroupMachine::End::power_loss, pause());
       case 2:
         if (!victim.up()) return;
         world_.fault("process killed");
-        return victim.stop_and_restart(GroupNode::End::process_killed, pause());
+        return victim.stop_and_restart(GroupMachine::End::process_killed, pause());
       case 3:
         world_.fault("power loss of all");
-        for (GroupNode* node : nodes_)
-          if (node->up()) node->stop_and_restart(GroupNode::End::power_loss, pause());
+        for (GroupMachine* node : nodes_)
+          if (node->up()) node->stop_and_restart(GroupMachine::End::power_loss, pause());
         return;
       case 4:
         if (!may_lose(victim)) return;
@@ -300,7 +379,8 @@ class GroupSimulation {
         return register_.slow(world_.between(milliseconds(500), seconds(4)));
       case 12:
         if (lead == nullptr || nodes_.size() == 1) return;
-        return lead->hand_over(nodes_[random.below(nodes_.size())]->name());
+        if (lead->hand_over(nodes_[random.below(nodes_.size())]->name())) world_.fault("planned move");
+        return;
       case 13:
       case 14: {
         // A leader that sleeps through another one's leadership, and finds its successor just restarted.
@@ -308,16 +388,22 @@ class GroupSimulation {
         world_.fault("leader paused, its successor stopped");
         lead->freeze(world_.between(milliseconds(2'000), milliseconds(4'000)));
         world_.queue.after(world_.between(milliseconds(1'500), milliseconds(3'800)), [this, lead] {
-          GroupNode* successor = leader();
+          GroupMachine* successor = leader();
           if (successor == nullptr || successor == lead) return;
           if (world_.random.chance(2, 3)) register_.away(world_.between(seconds(1), seconds(3)));
-          successor->stop_and_restart(GroupNode::End::power_loss,
+          successor->stop_and_restart(GroupMachine::End::power_loss,
                                       world_.between(milliseconds(10), milliseconds(500)));
         });
         return;
       }
       case 15:
         return put_register_back();
+      case 21:
+        world_.fault("wall clock jump");
+        return victim.clock().jump_wall(static_cast<std::int64_t>(random.below(7'200'000)) - 3'600'000);
+      case 22:
+        world_.fault("client disconnected");
+        return receivers_[random.below(receivers_.size())]->disconnect();
       default:
         break;
     }
@@ -343,64 +429,108 @@ class GroupSimulation {
 
   GroupWorld world_;
   GroupRegister register_;
-  std::vector<std::unique_ptr<GroupNode>> owned_;
-  std::vector<GroupNode*> nodes_;
+  std::vector<std::unique_ptr<GroupMachine>> owned_;
+  std::vector<GroupMachine*> nodes_;
+  std::vector<GroupNode*> members_;    ///< the first stage's
+  std::vector<GroupBroker*> brokers_;  ///< the second's
   std::unique_ptr<GroupWire> wire_;
   std::vector<std::unique_ptr<GroupClient>> clients_;
+  std::vector<std::unique_ptr<Publisher>> publishers_;
+  std::vector<std::unique_ptr<Receiver>> receivers_;
+  bool waited_ = false;  ///< for what was scheduled
   Duration fault_pause_{};
 };
 
 }  // namespace
 
-const std::vector<std::string>& group_fault_classes() {
-  static const std::vector<std::string> all{"power loss",
-                                            "power loss within a write",
-                                            "process killed",
-                                            "power loss of all",
-                                            "disk lost",
-                                            "process paused",
-                                            "sync error",
-                                            "disk slow",
-                                            "leader paused, its successor stopped",
-                                            "register away",
-                                            "register answer unknown",
-                                            "register slow",
-                                            "planned move",
-                                            "register put back",
-                                            "connection broken",
-                                            "one-way cut",
-                                            "nodes parted",
-                                            "slow line",
-                                            "unsynced write lost",
-                                            "write torn"};
+std::vector<std::string> group_fault_classes(bool members_only) {
+  std::vector<std::string> all{"power loss",
+                               "power loss within a write",
+                               "process killed",
+                               "power loss of all",
+                               "disk lost",
+                               "process paused",
+                               "sync error",
+                               "disk slow",
+                               "leader paused, its successor stopped",
+                               "register away",
+                               "register answer unknown",
+                               "register slow",
+                               "planned move",
+                               "register put back",
+                               "connection broken",
+                               "one-way cut",
+                               "nodes parted",
+                               "slow line",
+                               "unsynced write lost",
+                               "write torn"};
+  if (!members_only) all.insert(all.end(), {"wall clock jump", "client disconnected"});
   return all;
 }
 
-const std::vector<std::string>& group_probes() {
-  static const std::vector<std::string> all{"leadership began",
-                                            "leader went on under a new epoch",
-                                            "log cut at rejoin",
-                                            "change of the register landed late",
-                                            "a register that was put back was noticed",
-                                            "register repaired",
-                                            "ended with equal logs"};
+std::vector<std::string> group_probes(bool members_only) {
+  std::vector<std::string> all{"leadership began",
+                               "leader went on under a new epoch",
+                               "planned move done",
+                               "log cut at rejoin",
+                               "change of the register landed late",
+                               "a register that was put back was noticed",
+                               "register repaired",
+                               "ended with equal logs"};
+  if (!members_only)
+    all.insert(all.end(), {"became live",
+                           "a leader sent its clients away",
+                           "delivery held back under a stale lease",
+                           "a stalled disk was noticed",
+                           "checkpoint stored",
+                           "checkpoint waits for its records' commit",
+                           "checkpoint waits for its superblock",
+                           "checkpoint used",
+                           "restored from a checkpoint with pages",
+                           "state rebuilt after a cut",
+                           "segments removed",
+                           "a message was moved",
+                           "a page was loaded back",
+                           "torn tail cut",
+                           "unacknowledged tail survived",
+                           "publish repeated after an unknown outcome",
+                           "publish was a duplicate",
+                           "publish confirmed on two disks",
+                           "publish refused: too few copies",
+                           "delivered again after a failover",
+                           "a delivery window was full",
+                           "a deferred message was received",
+                           "a deferred message was locked",
+                           "a scheduled message was seen",
+                           "settlement refused",
+                           "lock outlived"});
   return all;
 }
 
-std::vector<std::pair<std::string, group::Bug>> group_bugs() {
+const std::vector<GroupBug>& group_bugs() {
   using group::Bug;
-  return {{"ack-before-shrink-is-known", Bug::ack_before_shrink_is_known},
-          {"promise-not-durable", Bug::promise_not_durable},
-          {"no-promise", Bug::no_promise},
-          {"join-without-union", Bug::join_without_union},
-          {"member-by-name", Bug::member_by_name},
-          {"promote-outside-set", Bug::promote_outside_set},
-          {"resume-epoch", Bug::resume_epoch},
-          {"ack-before-sync", Bug::ack_before_sync},
-          {"add-before-catch-up", Bug::add_before_catch_up},
-          {"match-by-name", Bug::match_by_name},
-          {"trust-older-register", Bug::trust_older_register},
-          {"add-by-remembered-commit", Bug::add_by_remembered_commit}};
+  constexpr bool kWithBroker = false;
+  static const std::vector<GroupBug> all{
+      {"ack-before-shrink-is-known", Bug::ack_before_shrink_is_known},
+      {"promise-not-durable", Bug::promise_not_durable},
+      {"no-promise", Bug::no_promise},
+      {"join-without-union", Bug::join_without_union},
+      {"member-by-name", Bug::member_by_name},
+      {"promote-outside-set", Bug::promote_outside_set},
+      {"resume-epoch", Bug::resume_epoch},
+      {"ack-before-sync", Bug::ack_before_sync},
+      {"add-before-catch-up", Bug::add_before_catch_up},
+      {"match-by-name", Bug::match_by_name},
+      {"trust-older-register", Bug::trust_older_register},
+      {"add-by-remembered-commit", Bug::add_by_remembered_commit},
+      {"checkpoint-of-uncommitted", Bug::checkpoint_of_uncommitted, kWithBroker},
+      {"deliver-under-stale-lease", Bug::deliver_under_stale_lease, kWithBroker},
+      {"answer-when-durable-here", Bug::answer_when_durable_here, kWithBroker},
+      {"deliver-before-first-commit", Bug::deliver_before_first_commit, kWithBroker},
+      {"remove-what-peers-need", Bug::remove_what_peers_need, kWithBroker},
+      {"checkpoint-without-epochs", Bug::checkpoint_without_epochs, kWithBroker},
+      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 2'201}};
+  return all;
 }
 
 Report simulate_group(const GroupOptions& options) {

@@ -5,7 +5,7 @@
 
 namespace mainstay::sim {
 
-GroupWire::GroupWire(GroupWorld& world, const std::vector<GroupNode*>& nodes) : world_(world) {
+GroupWire::GroupWire(GroupWorld& world, const std::vector<GroupMachine*>& nodes) : world_(world) {
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     nodes[i]->send = [this, node = nodes[i]](PeerId to, Buffer packet) { send(node, to, std::move(packet)); };
     nodes[i]->close = [this, node = nodes[i]](PeerId peer) { close(node, peer); };
@@ -53,7 +53,7 @@ void GroupWire::end_at(Line& line, std::size_t side) {
                      });
 }
 
-void GroupWire::send(GroupNode* from, PeerId to, Buffer packet) {
+void GroupWire::send(GroupMachine* from, PeerId to, Buffer packet) {
   for (auto& line : lines_) {
     if (line->connection != to) continue;
     const std::size_t side = line->ends[0].node == from ? 0 : 1;
@@ -72,7 +72,7 @@ void GroupWire::send(GroupNode* from, PeerId to, Buffer packet) {
   }
 }
 
-void GroupWire::close(GroupNode* from, PeerId peer) {
+void GroupWire::close(GroupMachine* from, PeerId peer) {
   for (auto& line : lines_) {
     if (line->connection != peer) continue;
     const std::size_t side = line->ends[0].node == from ? 0 : 1;

@@ -5,13 +5,13 @@
 #include <memory>
 #include <vector>
 
-#include "sim/group_node.h"
+#include "sim/group_machine.h"
 
 namespace mainstay::sim {
 
 class GroupWire {
  public:
-  GroupWire(GroupWorld& world, const std::vector<GroupNode*>& nodes);
+  GroupWire(GroupWorld& world, const std::vector<GroupMachine*>& nodes);
   [[nodiscard]] std::size_t lines() const { return lines_.size(); }
   /// What goes one way waits until the cut is over.
   void cut(std::size_t line, std::size_t way, Duration time);
@@ -22,7 +22,7 @@ class GroupWire {
 
  private:
   struct End {
-    GroupNode* node = nullptr;
+    GroupMachine* node = nullptr;
     std::uint64_t life = 0;
     bool open = false;
     Duration last_arrival{};
@@ -35,8 +35,8 @@ class GroupWire {
     Duration parted_until{};
   };
   void try_connect(Line& line);
-  void send(GroupNode* from, PeerId to, Buffer packet);
-  void close(GroupNode* from, PeerId peer);
+  void send(GroupMachine* from, PeerId to, Buffer packet);
+  void close(GroupMachine* from, PeerId peer);
   void end_at(Line& line, std::size_t side);
   void drop(Line& line);
   [[nodiscard]] static bool stands(const End& end) {

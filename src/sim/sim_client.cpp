@@ -7,7 +7,7 @@ namespace mainstay::sim {
 /// One connection. Arrivals at either side never overtake each other.
 class SimClient::Port final : public ClientPort, public std::enable_shared_from_this<Port> {
  public:
-  Port(SimClient& client, SimNode& node) : client_(client), node_(node), life_(node.life()) {}
+  Port(SimClient& client, BrokerHost& node) : client_(client), node_(node), life_(node.life()) {}
 
   void publish_done(std::uint64_t tag, bool stored, Lsn lsn, RegionTerm term, bool duplicate) override {
     to_client([=](SimClient& c) { c.on_publish_done(tag, stored, lsn, term, duplicate); });
@@ -24,18 +24,30 @@ class SimClient::Port final : public ClientPort, public std::enable_shared_from_
   void broken() override {
     to_client([self = this](SimClient& c) { c.lost(self); });
   }
-  void to_node(std::function<bool(SimNode&, const std::shared_ptr<ClientPort>&)> what) {
-    plan(last_at_node_, [self = shared_from_this(), what = std::move(what)] {
-      if (self->closed_ || self->ended_by_node_) return;
-      const bool there = self->node_.up() && self->node_.life() == self->life_;
-      if (there && what(self->node_, self)) return;
-      self->ended_by_node_ = true;  // what is on its way behind this is not looked at
-      self->broken();
+  void to_node(std::function<bool(BrokerHost&, const std::shared_ptr<ClientPort>&)> what) {
+    plan(last_at_node_, [self = shared_from_this(), what = std::move(what)]() mutable {
+      self->arrived_.push_back(std::move(what));
+      if (self->arrived_.size() == 1) self->look();
     });
   }
   void close() { closed_ = true; }
 
  private:
+  /// The node takes what has arrived, unless its process is paused: then later, in the same order.
+  void look() {
+    const bool there = node_.up() && node_.life() == life_;
+    if (there && !closed_ && node_.frozen_for() > Duration{}) {
+      client_.world_.queue.after(node_.frozen_for(), [self = shared_from_this()] { self->look(); });
+      return;
+    }
+    for (; !arrived_.empty(); arrived_.pop_front()) {
+      if (closed_ || ended_by_node_) continue;
+      const bool still = node_.up() && node_.life() == life_;
+      if (still && arrived_.front()(node_, shared_from_this())) continue;
+      ended_by_node_ = true;  // what is on its way behind this is not looked at
+      broken();
+    }
+  }
   void to_client(std::function<void(SimClient&)> what) {
     plan(last_at_client_, [self = shared_from_this(), what = std::move(what)] {
       if (!self->closed_) what(self->client_);
@@ -49,14 +61,15 @@ class SimClient::Port final : public ClientPort, public std::enable_shared_from_
     world.queue.after(at - world.queue.now(), std::move(what));
   }
   SimClient& client_;
-  SimNode& node_;
+  BrokerHost& node_;
   std::uint64_t life_;
   bool closed_ = false;
   bool ended_by_node_ = false;
+  std::deque<std::function<bool(BrokerHost&, const std::shared_ptr<ClientPort>&)>> arrived_;
   Duration last_at_node_{}, last_at_client_{};
 };
 
-SimClient::SimClient(World& world, std::vector<SimNode*> nodes, std::string name)
+SimClient::SimClient(World& world, std::vector<BrokerHost*> nodes, std::string name)
     : world_(world), name_(std::move(name)), nodes_(std::move(nodes)) {}
 
 void SimClient::start() {
@@ -65,7 +78,7 @@ void SimClient::start() {
 
 void SimClient::try_connect() {
   if (port_) return;
-  SimNode& node = *nodes_[next_node_];
+  BrokerHost& node = *nodes_[next_node_];
   next_node_ = (next_node_ + 1) % nodes_.size();
   if (node.serving()) {
     port_ = std::make_shared<Port>(*this, node);
@@ -75,7 +88,7 @@ void SimClient::try_connect() {
   }
 }
 
-void SimClient::at_node(std::function<bool(SimNode&, const std::shared_ptr<ClientPort>&)> what) {
+void SimClient::at_node(std::function<bool(BrokerHost&, const std::shared_ptr<ClientPort>&)> what) {
   if (port_) port_->to_node(std::move(what));
 }
 
@@ -94,7 +107,7 @@ void SimClient::lost(const Port* port) {
 // --- publisher
 // -----------------------------------------------------------------------------------------------
 
-Publisher::Publisher(World& world, std::vector<SimNode*> nodes, std::string name, std::uint64_t messages)
+Publisher::Publisher(World& world, std::vector<BrokerHost*> nodes, std::string name, std::uint64_t messages)
     : SimClient(world, std::move(nodes), std::move(name)), messages_(messages) {
   watch();
   pump();
@@ -121,13 +134,13 @@ void Publisher::pump() {
 
 void Publisher::publish(std::uint64_t index) {
   const bool plain = index % 4 == 3;
-  SimNode::Message message{plain ? "plain" : "sessions",
-                           id(index),
-                           plain ? "" : name_,
-                           index,
-                           is_global(index) ? broker::Durability::global : broker::Durability::journal,
-                           index % 16 == 3 ? milliseconds(700) : Duration{}};
-  at_node([message, index](SimNode& node, const std::shared_ptr<ClientPort>& port) {
+  BrokerHost::Message message{plain ? "plain" : "sessions",
+                              id(index),
+                              plain ? "" : name_,
+                              index,
+                              is_far(index) ? world_.far : broker::Durability::journal,
+                              index % 16 == 3 ? milliseconds(700) : Duration{}};
+  at_node([message, index](BrokerHost& node, const std::shared_ptr<ClientPort>& port) {
     return node.publish(port, index, message);
   });
 }
@@ -140,9 +153,10 @@ void Publisher::on_publish_done(std::uint64_t tag, bool stored, Lsn lsn, RegionT
   }
   std::erase(in_flight_, tag);
   world_.publishes.acknowledged(id(tag), lsn, term);
-  if (is_global(tag)) {
+  if (is_far(tag)) {
     world_.publishes.acknowledged_globally(id(tag));
-    ++world_.report.reached["publish confirmed in both regions"];
+    ++world_.report.reached[world_.far == broker::Durability::global ? "publish confirmed in both regions"
+                                                                     : "publish confirmed on two disks"];
   }
   ++world_.report.published;
   world_.digest(tag + lsn.value);
@@ -161,7 +175,7 @@ void Publisher::watch() {
 // --- receiver
 // ------------------------------------------------------------------------------------------------
 
-Receiver::Receiver(World& world, std::vector<SimNode*> nodes, std::string name, bool sessions)
+Receiver::Receiver(World& world, std::vector<BrokerHost*> nodes, std::string name, bool sessions)
     : SimClient(world, std::move(nodes), std::move(name)), sessions_(sessions) {
   if (!sessions) fetch_deferred();
 }
@@ -181,12 +195,12 @@ void Receiver::subscribe() {
   if (!connected()) return;
   consumer_ = ++world_.next_id;
   last_delivery_ = world_.queue.now();
-  at_node(
-      [consumer = consumer_, sessions = sessions_](SimNode& node, const std::shared_ptr<ClientPort>& port) {
-        if (!node.subscribe(port, consumer, sessions ? "sessions" : "plain", sessions)) return false;
-        node.add_credit(consumer, 3);
-        return true;
-      });
+  at_node([consumer = consumer_, sessions = sessions_](BrokerHost& node,
+                                                       const std::shared_ptr<ClientPort>& port) {
+    if (!node.subscribe(port, consumer, sessions ? "sessions" : "plain", sessions)) return false;
+    node.add_credit(consumer, 3);
+    return true;
+  });
   if (sessions_) world_.queue.after(seconds(1), [this, consumer = consumer_] { look_elsewhere(consumer); });
 }
 
@@ -196,7 +210,7 @@ void Receiver::look_elsewhere(broker::ConsumerId consumer) {
     world_.queue.after(milliseconds(300), [this, consumer] { look_elsewhere(consumer); });
     return;
   }
-  at_node([consumer](SimNode& node, const std::shared_ptr<ClientPort>&) {
+  at_node([consumer](BrokerHost& node, const std::shared_ptr<ClientPort>&) {
     node.unsubscribe(consumer);
     return true;
   });
@@ -214,7 +228,7 @@ void Receiver::on_unsubscribed(broker::ConsumerId consumer) {
 /// Deferred messages come by their numbers only.
 void Receiver::fetch_deferred() {
   world_.queue.after(world_.between(milliseconds(100), milliseconds(600)), [this] { fetch_deferred(); });
-  at_node([](SimNode& node, const std::shared_ptr<ClientPort>& port) {
+  at_node([](BrokerHost& node, const std::shared_ptr<ClientPort>& port) {
     return node.fetch_deferred(port, "plain");
   });
 }
@@ -251,7 +265,7 @@ void Receiver::settle(const ClientPort::Delivered& delivered, broker::Settlement
   const std::uint64_t tag = ++world_.next_id;
   if (how == broker::Settlement::complete || how == broker::Settlement::dead_letter)
     settling_[tag] = delivered.id;
-  at_node([tag, delivered, how](SimNode& node, const std::shared_ptr<ClientPort>& port) {
+  at_node([tag, delivered, how](BrokerHost& node, const std::shared_ptr<ClientPort>& port) {
     if (!node.settle(port, tag, delivered.token, how, delivered.id)) return false;
     node.add_credit(delivered.consumer, 3);
     return true;

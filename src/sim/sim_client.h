@@ -9,15 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "sim/sim_node.h"
+#include "sim/broker_host.h"
 #include "sim/world.h"
 
 namespace mainstay::sim {
 
-/// Keeps a connection to whichever of the two nodes serves. Both ways in order, with delay.
+/// Keeps a connection to whichever of the nodes serves. Both ways in order, with delay.
 class SimClient {
  public:
-  SimClient(World& world, std::vector<SimNode*> nodes, std::string name);
+  SimClient(World& world, std::vector<BrokerHost*> nodes, std::string name);
   virtual ~SimClient() = default;
   SimClient(const SimClient&) = delete;
   SimClient& operator=(const SimClient&) = delete;
@@ -29,7 +29,7 @@ class SimClient {
   class Port;
   [[nodiscard]] bool connected() const { return port_ != nullptr; }
   /// Does `what` at the node later, unless the connection has ended. False from it ends the connection.
-  void at_node(std::function<bool(SimNode&, const std::shared_ptr<ClientPort>&)> what);
+  void at_node(std::function<bool(BrokerHost&, const std::shared_ptr<ClientPort>&)> what);
   virtual void on_connected() = 0;
   virtual void on_disconnected() = 0;
   virtual void on_publish_done(std::uint64_t, bool, Lsn, RegionTerm, bool) {}
@@ -43,7 +43,7 @@ class SimClient {
  private:
   void try_connect();
   void lost(const Port* port);
-  std::vector<SimNode*> nodes_;
+  std::vector<BrokerHost*> nodes_;
   std::size_t next_node_ = 0;
   std::shared_ptr<Port> port_;
 };
@@ -52,7 +52,7 @@ class SimClient {
 /// a time.
 class Publisher final : public SimClient {
  public:
-  Publisher(World& world, std::vector<SimNode*> nodes, std::string name, std::uint64_t messages);
+  Publisher(World& world, std::vector<BrokerHost*> nodes, std::string name, std::uint64_t messages);
   [[nodiscard]] bool done() const { return next_ == messages_ && in_flight_.empty(); }
 
  private:
@@ -63,9 +63,9 @@ class Publisher final : public SimClient {
   void pump();
   void watch();
   [[nodiscard]] std::string id(std::uint64_t index) const { return name_ + "-" + std::to_string(index); }
-  /// Some ask to be confirmed only when the other region has them, and for less when that took too long:
-  /// after a forced promotion there may be no other region any more.
-  [[nodiscard]] bool is_global(std::uint64_t index) const {
+  /// Some ask to be confirmed only when another node has them (World::far), and for less when that took too
+  /// long: after a forced promotion there may be no other region any more.
+  [[nodiscard]] bool is_far(std::uint64_t index) const {
     return index % 8 == 6 && !content_with_less_.contains(index);
   }
   std::set<std::uint64_t> content_with_less_;
@@ -78,7 +78,7 @@ class Publisher final : public SimClient {
 /// Receives from one queue and settles in various ways.
 class Receiver final : public SimClient {
  public:
-  Receiver(World& world, std::vector<SimNode*> nodes, std::string name, bool sessions);
+  Receiver(World& world, std::vector<BrokerHost*> nodes, std::string name, bool sessions);
 
  private:
   void on_connected() override;

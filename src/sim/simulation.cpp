@@ -28,7 +28,7 @@ class Simulation {
         west_(world_, "west", "east"),
         operator_(world_, east_, west_),
         wire_(world_, east_, west_) {
-    const std::vector<SimNode*> nodes{&east_, &west_};
+    const std::vector<BrokerHost*> nodes{&east_, &west_};
     const std::uint64_t publishers = world_.random.between(1, 3);
     for (std::uint64_t i = 0; i < publishers; ++i) {
       publishers_.push_back(std::make_unique<Publisher>(world_, nodes, "p" + std::to_string(i),

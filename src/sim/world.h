@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/random.h"
+#include "broker/types.h"
 #include "coordination/memory_store.h"
 #include "sim/event_queue.h"
 #include "sim/leadership_checker.h"
@@ -57,6 +58,7 @@ struct World {
     ++report.faults[name];
     trace("fault: " + name);
   }
+  void reached(const std::string& name) { ++report.reached[name]; }
   void digest(std::uint64_t value) { report.digest = mix(report.digest, value); }
 
   Options options;
@@ -70,6 +72,8 @@ struct World {
   LogChecker logs;
   LeadershipChecker leadership;
   bool faults_on = true;
+  /// What some publishers ask for: their messages at another node, too, before they are confirmed.
+  broker::Durability far = broker::Durability::global;
   std::uint64_t next_id = 0;  ///< of consumers, tags and connections
 
  private:

@@ -108,7 +108,7 @@ int main(int argc, char** argv) try {
   bool group = false;
   mainstay::sim::GroupOptions group_options;
   std::vector<std::string> bugs;
-  for (const auto& [name, bug] : mainstay::sim::group_bugs()) bugs.push_back(name);
+  for (const auto& each : mainstay::sim::group_bugs()) bugs.push_back(each.name);
   CLI::App app{
       "Runs two regions, their clients and an operator under seeded faults, and checks every promise."};
   app.add_option("--seed", options.seed, "first seed")->capture_default_str();
@@ -122,6 +122,8 @@ int main(int argc, char** argv) try {
   app.add_flag(
       "--group", group,
       "instead of two regions: the nodes of one group with their register, by the rules of replication");
+  app.add_flag("--members", group_options.members_only,
+               "of a group: its members and logs only, without a broker");
   app.add_option("--resurrect", resurrect, "of a group: bring back a known bug; it must be found")
       ->check(CLI::IsMember(bugs));
   try {
@@ -129,7 +131,7 @@ int main(int argc, char** argv) try {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 3;
   }
-  group = group || !resurrect.empty();
+  group = group || !resurrect.empty() || group_options.members_only;
   if (!canary.empty()) options.canary = *mainstay::sim::canary_named(canary);
 
   Totals totals;
@@ -138,8 +140,11 @@ int main(int argc, char** argv) try {
   group_options.operations = options.operations;
   group_options.trace = options.trace;
   if (!resurrect.empty()) {
-    for (const auto& [name, bug] : mainstay::sim::group_bugs())
-      if (name == resurrect) group_options.bug = bug;
+    for (const auto& each : mainstay::sim::group_bugs()) {
+      if (each.name != resurrect) continue;
+      group_options.bug = each.bug;
+      group_options.members_only = group_options.members_only || each.members_only;
+    }
   }
   if (!json && seeds == 1) std::printf("seed %llu\n", static_cast<unsigned long long>(first));
   std::fflush(stdout);
@@ -194,8 +199,8 @@ int main(int argc, char** argv) try {
       for (const auto& what : report.violations) std::printf("UNSAFE %s\n", what.c_str());
       if (!report.stuck.empty()) std::printf("STUCK %s\n", report.stuck.c_str());
     }
-    std::printf("replay: mainstay-sim%s --seed %llu --operations %llu%s%s\n", group ? " --group" : "",
-                static_cast<unsigned long long>(report.seed),
+    std::printf("replay: mainstay-sim%s%s --seed %llu --operations %llu%s%s\n", group ? " --group" : "",
+                group_options.members_only ? " --members" : "", static_cast<unsigned long long>(report.seed),
                 static_cast<unsigned long long>(options.operations),
                 canary.empty() ? "" : (" --canary " + canary).c_str(),
                 resurrect.empty() ? "" : (" --resurrect " + resurrect).c_str());
