@@ -9,6 +9,7 @@
 #include "cli/version.h"
 #include "drills/audit_command.h"
 #include "drills/kill_loop.h"
+#include "drills/pair_drill.h"
 #include "drills/partition_drill.h"
 #include "drills/region_outage.h"
 #include "drills/soak.h"
@@ -106,7 +107,9 @@ void add_partition(CLI::App& drill, int& status) {
   CLI::App* partition = drill.add_subcommand(
       "partition",
       "cut, delay and freeze what lies between two regions, and break their disks, one way at a time");
-  partition->add_option("--scenario", options->scenario, "what is broken; all: one after the other")
+  partition
+      ->add_option("--scenario", options->scenario,
+                   "what is broken; pair: all of one group of nodes; all: all of both kinds")
       ->capture_default_str();
   partition->add_flag("--list", *list, "do not run: name the scenarios");
   partition->add_option("--fault", options->fault_s, "seconds that a fault lasts")
@@ -122,16 +125,24 @@ void add_partition(CLI::App& drill, int& status) {
       "and repaired; then the flow ends, ingest, ledger and destination are audited against each other, and "
       "the "
       "standby must\n"
-      "be the live region's twin. Needs root, or `unshare -Urn` before the command.\n"
+      "be the live region's twin.\n"
+      "Scenarios pair-…: two nodes of one group under three voters (etcd), each with a host of its own, and "
+      "clients of theirs.\n"
+      "The audit also says whether two nodes ever led at one time, by their logs or by what clients saw.\n"
+      "Needs root, or `unshare -Urn` before the command.\n"
       "Exit status: 0 every drill clean, 1 a finding, 2 a drill could not run or got stuck.\n"
       "Examples:\n"
       "  mainstay drill partition\n"
-      "  mainstay drill partition --scenario client-deaf --seed 1..5 --fault 10 --report out");
+      "  mainstay drill partition --scenario client-deaf --seed 1..5 --fault 10 --report out\n"
+      "  mainstay drill partition --scenario pair\n"
+      "  mainstay drill partition --scenario pair-loss-and-jitter --fault 600");
   partition->callback([options, seeds, list, &status] {
     if (*list) {
       for (const drills::PartitionScenario& scenario : drills::partition_scenarios())
         std::cout << scenario.name << "\t" << scenario.about
                   << (scenario.must_be_clean ? "" : " (never clean)") << "\n";
+      for (const drills::PartitionScenario& scenario : drills::pair_scenarios())
+        std::cout << scenario.name << "\t" << scenario.about << "\n";
       return;
     }
     status = complete(*options, "partition", *seeds) ? drills::run_partition(*options) : kUsage;

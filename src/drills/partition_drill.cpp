@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "drills/figures.h"
 #include "drills/kill_loop.h"
+#include "drills/pair_drill.h"
 #include "drills/tsv.h"
 #include "drills/two_region_drill.h"
 #include "lab/faulty_disk.h"
@@ -486,6 +487,13 @@ int run_partition(const PartitionOptions& options) {
                                          [&](const DrillPlace& place) {
                                            return PartitionDrill(options, scenario, place).run();
                                          }));
+  }
+  for (const PartitionScenario& scenario : pair_scenarios()) {
+    const bool many = options.scenario == "all" || options.scenario == "pair";
+    if (!many && options.scenario != scenario.name) continue;
+    found = true;
+    if (many) fmt::print(stderr, "\n{}: {}\n", scenario.name, scenario.about);
+    status = std::max(status, run_pair(options, scenario));
   }
   if (found) return status;
   fmt::print(stderr, "mainstay drill partition: there is no scenario '{}'; --list names them\n",

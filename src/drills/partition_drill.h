@@ -1,7 +1,7 @@
 // `mainstay drill partition`: two regions on this machine, each broker and each region's pipeline on a host
 // of its own in a network that can be cut and disturbed, each broker on a disk that can fail. Payments flow,
 // one fault is made for a while and repaired, the flow goes to its end, and the audit says what became of
-// every message (P2, P3, P4, H3, H12, D9, N4).
+// every message (P2, P3, P4, H3, H12, D9, N4). And the same for a group of two nodes: pair_drill.h.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,10 @@
 namespace mainstay::drills {
 
 struct PartitionOptions : DrillOptions {
-  std::string scenario = "all";  ///< a name of partition_scenarios(), or "all": those that are to be clean
-  std::int64_t fault_s = 4;      ///< how long a fault lasts, at least 1
+  /// A name of partition_scenarios() or pair_scenarios(); "pair": all of the latter; "all": all of both that
+  /// are to be clean.
+  std::string scenario = "all";
+  std::int64_t fault_s = 4;  ///< how long a fault lasts, at least 1
 };
 
 struct PartitionScenario {

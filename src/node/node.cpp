@@ -665,7 +665,10 @@ void Node::role_changed(const replica::RoleChanged& change) {
   promoting_ = false;
   switch (change.role) {
     case replica::Role::live:
-      log(LogLevel::info, "live in region term " + std::to_string(change.term.value) + ": " + change.why);
+      log(LogLevel::info,
+          "live in region term " + std::to_string(change.term.value) +
+              (group_ == nullptr ? "" : ", epoch " + std::to_string(replica_->epoch().value)) + ": " +
+              change.why);
       if (outgoing_peer_ != 0)
         peer_hub_->close(outgoing_peer_);  // the other region's node connects to us now
       declare_queues();
