@@ -230,6 +230,7 @@ void Node::schedule_pump() {
 
 void Node::pump() {
   TurnMeter::Laps laps(turns_, clock_);
+  review_fence(clock_.now());
   handle_outputs();
   apply_received();
   laps.did(Work::outputs);

@@ -141,6 +141,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void change_group_register(const group::ChangeRegister& change);
   void store_block(const group::Superblock& block);
   void tick_group(Instant now);
+  void review_fence(Instant now);
   void probe_disk(Instant now);
   void restart_in_group(const group::Restart& restart);
   void on_group_open(io::StreamId peer, const std::string& remote, bool outgoing);

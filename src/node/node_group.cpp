@@ -278,6 +278,14 @@ void Node::tick_group(Instant now) {
   if (rejoining_) return;
   if (std::exchange(g.copies, replica_->member()->copies()) < options_.group->copies_min)
     frontend_->admission_changed(now, clock_.wall());
+  review_fence(now);
+}
+
+/// Before anything is given out, not only by the clock's ticks: a process that was stopped finds its clients'
+/// input before its timer.
+void Node::review_fence(Instant now) {
+  if (group_ == nullptr || rejoining_ || replica_ == nullptr) return;
+  Group& g = *group_;
   const std::string fenced = fenced_now(now).value_or("");
   if (fenced.empty() == g.fenced.empty()) return;
   g.fenced = fenced;
