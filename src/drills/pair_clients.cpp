@@ -97,8 +97,11 @@ void PairClient::publish() {
         message.id = fmt::format("{}-{}", place_.name, tag + 1);
         message.session = fmt::format("{}-s{}", place_.name, session);
         message.bytes = random.below(500);
-        history_.published.push_back(
-            {.id = message.id, .session = message.session, .order = ++orders[session], .note = {}});
+        history_.published.push_back({.id = message.id,
+                                      .session = message.session,
+                                      .order = ++orders[session],
+                                      .in_session_queue = place_.by_session,
+                                      .note = {}});
         asked_us.push_back(time_us());
         publisher.publish(tag, encode_soak_message(message).message);
         ++shared_.sent;

@@ -34,7 +34,7 @@ struct PairClientPlace {
   std::string name, host, queue;
   unsigned sessions = 1;  ///< publisher: among so many its messages are divided
   double rate_per_s = 100;
-  bool by_session = false;  ///< subscriber: the queue has sessions
+  bool by_session = false;  ///< the queue has sessions
 };
 
 /// A client that runs until it is told to end, as PairShared says.

@@ -210,6 +210,10 @@ class PairDrill {
     begins("the disk of the leader, " + lead_ + ", is full");
     group_->disk(lead_).fill(true);
     if (auto held = hold(options_.fault_s); !held) return held;
+    // What was reserved before lasts for a while.
+    static_cast<void>(wait("the reserve lasts", seconds(20),
+                           [&] { return group_->disk(lead_).counts().refused_writes > 0; }));
+    if (auto held = hold(2); !held) return held;
     reached("writes that met the full disk", group_->disk(lead_).counts().refused_writes);
     group_->disk(lead_).repair();
     return {};
@@ -319,7 +323,7 @@ class PairDrill {
     };
     using Kind = PairClient::Kind;
     const double rate = options_.rate_per_s / 2;
-    add(Kind::publisher, {"payer-1", pair_clients[0], pair_session_queue, 2, rate});
+    add(Kind::publisher, {"payer-1", pair_clients[0], pair_session_queue, 2, rate, true});
     add(Kind::publisher, {"payer-2", pair_clients[1], pair_plain_queue, 1, rate});
     add(Kind::subscriber, {"payee-1", pair_clients[2], pair_session_queue, 1, 0, true});
     add(Kind::subscriber, {"payee-2", pair_clients[0], pair_session_queue, 1, 0, true});

@@ -96,7 +96,7 @@ listen = "{5}"
 token = "{6}"
 
 [journal]
-segment_bytes = "1MiB"
+segment_bytes = "{14}"
 
 [group]
 listen = "{3}:5690"
@@ -136,7 +136,9 @@ max_delivery_count = 1000
 )",
                   node, at(node).directory, cluster_, network_->address_of(node), pair_amqp_port,
                   control(node), token, place(node), options_.copies_min, peer, network_->address_of(peer),
-                  place(peer), pair_session_queue, pair_plain_queue);
+                  place(peer), pair_session_queue, pair_plain_queue,
+                  // Small, so that a full disk is met within seconds.
+                  options_.faulty_disks ? "128KiB" : "1MiB");
   for (const char* voter : pair_voters)
     text += fmt::format(R"(
 [[register.voter]]

@@ -288,7 +288,8 @@ AuditReport audit_pair(const std::vector<PairClientHistory>& clients) {
     }
     std::set<std::size_t> moved;
     for (const std::size_t index : out_of_order(numbers)) moved.insert(index);
-    for (const std::size_t index : out_of_order(arrivals)) moved.insert(index);
+    if (messages.front()->published->in_session_queue)
+      for (const std::size_t index : out_of_order(arrivals)) moved.insert(index);
     for (const std::size_t index : moved)
       report.reordered.push_back({messages[index]->published->id, "out of the order of its session"});
   }

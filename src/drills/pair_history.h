@@ -16,7 +16,10 @@ namespace mainstay::drills {
 
 struct PairPublish {
   std::string id, session;
-  std::uint64_t order{};  ///< of publishing, in its session (or by its publisher)
+  std::uint64_t order{};  ///< of publishing, in its session
+  /// The queue has sessions: first deliveries come in this order, too. Elsewhere only sequence numbers do:
+  /// what a lost connection had locked comes after what others were given meanwhile.
+  bool in_session_queue = true;
   enum class Outcome : std::uint8_t { none, confirmed, rejected, unknown } outcome = Outcome::none;
   std::string note;  ///< of one that is not confirmed
 };

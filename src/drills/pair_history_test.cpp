@@ -168,6 +168,13 @@ TEST_F(AuditedPair, OneStoredTwiceIsRepeated) {
   EXPECT_THAT(report().repeated, SizeIs(1));
 }
 
+TEST_F(AuditedPair, FirstDeliveriesAreInOrderWhereTheQueueHasSessions) {
+  std::swap(client().deliveries[1].at_us, client().deliveries[2].at_us);
+  EXPECT_THAT(report().reordered, SizeIs(1));
+  for (PairPublish& published : client().published) published.in_session_queue = false;
+  EXPECT_THAT(report().reordered, IsEmpty());
+}
+
 TEST_F(AuditedPair, DisorderStrangersAndDamageAreFound) {
   std::swap(client().deliveries[1].sequence, client().deliveries[2].sequence);
   EXPECT_THAT(report().reordered, SizeIs(1));
