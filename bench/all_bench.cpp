@@ -43,6 +43,7 @@ const std::vector<Part>& parts() {
        {"--rounds", "3", "--queues", "1000", "--connections", "100", "--messages", "50000"}},
       {"large", 90, 10, {"--rounds", "3", "--messages", "100"}},
       {"longrun", 1500, 20, {"--messages", "2000000"}},
+      {"pair", 3600, 300, {"--quick"}},
       {"peers", 1000, 240, {"--quick"}},
   };
   return all;

@@ -19,6 +19,7 @@ int run_restart_bench(const Arguments& arguments);
 int run_many_queues_bench(const Arguments& arguments);
 int run_large_bench(const Arguments& arguments);
 int run_longrun_bench(const Arguments& arguments);
+int run_pair_bench(const Arguments& arguments);
 int run_all(const Arguments& arguments);
 
 }  // namespace mainstay::bench

@@ -28,6 +28,8 @@ namespace {
 constexpr double kReadySeconds = 600;  // a long replay is a figure, not a failure
 constexpr double kStopSeconds = 120;
 
+}  // namespace
+
 std::uint16_t free_port() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
@@ -43,6 +45,8 @@ std::uint16_t free_port() {
   return port;
 }
 
+namespace {
+
 std::uint64_t number_in(pid_t pid, const char* table, const std::string& name) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/" + table);
   for (std::string line; std::getline(status, line);) {
@@ -54,21 +58,39 @@ std::uint64_t number_in(pid_t pid, const char* table, const std::string& name) {
 }  // namespace
 
 Broker::Broker(const Common& common, const Setup& setup)
-    : program_(common.program), directory_(common.directory + "/" + setup.name) {
+    : program_(common.program), directory_(common.directory + "/" + setup.name), setup_(setup) {
   amqp_port = free_port();
   control_port = free_port();
   std::filesystem::create_directories(directory_ + "/data");
+  write_config();
+  if (setup.in_group.empty()) {
+    start();
+  } else {
+    spawn();
+  }
+}
+
+void Broker::configure(const std::string& in_group) {
+  setup_.in_group = in_group;
+  write_config();
+}
+
+void Broker::write_config() const {
   std::ofstream config(directory_ + "/broker.toml");
+  if (setup_.in_group.empty()) {
+    config << "[node]\nname = \"bench-1\"\nregion = \"bench\"\ndata = \"data\"\n"
+           << "[register]\nfile = \"register.db\"\ninitial_region = \"bench\"\n";
+  } else {
+    config << setup_.in_group;
+  }
   // Connections that wait for their turn in a long measurement are not polled: nobody may end them for that.
-  config << "[node]\nname = \"bench-1\"\nregion = \"bench\"\ndata = \"data\"\n"
-         << "[amqp]\nlisten = \"127.0.0.1:" << amqp_port << "\"\nanonymous = true\nidle_timeout_s = 36000\n"
+  config << "[amqp]\nlisten = \"127.0.0.1:" << amqp_port << "\"\nanonymous = true\nidle_timeout_s = 36000\n"
          << "[control]\nlisten = \"127.0.0.1:" << control_port << "\"\n"
-         << "[register]\nfile = \"register.db\"\ninitial_region = \"bench\"\n"
          << "[log]\nlevel = \"warn\"\n";
-  if (setup.declare_bench_queue) config << "[[queue]]\nname = \"bench\"\n";
-  config << setup.more_config;
+  if (setup_.declare_bench_queue) config << "[[queue]]\nname = \"bench\"\n";
+  config << setup_.more_config;
   config.close();
-  start();
+  if (!config) throw CouldNotRun("cannot write " + directory_ + "/broker.toml");
 }
 
 Broker::~Broker() {
@@ -82,19 +104,8 @@ Broker::~Broker() {
 }
 
 double Broker::start() {
-  const std::string config = directory_ + "/broker.toml", log = directory_ + "/broker.log";
-  const char* argv[] = {program_.c_str(), "serve", "--config", config.c_str(), nullptr};
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  posix_spawn_file_actions_adddup2(&files, 1, 2);
   const double begin = seconds_now();
-  const int failed = posix_spawn(&pid_, program_.c_str(), &files, nullptr, const_cast<char**>(argv), environ);
-  posix_spawn_file_actions_destroy(&files);
-  if (failed != 0) {
-    pid_ = 0;
-    throw CouldNotRun("cannot start " + program_ + ": " + std::strerror(failed));
-  }
+  spawn();
   Progress progress("waiting until the broker is ready, in seconds");
   for (;;) {
     if (ready()) return seconds_now() - begin;
@@ -104,6 +115,21 @@ double Broker::start() {
       throw CouldNotRun("the broker was not ready after " + readable(kReadySeconds) + " s: " + log_tail());
     progress.at(static_cast<std::uint64_t>(waited), 0);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+void Broker::spawn() {
+  const std::string config = directory_ + "/broker.toml", log = directory_ + "/broker.log";
+  const char* argv[] = {program_.c_str(), "serve", "--config", config.c_str(), nullptr};
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  posix_spawn_file_actions_adddup2(&files, 1, 2);
+  const int failed = posix_spawn(&pid_, program_.c_str(), &files, nullptr, const_cast<char**>(argv), environ);
+  posix_spawn_file_actions_destroy(&files);
+  if (failed != 0) {
+    pid_ = 0;
+    throw CouldNotRun("cannot start " + program_ + ": " + std::strerror(failed));
   }
 }
 
@@ -138,6 +164,25 @@ void Broker::check_alive() const {
 bool Broker::ready() const {
   const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/readyz", "", "", seconds(5));
   return answer && answer->status == 200;
+}
+
+std::size_t Broker::in_sync() const {
+  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(5));
+  if (!answer || answer->status != 200) return 0;
+  const auto status = boost::json::parse(answer->body);
+  const auto* group = status.as_object().if_contains("group");
+  if (group == nullptr || !group->is_object() || group->at("role").as_string() != "leader") return 0;
+  return group->at("in_sync").as_array().size();
+}
+
+std::uint64_t Broker::active(const std::string& queue) const {
+  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(60));
+  if (!answer) throw CouldNotRun("the broker's status: " + answer.error().what);
+  const auto status = boost::json::parse(answer->body);
+  for (const auto& each : status.at("queues").as_array()) {
+    if (each.at("name").as_string() == queue.c_str()) return each.at("active").to_number<std::uint64_t>();
+  }
+  throw CouldNotRun("the broker has no queue " + queue);
 }
 
 Broker::Sample Broker::sample() const {

@@ -1,4 +1,5 @@
-// `mainstay serve` in a process of its own, with default durability: started, watched, stopped, killed.
+// `mainstay serve` in a process of its own, with default durability, alone or as a node of a group: started,
+// watched, stopped, killed.
 #pragma once
 
 #include <sys/types.h>
@@ -10,6 +11,9 @@
 
 namespace mainstay::bench {
 
+/// On loopback, which nobody listens on at this moment.
+std::uint16_t free_port();
+
 class Broker {
  public:
   struct Setup {
@@ -17,6 +21,9 @@ class Broker {
     /// Further TOML: queues other than "bench", tables with other limits.
     std::string more_config;
     bool declare_bench_queue = true;
+    /// [node], [register] and [group] of a node of a group, instead of those of a broker alone. It is not
+    /// waited for: which of them serves is theirs to decide.
+    std::string in_group = {};
   };
   /// Starts it and waits until it is ready. Throws CouldNotRun with the end of its log.
   Broker(const Common& common, const Setup& setup);
@@ -27,6 +34,16 @@ class Broker {
 
   /// Starts it again on what the last life left. @return seconds until /readyz said 200.
   double start();
+  /// Starts it and does not wait.
+  void spawn();
+  [[nodiscard]] bool ready() const;  ///< /readyz says 200
+  [[nodiscard]] bool running() const { return pid_ != 0; }
+  /// Setup::in_group for the next start.
+  void configure(const std::string& in_group);
+  /// Of a node that leads: how many of its group count, itself included. 0: it does not lead.
+  [[nodiscard]] std::size_t in_sync() const;
+  /// Messages in a queue. Throws CouldNotRun when there is none of this name.
+  [[nodiscard]] std::uint64_t active(const std::string& queue) const;
   void stop();  ///< orderly; returns once it is gone
   void kill();  ///< SIGKILL
 
@@ -56,8 +73,9 @@ class Broker {
 
  private:
   [[nodiscard]] std::string log_tail() const;
-  [[nodiscard]] bool ready() const;
+  void write_config() const;
   std::string program_, directory_;
+  Setup setup_;
   mutable pid_t pid_ = 0;
 };
 

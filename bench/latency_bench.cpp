@@ -19,49 +19,7 @@ namespace mainstay::bench {
 namespace {
 
 constexpr double kRatio = 1.4;
-// With one message in flight the client has nothing else to do: it watches its socket, as one would that
-// cares for latency. Both servers watch theirs after a message, too: wake-ups are in neither figure.
-constexpr Duration kClientSpin = microseconds(500);
 constexpr std::uint64_t kFileBytes = 64ULL << 20;  // as the journal's segments
-
-/// One message in flight against whoever listens on `port`.
-class Single {
- public:
-  explicit Single(std::uint16_t port)
-      : connection_(connect(port, kClientSpin)), sender_(open_sender(*connection_, "bench")) {}
-  ~Single() { connection_->close(seconds(1)); }
-  Single(const Single&) = delete;
-  Single& operator=(const Single&) = delete;
-
-  void turn(BytesView message, std::vector<float>& latencies_us) {
-    const double start = seconds_now();
-    if (!sender_.send(0, message)) throw CouldNotRun("no credit for one message");
-    do {
-      if (const auto polled = connection_->poll(seconds(5)); !polled)
-        throw CouldNotRun(polled.error().description);
-      sender_.take_outcomes(outcomes_);
-      if (seconds_now() - start > 60) throw CouldNotRun("a message was not answered for 60 s");
-    } while (outcomes_.empty());
-    if (outcomes_.front().kind != client::SendOutcome::Kind::accepted)
-      throw CouldNotRun("a message was not accepted: " + outcomes_.front().error.description);
-    latencies_us.push_back(static_cast<float>((seconds_now() - start) * 1e6));
-  }
-  /// Looks at the socket once, as turn() does while it waits.
-  void watch() {
-    if (const auto polled = connection_->poll(Duration{0}); !polled)
-      throw CouldNotRun(polled.error().description);
-  }
-
- private:
-  std::unique_ptr<client::Connection> connection_;
-  client::Sender sender_;
-  std::vector<client::SendOutcome> outcomes_;
-};
-
-double median_of_last(const std::vector<float>& values, std::uint64_t count) {
-  std::vector<float> last(values.end() - static_cast<std::ptrdiff_t>(count), values.end());
-  return quantile(last, 0.50);
-}
 
 }  // namespace
 

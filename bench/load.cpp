@@ -9,6 +9,9 @@
 namespace mainstay::bench {
 namespace {
 
+// With one message in flight the client has nothing else to do: it watches its socket, as one would that
+// cares for latency. Both servers watch theirs after a message, too: wake-ups are in neither figure.
+constexpr Duration kClientSpin = microseconds(500);
 constexpr double kSilenceSeconds = 120;  // without any progress: stuck
 
 [[noreturn]] void give_up(const client::ClientError& error) {
@@ -207,6 +210,36 @@ double Consumer::consume(std::uint64_t count, Progress* progress,
     top_up();
   }
   return seconds_now() - start;
+}
+
+Single::Single(std::uint16_t port)
+    : connection_(connect(port, kClientSpin)), sender_(open_sender(*connection_, "bench")) {}
+Single::~Single() {
+  connection_->close(seconds(1));
+}
+
+void Single::turn(BytesView message, std::vector<float>& latencies_us) {
+  const double start = seconds_now();
+  if (!sender_.send(0, message)) throw CouldNotRun("no credit for one message");
+  do {
+    if (const auto polled = connection_->poll(seconds(5)); !polled)
+      throw CouldNotRun(polled.error().description);
+    sender_.take_outcomes(outcomes_);
+    if (seconds_now() - start > 60) throw CouldNotRun("a message was not answered for 60 s");
+  } while (outcomes_.empty());
+  if (outcomes_.front().kind != client::SendOutcome::Kind::accepted)
+    throw CouldNotRun("a message was not accepted: " + outcomes_.front().error.description);
+  latencies_us.push_back(static_cast<float>((seconds_now() - start) * 1e6));
+}
+
+void Single::watch() {
+  if (const auto polled = connection_->poll(Duration{0}); !polled)
+    throw CouldNotRun(polled.error().description);
+}
+
+double median_of_last(const std::vector<float>& values, std::uint64_t count) {
+  std::vector<float> last(values.end() - static_cast<std::ptrdiff_t>(count), values.end());
+  return quantile(last, 0.50);
 }
 
 }  // namespace mainstay::bench

@@ -76,4 +76,24 @@ class Consumer {
   std::optional<client::Receiver> receiver_;
 };
 
+/// One message in flight against whoever listens on `port`, the client watching its socket.
+class Single {
+ public:
+  explicit Single(std::uint16_t port);
+  ~Single();
+  Single(const Single&) = delete;
+  Single& operator=(const Single&) = delete;
+  /// Sends one to "bench" and waits for its confirm.
+  void turn(BytesView message, std::vector<float>& latencies_us);
+  /// Looks at the socket once, as turn() does while it waits.
+  void watch();
+
+ private:
+  std::unique_ptr<client::Connection> connection_;
+  client::Sender sender_;
+  std::vector<client::SendOutcome> outcomes_;
+};
+/// Of the last `count` of them; there are so many.
+double median_of_last(const std::vector<float>& values, std::uint64_t count);
+
 }  // namespace mainstay::bench

@@ -26,6 +26,7 @@ constexpr Entry kEntries[] = {
     {"many-queues", run_many_queues_bench, "10,000 queues, 1,000 connections, 100 sessions in each queue"},
     {"large", run_large_bench, "messages of 1 MiB against the bare sequential write rate"},
     {"longrun", run_longrun_bench, "200 M small messages through a queue of at most 1,000"},
+    {"pair", run_pair_bench, "two nodes that keep one log: takeover, a longer way between them, return"},
     {"all", run_all, "all of them and `peers`, one table with every target"},
 };
 

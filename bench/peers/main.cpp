@@ -23,6 +23,7 @@
 #include "io/system_clock.h"
 #include "peers/best_rows.h"
 #include "peers/measures.h"
+#include "peers/replicated.h"
 #include "peers/server.h"
 #include "peers/sync_page.h"
 #include "peers/sync_trace.h"
@@ -43,6 +44,7 @@ struct Options {
   std::uint64_t backlog = 1'000'000;
   bool activemq_backlog = false;
   bool quick = false;
+  bool replicated = false;
 };
 
 constexpr Duration kSlower = milliseconds(1);
@@ -433,6 +435,10 @@ int main(int argc, char** argv) {
           ->capture_default_str();
   app.add_flag("--activemq-backlog", options.activemq_backlog, "ActiveMQ's memory as well: minutes longer");
   app.add_flag("--quick", options.quick, "one round of short measurements, a backlog of 100,000: for trying");
+  app.add_flag(
+      "--replicated", options.replicated,
+      "only this: publishing through a pair of Mainstay nodes, a quorum queue on three RabbitMQ nodes and a "
+      "stream with three NATS replicas (a part of ./dev bench pair)");
   app.add_option("--json", options.json, "also write the figures to this file");
   app.add_option("--directory", options.directory, "on the disk to measure")->default_str("a temporary one");
   app.add_option("--program", options.program, "the mainstay binary")->default_str("beside this one");
@@ -466,6 +472,11 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) command += std::string(" ") + argv[i];
   end_servers_on_signals();
   try {
+    if (options.replicated) {
+      if (options.rounds < 1) options.rounds = 1;
+      return run_replicated(
+          {options.program, options.directory, options.json, options.rounds, options.seconds}, command);
+    }
     return run(options, command);
   } catch (const Trouble& trouble) {
     std::cerr << "bench peers: " << trouble.what << "\n";

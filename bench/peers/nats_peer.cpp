@@ -5,8 +5,11 @@
 // js_PublishAsync(), without its callback thread.
 #include <nats/nats.h>
 
+#include <chrono>
 #include <string_view>
+#include <thread>
 
+#include "io/system_clock.h"
 #include "peers/server.h"
 
 namespace mainstay::bench {
@@ -163,25 +166,52 @@ class NatsConsumer final : public Consumer {
 
 class Nats final : public Peer {
  public:
+  explicit Nats(std::size_t nodes) : nodes_(nodes) {}
   [[nodiscard]] std::string name() const override { return "nats"; }
-  [[nodiscard]] std::string title() const override { return "NATS JetStream"; }
+  [[nodiscard]] std::string title() const override {
+    return nodes_ == 1 ? "NATS JetStream" : "NATS JetStream, " + std::to_string(nodes_) + " replicas";
+  }
   [[nodiscard]] std::string version() const override { return package_version("nats-server"); }
   [[nodiscard]] std::string note() const override {
     return "file store, work-queue retention, default sync interval of 2 minutes (2.9 has no sync before the "
-           "confirm); libnats, push consumer, each message acknowledged, which it does not answer";
+           "confirm); libnats, push consumer, each message acknowledged, which it does not answer" +
+           std::string(nodes_ == 1 ? "" : "; clients at the node that leads the stream");
   }
 
   void start(const Place& place) override {
-    port_ = own_ports(1).front();
-    server_ = std::make_unique<Server>(
-        "nats-server", place.environment,
-        std::vector<std::string>{"/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", std::to_string(port_),
-                                 "-js", "-sd", place.directory + "/data"},
-        place.directory + "/log");
-    server_->wait_for_port(port_, seconds(20));
-    make_stream();
+    ports_ = own_ports(2 * nodes_);
+    std::string routes;
+    for (std::size_t i = 0; i < nodes_; ++i)
+      routes += (i == 0 ? "" : ",") + ("nats://127.0.0.1:" + std::to_string(ports_[nodes_ + i]));
+    for (std::size_t i = 0; i < nodes_; ++i) {
+      const std::string number = i == 0 ? "" : std::to_string(i + 1);
+      std::vector<std::string> command{
+          "/usr/sbin/nats-server",   "-a",  "127.0.0.1", "-p",
+          std::to_string(ports_[i]), "-js", "-sd",       place.directory + "/data" + number};
+      if (nodes_ > 1) {
+        const std::string cluster = "nats://127.0.0.1:" + std::to_string(ports_[nodes_ + i]);
+        for (const std::string& more :
+             {std::string("-n"), server_name(i), std::string("--cluster_name"), std::string("bench"),
+              std::string("--cluster"), cluster, std::string("--routes"), routes})
+          command.push_back(more);
+      }
+      servers_.push_back(std::make_unique<Server>("nats-server", place.environment, command,
+                                                  place.directory + "/log" + number));
+    }
+    for (std::size_t i = 0; i < nodes_; ++i) servers_[i]->wait_for_port(ports_[i], seconds(20));
+    port_ = ports_[0];
+    if (nodes_ == 1) return make_stream();
+    io::SystemClock clock;  // until the nodes have agreed on who leads them
+    for (const Instant until = clock.now() + seconds(30);;) {
+      try {
+        return make_stream();
+      } catch (const Trouble&) {
+        if (clock.now() > until) throw;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      }
+    }
   }
-  void stop() override { server_.reset(); }
+  void stop() override { servers_.clear(); }
   void empty_queue() override {
     const Link link(port_, Eagerness::at_once);
     const JetStream js(link.get());
@@ -195,7 +225,14 @@ class Nats final : public Peer {
     return std::make_unique<NatsConsumer>(port_);
   }
   [[nodiscard]] std::uint16_t port() const override { return port_; }
-  [[nodiscard]] std::vector<int> processes() const override { return server_->processes(); }
+  [[nodiscard]] std::vector<int> processes() const override {
+    std::vector<int> all;
+    for (const auto& server : servers_) {
+      const std::vector<int> some = server->processes();
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }
 
  private:
   void make_stream() {
@@ -209,6 +246,7 @@ class Nats final : public Peer {
     stream.SubjectsLen = 1;
     stream.Storage = js_FileStorage;
     stream.Retention = js_WorkQueuePolicy;
+    stream.Replicas = static_cast<std::int64_t>(nodes_);
     need(js_AddStream(nullptr, js.get(), &stream, nullptr, nullptr), "make a stream");
     jsConsumerConfig consumer;
     jsConsumerConfig_Init(&consumer);
@@ -219,15 +257,32 @@ class Nats final : public Peer {
     consumer.AckWait = 60'000'000'000;
     consumer.MaxAckPending = 4000;
     need(js_AddConsumer(nullptr, js.get(), "BENCH", &consumer, nullptr, nullptr), "make a consumer");
+    if (nodes_ > 1) find_leader(js);
   }
+  static std::string server_name(std::size_t i) { return "bench-" + std::to_string(i + 1); }
+  /// Its way is the shortest: the others would pass everything on to it.
+  void find_leader(const JetStream& js) {
+    jsStreamInfo* found = nullptr;
+    need(js_GetStreamInfo(&found, js.get(), "BENCH", nullptr, nullptr), "tell of the stream");
+    const std::unique_ptr<jsStreamInfo, decltype(&jsStreamInfo_Destroy)> info(found, &jsStreamInfo_Destroy);
+    if (info->Cluster == nullptr || info->Cluster->Leader == nullptr ||
+        info->Cluster->ReplicasLen + 1 != static_cast<int>(nodes_))
+      throw Trouble{"the stream has no leader or not " + std::to_string(nodes_) + " replicas"};
+    for (std::size_t i = 0; i < nodes_; ++i) {
+      if (server_name(i) == info->Cluster->Leader) port_ = ports_[i];
+    }
+  }
+
+  const std::size_t nodes_;
+  std::vector<std::uint16_t> ports_;
   std::uint16_t port_ = 0;
-  std::unique_ptr<Server> server_;
+  std::vector<std::unique_ptr<Server>> servers_;
 };
 
 }  // namespace
 
-std::unique_ptr<Peer> make_nats() {
-  return std::make_unique<Nats>();
+std::unique_ptr<Peer> make_nats(std::size_t nodes) {
+  return std::make_unique<Nats>(nodes);
 }
 
 }  // namespace mainstay::bench

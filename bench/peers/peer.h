@@ -83,8 +83,11 @@ class Peer {
 };
 
 [[nodiscard]] std::unique_ptr<Peer> make_mainstay(const std::string& program);
-[[nodiscard]] std::unique_ptr<Peer> make_rabbitmq();
-[[nodiscard]] std::unique_ptr<Peer> make_nats();
+/// Two nodes that keep one log; a confirm waits for both while both are there, and they are.
+[[nodiscard]] std::unique_ptr<Peer> make_mainstay_pair(const std::string& program);
+/// @param nodes  on this machine, with a copy of every message each.
+[[nodiscard]] std::unique_ptr<Peer> make_rabbitmq(std::size_t nodes = 1);
+[[nodiscard]] std::unique_ptr<Peer> make_nats(std::size_t nodes = 1);
 [[nodiscard]] std::unique_ptr<Peer> make_redis();
 [[nodiscard]] std::unique_ptr<Peer> make_activemq();
 

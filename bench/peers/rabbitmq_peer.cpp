@@ -1,4 +1,5 @@
-// RabbitMQ: one durable quorum queue with one member, persistent messages, publisher confirms.
+// RabbitMQ: one durable quorum queue with one member or one on each of several local nodes, persistent
+// messages, publisher confirms.
 //
 // librabbitmq makes three system calls per message in amqp_basic_publish; here the frames of many messages
 // are encoded with its functions and written at once, so that the client costs the server no throughput.
@@ -228,44 +229,63 @@ class RabbitConsumer final : public Consumer {
 
 class RabbitMq final : public Peer {
  public:
+  explicit RabbitMq(std::size_t nodes) : nodes_(nodes) {}
   [[nodiscard]] std::string name() const override { return "rabbitmq"; }
-  [[nodiscard]] std::string title() const override { return "RabbitMQ quorum"; }
+  [[nodiscard]] std::string title() const override {
+    return nodes_ == 1 ? "RabbitMQ quorum" : "RabbitMQ quorum, " + std::to_string(nodes_) + " nodes";
+  }
   [[nodiscard]] std::string version() const override { return package_version("rabbitmq-server"); }
   [[nodiscard]] std::string note() const override {
-    return "quorum queue with one member, persistent, publisher confirms; librabbitmq, frames of many "
-           "messages per write; prefetch 2000, acknowledged in multiples, which it does not answer";
+    return "quorum queue with " +
+           std::string(nodes_ == 1 ? "one member" : std::to_string(nodes_) + " members") +
+           ", persistent, publisher confirms; librabbitmq, frames of many messages per write" +
+           (nodes_ == 1 ? "; prefetch 2000, acknowledged in multiples, which it does not answer"
+                        : "; clients at the node whose queue member leads");
   }
 
   void start(const Place& place) override {
     const std::string& home = place.directory;
-    const std::vector<std::uint16_t> ports = own_ports(3);
-    port_ = ports[0];
-    const std::string epmd_port = std::to_string(ports[1]), distribution_port = std::to_string(ports[2]);
-    const std::vector<std::string> common{"HOME=" + home, "LANG=C.UTF-8", "ERL_EPMD_PORT=" + epmd_port,
-                                          "ERL_EPMD_ADDRESS=127.0.0.1"};
+    const std::vector<std::uint16_t> ports = own_ports(1 + 2 * nodes_);
+    port_ = ports[1];
+    common_ = {"HOME=" + home, "LANG=C.UTF-8", "ERL_EPMD_PORT=" + std::to_string(ports[0]),
+               "ERL_EPMD_ADDRESS=127.0.0.1"};
     // Left to itself, Erlang starts a port mapper that outlives everything.
-    mapper_ = std::make_unique<Server>("epmd", common, std::vector<std::string>{"/usr/bin/epmd"},
+    mapper_ = std::make_unique<Server>("epmd", common_, std::vector<std::string>{"/usr/bin/epmd"},
                                        home + "/epmd.log");
-    mapper_->wait_for_port(ports[1], seconds(10));
-    std::vector<std::string> environment = common;
-    environment.insert(environment.end(), place.environment.begin(), place.environment.end());
-    for (const std::string& line :
-         {"RABBITMQ_NODENAME=bench" + std::to_string(port_) + "@localhost",
-          std::string("RABBITMQ_NODE_IP_ADDRESS=127.0.0.1"), "RABBITMQ_NODE_PORT=" + std::to_string(port_),
-          "RABBITMQ_DIST_PORT=" + distribution_port, "RABBITMQ_MNESIA_BASE=" + home + "/data",
-          "RABBITMQ_LOG_BASE=" + home + "/logs", std::string("RABBITMQ_LOGS=-"),
-          std::string("RABBITMQ_CONF_ENV_FILE=/dev/null"), "RABBITMQ_CONFIG_FILE=" + home + "/rabbitmq.conf",
-          "RABBITMQ_ENABLED_PLUGINS_FILE=" + home + "/plugins"})
-      environment.push_back(line);
-    write_file(home + "/rabbitmq.conf", "log.console.level = warning\n");
-    server_ = std::make_unique<Server>("rabbitmq-server", environment,
-                                       std::vector<std::string>{"/usr/lib/rabbitmq/bin/rabbitmq-server"},
-                                       home + "/log");
-    server_->wait_for_port(port_, seconds(60));
+    mapper_->wait_for_port(ports[0], seconds(10));
+    std::string settings = "log.console.level = warning\n";
+    if (nodes_ > 1) {
+      // Each joins the first, which runs alone until then.
+      settings +=
+          "cluster_formation.peer_discovery_backend = classic_config\n"
+          "cluster_formation.discovery_retry_limit = 1\n"
+          "cluster_formation.classic_config.nodes.1 = " +
+          node_name(ports[1]) + "\n";
+    }
+    write_file(home + "/rabbitmq.conf", settings);
+    for (std::size_t i = 0; i < nodes_; ++i) {
+      const std::uint16_t port = ports[1 + 2 * i];
+      std::vector<std::string> environment = common_;
+      environment.insert(environment.end(), place.environment.begin(), place.environment.end());
+      for (const std::string& line :
+           {"RABBITMQ_NODENAME=" + node_name(port), std::string("RABBITMQ_NODE_IP_ADDRESS=127.0.0.1"),
+            "RABBITMQ_NODE_PORT=" + std::to_string(port),
+            "RABBITMQ_DIST_PORT=" + std::to_string(ports[2 + 2 * i]),
+            "RABBITMQ_MNESIA_BASE=" + home + "/data", "RABBITMQ_LOG_BASE=" + home + "/logs",
+            std::string("RABBITMQ_LOGS=-"), std::string("RABBITMQ_CONF_ENV_FILE=/dev/null"),
+            "RABBITMQ_CONFIG_FILE=" + home + "/rabbitmq.conf",
+            "RABBITMQ_ENABLED_PLUGINS_FILE=" + home + "/plugins"})
+        environment.push_back(line);
+      servers_.push_back(std::make_unique<Server>(
+          "rabbitmq-server", environment, std::vector<std::string>{"/usr/lib/rabbitmq/bin/rabbitmq-server"},
+          home + "/log" + (i == 0 ? "" : std::to_string(i + 1))));
+      servers_.back()->wait_for_port(port, seconds(60));
+    }
     empty_queue();
+    if (nodes_ > 1) check_members(home);
   }
   void stop() override {
-    server_.reset();
+    servers_.clear();
     mapper_.reset();
   }
   void empty_queue() override {
@@ -287,17 +307,47 @@ class RabbitMq final : public Peer {
     return std::make_unique<RabbitConsumer>(port_);
   }
   [[nodiscard]] std::uint16_t port() const override { return port_; }
-  [[nodiscard]] std::vector<int> processes() const override { return server_->processes(); }
+  [[nodiscard]] std::vector<int> processes() const override {
+    std::vector<int> all;
+    for (const auto& server : servers_) {
+      const std::vector<int> some = server->processes();
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }
 
  private:
+  static std::string node_name(std::uint16_t port) { return "bench" + std::to_string(port) + "@localhost"; }
+  /// The queue has a member on each node, and all are there: else it would not be the replicated queue it is
+  /// said to be.
+  void check_members(const std::string& home) {
+    std::vector<std::string> environment = common_;
+    environment.push_back("RABBITMQ_CONF_ENV_FILE=/dev/null");
+    const auto told = lab::run_to_end(
+        {"rabbitmqctl",
+         {"/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", node_name(port_), "list_queues", "name", "online"},
+         home + "/ctl.log",
+         environment},
+        seconds(60));
+    if (!told) throw Trouble{told.error().what};
+    std::size_t online = 0;
+    for (std::size_t at = 0; (at = told->output.find("@localhost", at)) != std::string::npos; ++at) ++online;
+    if (online != nodes_)
+      throw Trouble{"the quorum queue has not " + std::to_string(nodes_) +
+                    " members online: " + told->output};
+  }
+
+  const std::size_t nodes_;
   std::uint16_t port_ = 0;
-  std::unique_ptr<Server> mapper_, server_;
+  std::vector<std::string> common_;
+  std::unique_ptr<Server> mapper_;
+  std::vector<std::unique_ptr<Server>> servers_;
 };
 
 }  // namespace
 
-std::unique_ptr<Peer> make_rabbitmq() {
-  return std::make_unique<RabbitMq>();
+std::unique_ptr<Peer> make_rabbitmq(std::size_t nodes) {
+  return std::make_unique<RabbitMq>(nodes);
 }
 
 }  // namespace mainstay::bench

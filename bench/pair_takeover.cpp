@@ -1,0 +1,279 @@
+// `bench pair`: takeover after kill -9, and the return of a node that was away.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <iostream>
+#include <thread>
+
+#include "amqp/message.h"
+#include "base/random.h"
+#include "client/publisher.h"
+#include "pair_parts.h"
+
+namespace mainstay::bench {
+namespace {
+
+constexpr double kDefaultSeconds = 3, kFastSeconds = 1;
+constexpr int kTargetRuns = 50, kTargetAway = 60;
+constexpr std::uint64_t kTargetResident = 5'000'000;
+constexpr double kCatchUpSeconds = 20, kFrontKept = 0.7;
+constexpr std::uint64_t kBytesEach = 2 * 1200;  // on two nodes of one disk
+
+const char* const kProbeQueue = "[[queue]]\nname = \"probe\"\nduplicate_detection = true\n";
+
+/// The product's own client with its default waits, one message in flight, each with an id of its own.
+class Prober {
+ public:
+  Prober(std::uint16_t one, std::uint16_t other) : random_(1) {
+    client::PublisherOptions options;
+    options.client.endpoints = {{"127.0.0.1", one}, {"127.0.0.1", other}};
+    options.address = "probe";
+    publisher_ = std::make_unique<client::Publisher>(options, clock_, random_, [](const std::string&) {});
+  }
+  /// Goes on until so many more are confirmed.
+  void confirm(std::uint64_t more) {
+    for (const std::uint64_t wanted = confirmed_ + more; confirmed_ < wanted;) step();
+  }
+  /// @return when the first message was confirmed by another endpoint than `dead`.
+  double first_from_another(std::uint16_t dead) {
+    const std::string gone = "127.0.0.1:" + std::to_string(dead);
+    for (const double begin = seconds_now();;) {
+      const std::uint64_t before = confirmed_;
+      step();
+      if (confirmed_ > before && publisher_->endpoint() != gone) return seconds_now();
+      if (seconds_now() - begin > 120)
+        throw CouldNotRun("no publish was confirmed for 120 s after the leader was killed");
+    }
+  }
+  [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
+
+ private:
+  void step() {
+    if (publisher_->over()) throw CouldNotRun("the client gave up: " + publisher_->over()->description);
+    if (publisher_->size() == 0) {
+      const Buffer body(256, std::byte{'x'});
+      const std::string id = "probe-" + std::to_string(next_);
+      amqp::SimpleMessage simple;
+      simple.message_id = id;
+      simple.body = body;
+      publisher_->publish(next_++, amqp::encode_message(simple));
+    }
+    for (const client::PublishResult& result : publisher_->poll(milliseconds(100))) {
+      if (result.kind != client::PublishResult::Kind::confirmed)
+        throw CouldNotRun("a message was not accepted: " + result.error.description);
+      ++confirmed_;
+    }
+  }
+  io::SystemClock clock_;
+  SeededRandom random_;
+  std::unique_ptr<client::Publisher> publisher_;
+  std::uint64_t next_ = 0, confirmed_ = 0;
+};
+
+struct Takeover {
+  double confirmed{}, ready{};  ///< seconds after the kill
+};
+
+Takeover take_over(PairNodes& pair, Prober& prober) {
+  Broker& dying = pair.leader();
+  Broker& taking = pair.other(dying);
+  prober.confirm(20);
+  const double killed = seconds_now();
+  dying.kill();
+  auto ready = std::async(std::launch::async, [&] {
+    while (!taking.ready() && seconds_now() - killed < 120)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return seconds_now() - killed;
+  });
+  const double confirmed = prober.first_from_another(dying.amqp_port) - killed;
+  const Takeover took{confirmed, ready.get()};
+  dying.spawn();
+  pair.wait_in_sync();
+  return took;
+}
+
+/// Publishes at a rate, or as fast as it goes, until destroyed; tells how much.
+class Load {
+ public:
+  /// @param per_second  of all connections together; 0: as fast as it goes.
+  Load(const Broker& broker, int connections, double per_second) {
+    for (int i = 0; i < connections; ++i)
+      running_.push_back(std::async(
+          std::launch::async, [this, &broker, rate = per_second / connections] { press(broker, rate); }));
+  }
+  ~Load() {
+    stop_ = true;
+    for (auto& one : running_) {
+      if (one.valid()) one.wait();
+    }
+  }
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+  [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
+  /// Throws what a publisher found.
+  void end() {
+    stop_ = true;
+    for (auto& one : running_) one.get();
+  }
+
+ private:
+  void press(const Broker& broker, double rate) {
+    Publisher publisher(broker);
+    const Buffer message = load_message(1024);
+    const double begin = seconds_now();
+    for (std::uint64_t done = 0; !stop_;) {
+      std::uint64_t count = 2000;
+      if (rate > 0) {
+        const auto due = static_cast<std::uint64_t>((seconds_now() - begin) * rate);
+        if (due < done + 20) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+          continue;
+        }
+        count = std::min<std::uint64_t>(due - done, 2000);
+      }
+      publisher.publish(count, 1000, message);
+      done += count;
+      confirmed_ += count;
+    }
+  }
+  std::atomic<std::uint64_t> confirmed_{0};
+  std::atomic<bool> stop_{false};
+  std::vector<std::future<void>> running_;
+};
+
+double rate_for(const Load& load, double time) {
+  const std::uint64_t before = load.confirmed();
+  const double begin = seconds_now();
+  std::this_thread::sleep_for(std::chrono::duration<double>(time));
+  return static_cast<double>(load.confirmed() - before) / (seconds_now() - begin);
+}
+
+}  // namespace
+
+void pair_failover(const Common& common, const PairSizes& sizes, Record& record) {
+  std::string note;
+  std::uint64_t resident = sizes.resident;
+  if (resident > 0) resident = messages_that_fit(common.directory, resident, kBytesEach, note);
+  if (note.empty() && (resident < kTargetResident || sizes.runs < kTargetRuns))
+    note = "smaller than the target's " + std::to_string(kTargetRuns) + " runs with 5 M messages";
+  PairNodes::Setup setup;
+  setup.name = "takeover";
+  setup.more_config = kProbeQueue;
+  PairNodes pair(common, setup);
+  if (resident > 0) {
+    Crowd crowd(pair.leader(), sizes.connections);
+    const auto connections = static_cast<std::uint64_t>(sizes.connections);
+    resident = std::max<std::uint64_t>(1, resident / connections) * connections;
+    Progress progress("filling the pair");
+    for (std::uint64_t done = 0; done < resident;) {
+      const std::uint64_t some = std::min<std::uint64_t>(100'000 * connections, resident - done);
+      crowd.publish(some);
+      done += some;
+      progress.at(done, resident);
+    }
+  }
+  const std::string with = readable(static_cast<double>(resident)) + " messages resident";
+  std::uint64_t confirmed = 0;
+  for (const bool fast : {false, true}) {
+    const std::string id = fast ? "fast" : "default";
+    pair.restart_with(fast ? "profile = \"fast\"\n" : "");
+    const std::uint16_t one = pair.leader().amqp_port, other = pair.other(pair.leader()).amqp_port;
+    Prober prober(one, other);
+    Progress progress("takeovers, " + id + " settings");
+    std::vector<float> took, ready;
+    for (int run = 0; run < sizes.runs; ++run) {
+      const Takeover each = take_over(pair, prober);
+      took.push_back(static_cast<float>(each.confirmed));
+      ready.push_back(static_cast<float>(each.ready));
+      progress.at(static_cast<std::uint64_t>(run) + 1, static_cast<std::uint64_t>(sizes.runs));
+    }
+    confirmed += prober.confirmed();
+    // The greatest of few: of fewer than a hundred the 99th percentile is the last one.
+    const auto worst = static_cast<double>(*std::max_element(took.begin(), took.end()));
+    const double p99 = took.size() < 100 ? worst : quantile(took, 0.99);
+    Figure figure_p99 =
+        at_most(figure("pair.takeover_" + id + "_s",
+                       "kill -9 of the leader → first publish confirmed by the other, p99 of " +
+                           std::to_string(sizes.runs) + ", " + id + " settings, " + with,
+                       "s"),
+                fast ? kFastSeconds : kDefaultSeconds);
+    figure_p99.samples.values = {p99};
+    figure_p99.note =
+        note.empty() ? "min_copies = 1; the register is a file on this machine; the product's client" : note;
+    Figure all = figure("pair.takeover_" + id + "_each_s", "  each of them", "s");
+    all.samples.values.assign(took.begin(), took.end());
+    Figure of_ready =
+        figure("pair.takeover_" + id + "_ready_s", "  kill -9 → the other one's /readyz says 200", "s");
+    of_ready.samples.values.assign(ready.begin(), ready.end());
+    record.figures.insert(record.figures.end(), {figure_p99, all, of_ready});
+  }
+  expect_active(pair.leader(), resident);
+  const std::uint64_t probes = pair.leader().active("probe");
+  if (probes < confirmed)
+    throw CouldNotRun(std::to_string(confirmed) + " publishes were confirmed over the takeovers, and " +
+                      std::to_string(probes) + " are there");
+}
+
+void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
+  struct Way {
+    const char* id;
+    const char* what;
+    double share;  ///< of the saturated rate; 0: saturated
+  };
+  Figure base = figure("pair.rejoin.saturated_rate",
+                       "publish with confirm through a pair, saturated, before a node goes", "messages/s");
+  std::vector<Figure> found;
+  PairNodes::Setup setup;
+  setup.name = "rejoin";
+  PairNodes pair(common, setup);
+  {
+    Load load(pair.leader(), sizes.connections, 0);
+    rate_for(load, 1);
+    base.samples.values.push_back(rate_for(load, 5));
+    load.end();
+  }
+  for (const Way& way : {Way{"half", "half of that load", 0.5}, Way{"full", "saturated", 0}}) {
+    const std::string id = std::string("pair.rejoin.") + way.id;
+    const std::string what = std::to_string(sizes.away_seconds) + " s away, " + way.what;
+    Figure took = figure(id + "_s", "back after " + what + ": from its start until it counts again", "s");
+    Figure front = figure(id + "_front", "  front throughput meanwhile over before", "ratio");
+    Figure backlog = figure(id + "_backlog", "  messages it had missed", "messages");
+    if (way.share > 0) {
+      took.at_most = kCatchUpSeconds;
+      front.at_least = kFrontKept;
+    }
+    if (sizes.away_seconds < kTargetAway) took.note = "away for less than the target's 60 s";
+    Broker& leader = pair.leader();
+    Broker& backup = pair.other(leader);
+    Load load(leader, sizes.connections, way.share * base.samples.median());
+    rate_for(load, 1);
+    const double before = rate_for(load, 5);
+    const std::uint64_t at_kill = load.confirmed();
+    backup.kill();
+    std::this_thread::sleep_for(std::chrono::seconds(sizes.away_seconds));
+    const std::uint64_t at_start = load.confirmed();
+    const double begin = seconds_now();
+    backup.spawn();
+    const double most = 10.0 * kCatchUpSeconds;
+    bool counts = false;
+    Progress progress("catching up, seconds");
+    while (!counts && seconds_now() - begin < most) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      counts = leader.in_sync() == 2;
+      progress.at(static_cast<std::uint64_t>(seconds_now() - begin), 0);
+    }
+    const double seconds = seconds_now() - begin;
+    if (!counts) took.note = "it had not caught up when this ended";
+    took.samples.values.push_back(seconds);
+    front.samples.values.push_back(static_cast<double>(load.confirmed() - at_start) / seconds / before);
+    backlog.samples.values.push_back(static_cast<double>(at_start - at_kill));
+    load.end();
+    pair.wait_in_sync();
+    found.insert(found.end(), {took, front, backlog});
+  }
+  record.figures.push_back(base);
+  record.figures.insert(record.figures.end(), found.begin(), found.end());
+}
+
+}  // namespace mainstay::bench
