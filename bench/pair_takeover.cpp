@@ -25,7 +25,8 @@ const char* const kProbeQueue = "[[queue]]\nname = \"probe\"\nduplicate_detectio
 /// The product's own client with its default waits, one message in flight, each with an id of its own.
 class Prober {
  public:
-  Prober(std::uint16_t one, std::uint16_t other) : random_(1) {
+  /// @param ids  what its messages' ids begin with.
+  Prober(std::uint16_t one, std::uint16_t other, std::string ids) : ids_(std::move(ids)), random_(1) {
     client::PublisherOptions options;
     options.client.endpoints = {{"127.0.0.1", one}, {"127.0.0.1", other}};
     options.address = "probe";
@@ -53,7 +54,7 @@ class Prober {
     if (publisher_->over()) throw CouldNotRun("the client gave up: " + publisher_->over()->description);
     if (publisher_->size() == 0) {
       const Buffer body(256, std::byte{'x'});
-      const std::string id = "probe-" + std::to_string(next_);
+      const std::string id = ids_ + std::to_string(next_);
       amqp::SimpleMessage simple;
       simple.message_id = id;
       simple.body = body;
@@ -65,6 +66,7 @@ class Prober {
       ++confirmed_;
     }
   }
+  const std::string ids_;
   io::SystemClock clock_;
   SeededRandom random_;
   std::unique_ptr<client::Publisher> publisher_;
@@ -179,7 +181,7 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
     const std::string id = fast ? "fast" : "default";
     pair.restart_with(fast ? "profile = \"fast\"\n" : "");
     const std::uint16_t one = pair.leader().amqp_port, other = pair.other(pair.leader()).amqp_port;
-    Prober prober(one, other);
+    Prober prober(one, other, id + "-");
     Progress progress("takeovers, " + id + " settings");
     std::vector<float> took, ready;
     for (int run = 0; run < sizes.runs; ++run) {
@@ -223,7 +225,6 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
   };
   Figure base = figure("pair.rejoin.saturated_rate",
                        "publish with confirm through a pair, saturated, before a node goes", "messages/s");
-  std::vector<Figure> found;
   PairNodes::Setup setup;
   setup.name = "rejoin";
   PairNodes pair(common, setup);
@@ -233,6 +234,7 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
     base.samples.values.push_back(rate_for(load, 5));
     load.end();
   }
+  record.figures.push_back(base);
   for (const Way& way : {Way{"half", "half of that load", 0.5}, Way{"full", "saturated", 0}}) {
     const std::string id = std::string("pair.rejoin.") + way.id;
     const std::string what = std::to_string(sizes.away_seconds) + " s away, " + way.what;
@@ -270,10 +272,8 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
     backlog.samples.values.push_back(static_cast<double>(at_start - at_kill));
     load.end();
     pair.wait_in_sync();
-    found.insert(found.end(), {took, front, backlog});
+    record.figures.insert(record.figures.end(), {took, front, backlog});
   }
-  record.figures.push_back(base);
-  record.figures.insert(record.figures.end(), found.begin(), found.end());
 }
 
 }  // namespace mainstay::bench
