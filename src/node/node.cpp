@@ -544,11 +544,10 @@ void Node::clean() {
 }
 
 void Node::store_checkpoint() {
-  if (!checkpoint_made_ || rejoining_ || replica_->committed() < checkpoint_made_->lsn) return;
-  // Recovery passes over the beginnings of epochs behind it: the superblock must tell them.
-  if (group_ != nullptr && !replica_->member()->block_covers(checkpoint_made_->lsn)) {
-    replica_->cover(checkpoint_made_->lsn, clock_.now(), clock_.wall());
-    return schedule_pump();
+  if (!checkpoint_made_ || rejoining_) return;
+  if (!replica_->may_store(*checkpoint_made_, clock_.now(), clock_.wall())) {
+    if (group_ != nullptr) schedule_pump();  // it may have asked for the superblock to be stored
+    return;
   }
   // What was received and deleted is only in the log until its reader takes it.
   const Lsn keep_from = std::min(keep_from_, frontend_->oldest_held().value_or(keep_from_));
