@@ -89,8 +89,10 @@ def remover(removed):
 
 def check_removed_is_named(drill, removed):
     check(drill.status == 1, "a deleted message makes the drill not clean", drill)
-    lost = json.loads(drill.out)["audit"]["lost"]
-    check(len(lost) == 1 and removed[0] in lost[0]["what"], f"it is named: {removed}", drill)
+    audit = json.loads(drill.out)["audit"]
+    # Removed before the region was lost, it may be delivered once more by the other one, which finds nothing there: then it arrived twice.
+    named = [each["what"] for each in audit["lost"]] + [each["key"].replace(":", "_") for each in audit["repeated"]]
+    check(len(named) == 1 and (removed[0] in named[0] or removed[0].startswith(named[0] + "-")), f"it is named: {removed}", drill)
 
 
 def deleted_delivery(program):

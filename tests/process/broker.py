@@ -1,4 +1,5 @@
 """A `mainstay serve` process on loopback: configuration, start, readiness, end by pid, log on failure."""
+import atexit
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 USER, PASSWORD, TOKEN = "app", "correct-horse", "control-token"
@@ -20,16 +22,40 @@ QUEUES = {
 }
 
 
+PORTS = pathlib.Path(tempfile.gettempdir()) / "mainstay-test-ports"
+
+
+def reserve(port):
+    """Keeps other tests that run beside this one from taking the port before a node of this one listens on it."""
+    PORTS.mkdir(exist_ok=True)
+    mark = PORTS / str(port)
+    try:
+        owner = int(mark.read_text() or 0)
+        if owner and pathlib.Path(f"/proc/{owner}").exists():
+            return False
+        mark.unlink()
+    except (FileNotFoundError, ValueError):
+        pass
+    try:
+        with open(mark, "x", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return False
+    atexit.register(mark.unlink, missing_ok=True)
+    return True
+
+
 def free_port():
-    """A free loopback port outside the range that outgoing connections use."""
+    """A free loopback port outside the range that outgoing connections use, of this process until it ends."""
     for _ in range(200):
         port = random.SystemRandom().randrange(20000, 32000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        if reserve(port):
+            return port
     raise RuntimeError("no free port found on 127.0.0.1")
 
 
