@@ -138,6 +138,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] Result<void, Failure> listen_to_group();
   [[nodiscard]] bool handle_group(const replica::Output& output);
   void ask_group_register();
+  void group_register_heard(const std::string& problem);
   void change_group_register(const group::ChangeRegister& change);
   void store_block(const group::Superblock& block);
   void tick_group(Instant now);

@@ -152,14 +152,26 @@ bool Node::handle_group(const replica::Output& output) {
 // ---- register and superblock
 // ---------------------------------------------------------------------------------------------
 
+/// @param problem  empty: it answered
+void Node::group_register_heard(const std::string& problem) {
+  if (problem.empty()) register_answered_at_ = clock_.now();
+  if (problem.empty() != register_problem_.empty()) {
+    if (problem.empty()) {
+      log(LogLevel::info, "group: the register answers again");
+    } else {
+      log(LogLevel::error, "group: the register cannot be asked: " + problem);
+    }
+  }
+  register_problem_ = problem;
+}
+
 void Node::ask_group_register() {
   register_worker_->post([this, reg = group_->reg, life = group_->life] {
     // The member compares with what it has seen: it knows more than this question could say.
     auto read = reg->read({});
     loop_.post([this, read = std::move(read), life] {
       if (ended_ || life != group_->life || rejoining_) return;
-      register_problem_ = read ? "" : read.error().what;
-      if (read) register_answered_at_ = clock_.now();
+      group_register_heard(read ? "" : read.error().what);
       replica_->register_read(read ? group::RegisterOutcome::done : group::RegisterOutcome::unavailable,
                               read ? *read : coordination::GroupState{}, clock_.now(), clock_.wall());
       schedule_pump();
@@ -176,10 +188,10 @@ void Node::change_group_register(const group::ChangeRegister& change) {
       using group::RegisterOutcome;
       if (!swapped) {
         MS_ASSERT(swapped.error().kind != coordination::GroupProblem::refused, swapped.error().what.c_str());
-        register_problem_ = swapped.error().what;
+        group_register_heard(swapped.error().what);
         replica_->register_changed(RegisterOutcome::unavailable, {}, clock_.now(), clock_.wall());
       } else {
-        register_problem_.clear();
+        group_register_heard("");
         const RegisterOutcome outcome = swapped->outcome == CasOutcome::won    ? RegisterOutcome::done
                                         : swapped->outcome == CasOutcome::lost ? RegisterOutcome::lost
                                                                                : RegisterOutcome::unknown;
