@@ -6,6 +6,11 @@
 #include "client/backoff.h"
 
 namespace mainstay::client {
+namespace {
+
+constexpr std::int64_t kWaitShareOfOutage = 4;
+
+}  // namespace
 
 EndpointChoice::EndpointChoice(std::size_t count, const ReconnectOptions& options, Random& random,
                                std::size_t first)
@@ -15,17 +20,23 @@ EndpointChoice::EndpointChoice(std::size_t count, const ReconnectOptions& option
             "waits have a floor and a ceiling above it");
 }
 
-Duration EndpointChoice::jittered(unsigned step, Advice why) {
+Duration EndpointChoice::jittered(unsigned step, Advice why, Instant now) {
   const bool soft = why == Advice::not_live || why == Advice::busy;
   const Duration ceiling = soft                         ? options_.not_live_ceiling
                            : why == Advice::unreachable ? options_.unreachable_ceiling
                                                         : options_.ceiling;
-  return full_jitter({options_.floor, std::min(ceiling, options_.ceiling)}, step, random_);
+  Duration most = std::min(ceiling, options_.ceiling);
+  if (soft && search_since_) {
+    const Duration outage = now - *search_since_;
+    most = std::max(options_.floor, std::min(most, Duration{outage.ns / kWaitShareOfOutage}));
+  }
+  return full_jitter({options_.floor, most}, step, random_);
 }
 
 EndpointChoice::Next EndpointChoice::next(Instant now) {
   MS_ASSERT(!active_, "one endpoint at a time");
   if (!without_since_) without_since_ = now;
+  if (!search_since_) search_since_ = now;
   if (now < round_not_before_) return {std::nullopt, round_not_before_ - now};
   const std::size_t candidates = stay_ ? 1 : endpoints_.size();
   std::optional<Instant> soonest;
@@ -64,6 +75,7 @@ void EndpointChoice::failed(Advice why, Instant now) {
   const bool served = served_since_.has_value();
   served_since_.reset();
   if (served_long) {
+    search_since_ = now;
     for (Endpoint& each : endpoints_) each.failures = 0;
     rounds_ = tries_ = 0;
     hope_ = Advice::silent;
@@ -76,7 +88,7 @@ void EndpointChoice::failed(Advice why, Instant now) {
   ++tried_in_round_;
   if (why == Advice::not_live || why == Advice::busy) hope_ = Advice::not_live;
   if (why == Advice::unreachable && hope_ == Advice::silent) hope_ = Advice::unreachable;
-  endpoint.not_before = now + jittered(endpoint.failures, why);
+  endpoint.not_before = now + jittered(endpoint.failures, why, now);
   stay_ = why == Advice::busy;
   if (!stay_) current_ = (current_ + 1) % endpoints_.size();
   round_not_before_ = now;
@@ -90,7 +102,7 @@ void EndpointChoice::failed(Advice why, Instant now) {
     ++rounds_;
     // Of one endpoint alone the rounds are its tries: one wait is enough.
     if (endpoints_.size() > 1) {
-      round_not_before_ = now + jittered(rounds_, hope_);
+      round_not_before_ = now + jittered(rounds_, hope_, now);
     }
     hope_ = Advice::silent;
   }

@@ -138,6 +138,46 @@ TEST(EndpointChoice, ADeadEndpointIsAskedSeldomWhileAnotherIsAboutToLead) {
   }
 }
 
+TEST(EndpointChoice, ATakeoverIsNoticedWithinAThirdOfWhatItTook) {
+  // The first node dies, the second says "not live" until it leads.
+  for (const Duration takeover : {milliseconds(200), milliseconds(440), milliseconds(1400)}) {
+    std::int64_t worst_ms = 0;
+    std::size_t most_tries = 0;
+    for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+      Walk walk(2, {}, seed);
+      EXPECT_EQ(walk.next(), 0U);
+      walk.serves_for(seconds(60));
+      const Instant died = walk.clock.now();
+      walk.fails(Advice::unreachable);
+      walk.tries.clear();
+      while (walk.next() == 0 || walk.clock.now() - died < takeover) {
+        walk.fails(walk.tries.back().endpoint == 0 ? Advice::unreachable : Advice::not_live);
+      }
+      worst_ms = std::max(worst_ms, (walk.clock.now() - died - takeover).milliseconds());
+      most_tries = std::max(most_tries, walk.tries.size());
+    }
+    // A wait is a quarter of the time before it at most; the dead node's turn may come in between.
+    EXPECT_LE(worst_ms, takeover.milliseconds() / 3)
+        << "after a takeover of " << takeover.milliseconds() << " ms";
+    EXPECT_LE(most_tries, 60U) << "and that was not bought by asking all the time";
+  }
+}
+
+TEST(EndpointChoice, WhoServesForAMomentOnlyIsNotAskedWithoutEnd) {
+  std::size_t tries[2];
+  for (const bool serves : {false, true}) {
+    Walk walk(2);
+    const Instant start = walk.clock.now();
+    while (walk.clock.now() - start < seconds(60)) {
+      walk.next();
+      if (serves) walk.serves_for(milliseconds(1));
+      walk.fails(Advice::not_live);
+    }
+    tries[serves ? 1 : 0] = walk.tries.size();
+  }
+  EXPECT_LT(tries[1], 2 * tries[0]) << "not much more often than what never serves";
+}
+
 TEST(EndpointChoice, ABusyEndpointIsAskedAgainAndNoOther) {
   Walk walk(3);
   EXPECT_EQ(walk.next(), 0U);
