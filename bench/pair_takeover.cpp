@@ -36,6 +36,16 @@ class Prober {
   void confirm(std::uint64_t more) {
     for (const std::uint64_t wanted = confirmed_ + more; confirmed_ < wanted;) step();
   }
+  /// Goes on until its connection has served for as long as its client asks of one before it takes the loss
+  /// of it for a new one: what is lost sooner it comes back to more slowly.
+  void confirm_until_settled() {
+    const double settled =
+        static_cast<double>(client::ReconnectOptions{}.served_long.milliseconds()) / 1e3 + 0.2;
+    for (const double begin = seconds_now(); seconds_now() - begin < settled;) {
+      confirm(1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
   /// @return when the first message was confirmed by another endpoint than `dead`.
   double first_from_another(std::uint16_t dead) {
     const std::string gone = "127.0.0.1:" + std::to_string(dead);
@@ -80,7 +90,7 @@ struct Takeover {
 Takeover take_over(PairNodes& pair, Prober& prober) {
   Broker& dying = pair.leader();
   Broker& taking = pair.other(dying);
-  prober.confirm(20);
+  prober.confirm_until_settled();
   const double killed = seconds_now();
   dying.kill();
   auto ready = std::async(std::launch::async, [&] {
@@ -222,22 +232,36 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
     const char* id;
     const char* what;
     double share;  ///< of the saturated rate; 0: saturated
+    int away_seconds;
+    double most_seconds;  ///< to catch up
   };
   Figure base = figure("pair.rejoin.saturated_rate",
                        "publish with confirm through a pair, saturated, before a node goes", "messages/s");
   PairNodes::Setup setup;
   setup.name = "rejoin";
-  PairNodes pair(common, setup);
   {
+    PairNodes pair(common, setup);
     Load load(pair.leader(), sizes.connections, 0);
     rate_for(load, 1);
     base.samples.values.push_back(rate_for(load, 5));
     load.end();
   }
   record.figures.push_back(base);
-  for (const Way& way : {Way{"half", "half of that load", 0.5}, Way{"full", "saturated", 0}}) {
+  // Saturated, both nodes share what the machine has and the one that is back may never catch up: shorter, or
+  // the log fills the disk.
+  for (const Way& way : {Way{"half", "half of that load", 0.5, sizes.away_seconds, 10 * kCatchUpSeconds},
+                         Way{"full", "saturated", 0, std::max(2, sizes.away_seconds / 3), 30}}) {
     const std::string id = std::string("pair.rejoin.") + way.id;
-    const std::string what = std::to_string(sizes.away_seconds) + " s away, " + way.what;
+    const std::string what = std::to_string(way.away_seconds) + " s away, " + way.what;
+    const double rate = (way.share > 0 ? way.share : 1) * base.samples.median();
+    const double catch_up = std::min(way.most_seconds, 2 * kCatchUpSeconds);
+    std::string too_many;
+    const auto wanted = static_cast<std::uint64_t>(rate * (way.away_seconds + 10 + catch_up));
+    if (messages_that_fit(common.directory, wanted, kBytesEach, too_many) < wanted) {
+      record.trouble += (record.trouble.empty() ? "" : "; ") + ("rejoin, " + what + ": " + too_many);
+      continue;
+    }
+    PairNodes pair(common, setup);  // the files of the one before are gone
     Figure took = figure(id + "_s", "back after " + what + ": from its start until it counts again", "s");
     Figure front = figure(id + "_front", "  front throughput meanwhile over before", "ratio");
     Figure backlog = figure(id + "_backlog", "  messages it had missed", "messages");
@@ -245,7 +269,8 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
       took.at_most = kCatchUpSeconds;
       front.at_least = kFrontKept;
     }
-    if (sizes.away_seconds < kTargetAway) took.note = "away for less than the target's 60 s";
+    if (way.share > 0 && way.away_seconds < kTargetAway)
+      took.note = "away for less than the target's " + std::to_string(kTargetAway) + " s";
     Broker& leader = pair.leader();
     Broker& backup = pair.other(leader);
     Load load(leader, sizes.connections, way.share * base.samples.median());
@@ -253,14 +278,13 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
     const double before = rate_for(load, 5);
     const std::uint64_t at_kill = load.confirmed();
     backup.kill();
-    std::this_thread::sleep_for(std::chrono::seconds(sizes.away_seconds));
+    std::this_thread::sleep_for(std::chrono::seconds(way.away_seconds));
     const std::uint64_t at_start = load.confirmed();
     const double begin = seconds_now();
     backup.spawn();
-    const double most = 10.0 * kCatchUpSeconds;
     bool counts = false;
     Progress progress("catching up, seconds");
-    while (!counts && seconds_now() - begin < most) {
+    while (!counts && seconds_now() - begin < way.most_seconds) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
       counts = leader.in_sync() == 2;
       progress.at(static_cast<std::uint64_t>(seconds_now() - begin), 0);
@@ -271,7 +295,7 @@ void pair_rejoin(const Common& common, const PairSizes& sizes, Record& record) {
     front.samples.values.push_back(static_cast<double>(load.confirmed() - at_start) / seconds / before);
     backlog.samples.values.push_back(static_cast<double>(at_start - at_kill));
     load.end();
-    pair.wait_in_sync();
+    if (counts) pair.wait_in_sync();
     record.figures.insert(record.figures.end(), {took, front, backlog});
   }
 }
