@@ -320,7 +320,7 @@ void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
 bool Node::start_write(TurnMeter::Laps& laps) {
   if (writing_) return false;
   replica::Replica::PendingWrite pending;
-  if (rejoining_ || !replica_->take_batch(pending)) return false;
+  if (rejoining_ || waits_for_room() || !replica_->take_batch(pending)) return false;
   if (group_ != nullptr) {
     handle_outputs();  // the others write it while this node does
     if (ended_) return false;
@@ -367,6 +367,8 @@ Result<void, journal::JournalError> Node::write_and_sync(const replica::Replica:
 
 void Node::committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
                      Instant started, Duration took) {
+  if (!result && done.raw && group_ != nullptr && result.error().code == journal::JournalErrorCode::disk_full)
+    return backup_is_full(done.batch.bytes.size(), result.error().what);
   if (!result)
     return end_fatally(result.error().what +
                        " - what is on the disk is not known any more; this node stops "

@@ -144,6 +144,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void tick_group(Instant now);
   void review_fence(Instant now);
   void probe_disk(Instant now);
+  /// A backup whose disk has no space for what its leader shipped: nothing of it was written.
+  void backup_is_full(std::size_t bytes, const std::string& problem);
+  [[nodiscard]] bool waits_for_room();
   void restart_in_group(const group::Restart& restart);
   void on_group_open(io::StreamId peer, const std::string& remote, bool outgoing);
   void on_group_packet(io::StreamId peer, BytesView packet);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr Duration kRedialAfter = milliseconds(250);
 constexpr Duration kProbeEvery = seconds(1);
+constexpr Duration kRoomRetry = seconds(1);
 constexpr std::size_t kGroupPacketBytesMax = 80U << 20;
 
 Result<void, DiskError> probe(Disk& disk) {
@@ -72,7 +73,9 @@ struct Node::Group {
     std::string to;
     http::CommandDone done;
   };
-  std::optional<Move> move;  ///< a planned one, under way
+  std::optional<Move> move;     ///< a planned one, under way
+  std::size_t room_wanted = 0;  ///< a backup's last batch, for which the disk had no space; 0: it had
+  Instant take_at{};            ///< and when it tries again
   bool probing = false;
   bool stalled = false;
   Instant probe_at{}, probe_begun{};
@@ -361,6 +364,33 @@ void Node::restart_in_group(const group::Restart& restart) {
   rejoin();
 }
 
+/// The log is as it was and so is what was acknowledged; the leader goes on without this copy. What was taken
+/// from the stream and not written is asked for again, when there is room.
+void Node::backup_is_full(std::size_t bytes, const std::string& problem) {
+  if (group_->room_wanted == 0) {
+    log(LogLevel::error,
+        "disk full: this backup takes no more of its leader's log until there is space; what it "
+        "has acknowledged it keeps: " +
+            problem);
+  }
+  group_->room_wanted = bytes + options_.reserve_bytes;
+  group_->take_at = clock_.now() + kRoomRetry;
+  disk_full_ = true;
+  restart_in_group({std::nullopt, "the disk has no space for what the leader shipped"});
+}
+
+bool Node::waits_for_room() {
+  if (group_ == nullptr || group_->room_wanted == 0) return false;
+  if (replica_->role() != replica::Role::live) {
+    if (clock_.now() < group_->take_at) return true;
+    // A spare segment is tried again and again (maintain()); when one could be made there is space.
+    if (disk_full_ && journal_->wants_spare() && journal_->room() < group_->room_wanted) return true;
+  }
+  group_->room_wanted = 0;
+  log(LogLevel::info, "this node takes its leader's log again");
+  return false;
+}
+
 /// Between the old replica and the new one: nobody has the journal open.
 Result<void, Failure> Node::cut_for_group() {
   if (group_ == nullptr || !group_->restart) return {};
@@ -440,6 +470,10 @@ http::NodeStatus::Group Node::group_status() const {
   s.in_sync = status.in_sync;
   s.need = status.need;
   s.problem = status.last_problem;
+  if (group_->room_wanted > 0) {
+    s.problem =
+        "the disk under " + disk_->describe("") + " is full: this node takes no more of its leader's log";
+  }
   return s;
 }
 

@@ -7,13 +7,15 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
 from clients import BINARY, SEED, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
-from checks import expect, ok  # noqa: E402
+from broker import running_as_root  # noqa: E402
+from checks import expect, ok, skip  # noqa: E402
 from group import Group  # noqa: E402
 
 DEDUP = {"queues": {"dedup": {"duplicate_detection": True}, "plain": {}}}
@@ -253,5 +255,51 @@ def no_register(directory):
         ok("the register is back, and the node serves alone")
 
 
+def backup_full(directory):
+    """The backup's disk is full: it lives and says so, the leader goes on without it; with space it counts again."""
+    if not running_as_root():
+        skip("a small file system can only be mounted by root")
+    disk = directory / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        skip(f"mount is not possible here: {mounted.stderr.strip()}")
+    try:
+        with Group(BINARY, directory, **DEDUP) as group:
+            backup = group.nodes["n2"]
+            backup.config["node"]["data"] = disk / "journal"
+            backup.write_config()
+            group.start()
+            leader = group.wait_in_sync()
+            if leader is backup:
+                moved = leader.command("group", "switch", "--to", "n1", "--reason", "a test")
+                expect(moved.returncode == 0, "the lead to move", moved.stderr)
+                leader = group.leader(but=("n2",))
+                group.wait_in_sync()
+            sender = connect(leader).create_sender("plain")
+            stored = [f"f{n}" for n in range(200)]
+            for id_ in stored:
+                sender.send(Message(id=id_, body=b"\x00" * (256 << 10)), timeout=20)
+            backup.wait(lambda: "full" in backup.status()["group"]["problem"], 20, "the backup to say that its disk is full")
+            ok(f"{backup.status()['group']['problem']}")
+            group.wait_in_sync(1)
+            time.sleep(2.5)  # it tries again meanwhile
+            expect(backup.process.poll() is None, "the backup to live on")
+            expect(backup.log_tail(1000).count("disk full: this backup") == 1, "that to be told once")
+            send(connect(leader), "plain", ["alone"])
+            ok("the leader confirms without it")
+            grown = subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], capture_output=True, text=True)
+            expect(grown.returncode == 0, "the file system to grow", grown.stderr)
+            group.wait_in_sync()
+            group.wait_equal()
+            leader.kill()
+            connection = connect(group.leader(but=(leader.name,)))
+            expect(take_all(connection, "plain") == [*stored, "alone"], "every confirmed message, from the disk that was full")
+            connection.close()
+            ok("with space it counts again, and has every confirmed message")
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
 if __name__ == "__main__":
-    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register))
+    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register, backup_full))
