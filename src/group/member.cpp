@@ -571,7 +571,8 @@ void Member::cover(Lsn lsn, Instant now, WallTime wall) {
 
 Lsn Member::second_copy() const {
   Lsn most{};
-  for (const auto& [member, lsn] : impl_->matches) most = std::max(most, lsn);
+  for (const auto& [member, lsn] : impl_->matches)
+    if (impl_->force.isr.contains(member)) most = std::max(most, lsn);
   return std::min(most, impl_->durable.lsn);
 }
 

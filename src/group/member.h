@@ -175,8 +175,9 @@ class Member {
   /// The superblock on disk has the log's epoch table up to `lsn`: a checkpoint there may let recovery pass
   /// over what is before.
   [[nodiscard]] bool block_covers(Lsn lsn) const;
-  /// Leader: up to here another disk than the own one has acknowledged every record in this epoch. Of a
-  /// group of any size: what is committed by a leader alone need not be there.
+  /// Leader: up to here the disk of another node that may lead has acknowledged every record in this epoch.
+  /// Of a group of any size: what is committed by a leader alone need not be there, and a node that is still
+  /// catching up does not count, because nobody would ask it when this node is lost.
   [[nodiscard]] Lsn second_copy() const;
   /// Leader: how many nodes are in sync, itself included; of anybody else 0.
   [[nodiscard]] std::size_t copies() const;

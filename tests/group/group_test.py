@@ -13,6 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
+from proton import symbol  # noqa: E402
 from clients import BINARY, SEED, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
 from broker import running_as_root  # noqa: E402
 from checks import expect, ok, skip  # noqa: E402
@@ -301,5 +302,38 @@ def backup_full(directory):
         subprocess.run(["umount", str(disk)], check=False)
 
 
+def durability_region(directory):
+    """A publish of durability region waits for a second disk while its leader is alone; others do not."""
+    with Group(BINARY, directory, **DEDUP).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        backup.kill()
+        group.wait_in_sync(1)
+        send(connect(leader), "plain", ["journal"])
+        ok("durability journal is confirmed by the leader alone")
+        outcome = {}
+
+        def publish():
+            asking = Message(id="region", body="x", annotations={symbol("x-opt-mainstay-durability"): "region"})
+            connect(leader, timeout=60).create_sender("dedup").send(asking, timeout=60)
+            outcome["confirmed"] = time.monotonic()
+
+        waiting = threading.Thread(target=publish, daemon=True)
+        waiting.start()
+        leader.wait(lambda: leader.metric("mainstay_flow_confirms_waiting") == 1, 20, "the publish of durability region to wait")
+        time.sleep(1)
+        expect(not outcome, "no confirm of durability region while there is one disk")
+        begun = time.monotonic()
+        backup.start(ready=False)
+        waiting.join(30)
+        expect(outcome, "the confirm once a second disk has the message")
+        ok(f"durability region waits for the second disk; confirmed {outcome['confirmed'] - begun:.2f} s after the backup's start")
+        leader.kill()
+        connection = connect(group.leader(but=(leader.name,)))
+        expect(take_all(connection, "dedup") == ["region"], "the message on that disk")
+        connection.close()
+        ok("the leader is killed, and the message is there")
+
+
 if __name__ == "__main__":
-    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register, backup_full))
+    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register, backup_full, durability_region))
