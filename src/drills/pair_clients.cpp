@@ -108,6 +108,8 @@ void PairClient::publish() {
       }
     }
     const std::int64_t before = time_us();
+    // A client that loses its connection in this poll names the next endpoint afterwards.
+    const std::string answered_by = publisher.endpoint();
     const auto results = publisher.poll(milliseconds(5));
     const std::int64_t now = time_us();
     for (const client::PublishResult& result : results) {
@@ -120,7 +122,7 @@ void PairClient::publish() {
       if (result.kind != Told::confirmed) continue;
       ++shared_.confirmed;
       history_.operations.push_back({.id = published.id,
-                                     .node = node_at(shared_, publisher.endpoint()),
+                                     .node = node_at(shared_, answered_by),
                                      .settlement = false,
                                      .asked_us = std::max(asked_us[result.tag], connected_us),
                                      .answered_us = now});
@@ -152,6 +154,7 @@ void PairClient::subscribe() {
   std::map<std::uint64_t, Asked> asked;
   std::uint64_t reconnects = 0;
   while (!shared_.give_up && !subscriber.over() && !(shared_.drained && subscriber.settling() == 0)) {
+    const std::string answered_by = subscriber.endpoint();
     const auto deliveries = subscriber.poll(milliseconds(5));
     const std::int64_t now = time_us();
     for (const client::Delivery& delivery : deliveries) {
@@ -177,7 +180,7 @@ void PairClient::subscribe() {
       if (result.kind == client::SettleResult::Kind::confirmed) {
         ++shared_.settled;
         history_.operations.push_back({.id = at->second.id,
-                                       .node = node_at(shared_, subscriber.endpoint()),
+                                       .node = node_at(shared_, answered_by),
                                        .settlement = true,
                                        .asked_us = at->second.asked_us,
                                        .answered_us = now});

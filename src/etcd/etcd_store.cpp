@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <set>
 #include <string_view>
 
 #include "base/assert.h"
@@ -65,6 +66,13 @@ struct EtcdStore::Answer {
   bool known = true;  ///< false: the request went out and nobody said what became of it
   json::value body;
   std::string why_unknown;
+};
+
+/// A cluster that is not the known one, as it answered within one call.
+struct EtcdStore::Stranger {
+  std::set<std::string> members;  ///< by their own ids: one member behind two endpoints is one
+  std::size_t endpoint{};         ///< the first that answered
+  json::value body;               ///< what it said
 };
 
 /// What a range says about one key.
@@ -132,6 +140,7 @@ Result<EtcdStore::Answer, coordination::RegisterError> EtcdStore::ask(const std:
                                                                       Instant deadline) {
   std::string troubles;
   const auto trouble = [&](const std::string& what) { troubles += (troubles.empty() ? "" : "; ") + what; };
+  std::map<std::string, Stranger> strangers;
   const std::size_t members = options_.endpoints.size();
   for (std::size_t i = 0; i < members; ++i) {
     const std::size_t endpoint = (first_ + i) % members;
@@ -187,20 +196,49 @@ Result<EtcdStore::Answer, coordination::RegisterError> EtcdStore::ask(const std:
       }
       const json::value* header = said.as_object().if_contains("header");
       const std::string cluster = header == nullptr ? std::string() : text_at(*header, "cluster_id");
+      if (cluster.empty()) {
+        if (auto open = unclear("an answer that names no cluster: is it etcd?")) return std::move(*open);
+        break;
+      }
       if (cluster_id_.empty()) cluster_id_ = cluster;
       if (cluster != cluster_id_) {
-        const auto stranger =
-            problem("cluster " + cluster + " answers, and before cluster " + cluster_id_ +
-                    " did: these are not members of one cluster, or it was made anew. Nothing is done; see "
-                    "`etcdctl endpoint status` for each, and mend the list of endpoints");
-        if (repeat == Repeat::only_unsent) return Answer{false, {}, stranger.what};
-        return stranger;
+        if (repeat == Repeat::only_unsent) return Answer{false, {}, "cluster " + cluster + " answered"};
+        Stranger& stranger = strangers[cluster];
+        if (stranger.members.empty()) {
+          stranger.endpoint = endpoint;
+          stranger.body = said;
+        }
+        stranger.members.insert(text_at(*header, "member_id"));
+        break;
       }
       first_ = endpoint;
       return Answer{true, std::move(said), {}};
     }
   }
+  if (!strangers.empty()) return judge(strangers);
   return problem(troubles.empty() ? "no answer in time" : troubles);
+}
+
+/// Every endpoint was asked, and none answered as the known cluster.
+Result<EtcdStore::Answer, coordination::RegisterError> EtcdStore::judge(
+    std::map<std::string, Stranger>& strangers) {
+  for (auto& [id, stranger] : strangers) {
+    if (!options_.follow_restored || 2 * stranger.members.size() <= options_.endpoints.size()) continue;
+    const auto change =
+        problem("the voters are another cluster now, " + id + " instead of " + cluster_id_ + ": " +
+                std::to_string(stranger.members.size()) + " of " + std::to_string(options_.endpoints.size()) +
+                " endpoints answer as members of it and none as before. They were restored from a snapshot "
+                "or made anew; their answers count from now on");
+    cluster_id_ = id;
+    first_ = stranger.endpoint;
+    if (options_.tell) options_.tell(change.what);
+    return Answer{true, std::move(stranger.body), {}};
+  }
+  std::string ids;
+  for (const auto& [id, stranger] : strangers) ids += (ids.empty() ? "" : ", ") + id;
+  return problem("cluster " + ids + " answers, and before cluster " + cluster_id_ +
+                 " did: these are not members of one cluster, or it was made anew. Nothing is done; see "
+                 "`etcdctl endpoint status` for each, and mend the list of endpoints");
 }
 
 Result<EtcdStore::Entry, coordination::RegisterError> EtcdStore::load(Instant deadline) {

@@ -3,6 +3,8 @@
 // no watch decides anything.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -21,12 +23,19 @@ struct EtcdOptions {
   std::optional<io::TlsFiles> tls;      ///< nothing: plain HTTP
   std::string key;                      ///< of the record, e.g. "/mainstay/payments/region"
   Duration most = seconds(2);           ///< for one call, all members tried
+  /// Voters restored from a snapshot are another cluster. True: that cluster becomes this store's when in one
+  /// call more than half of `endpoints` answer as members of it, each as another one, and none as the cluster
+  /// before: that one has no majority any more. Only for a record whose readers know themselves what is older
+  /// than they have seen.
+  bool follow_restored = false;
+  /// Told of such a change, on the thread that asked; may be empty.
+  std::function<void(const std::string& what)> tell;
 };
 
 /// Thread-safe (one call at a time).
 ///
 /// A swap whose answer did not come is `unknown` and is not tried again at another member: it may still
-/// happen. An answer of another cluster than the first one is an error.
+/// happen. An answer of another cluster than the first one counts for nothing; the other members are asked.
 class EtcdStore final : public coordination::Store {
  public:
   EtcdStore(EtcdOptions options, Clock& clock);
@@ -38,10 +47,12 @@ class EtcdStore final : public coordination::Store {
  private:
   struct Answer;
   struct Entry;
+  struct Stranger;
   enum class Repeat : std::uint8_t { safe, only_unsent };
   Result<Answer, coordination::RegisterError> ask(const std::string& path, const std::string& body,
                                                   Repeat repeat, Instant deadline);
   Result<void, coordination::RegisterError> authenticate(std::size_t endpoint, Instant deadline);
+  Result<Answer, coordination::RegisterError> judge(std::map<std::string, Stranger>& strangers);
   Result<Entry, coordination::RegisterError> load(Instant deadline);
   [[nodiscard]] io::HttpCall request(std::size_t endpoint, const std::string& path, const std::string& body,
                                      Duration most) const;
@@ -53,7 +64,7 @@ class EtcdStore final : public coordination::Store {
   std::mutex mutex_;       ///< guards what follows
   std::size_t first_ = 0;  ///< the endpoint to ask first
   std::string token_;
-  std::string cluster_id_;  ///< of the first answer
+  std::string cluster_id_;  ///< of the first answer, or of the cluster that took its place
 };
 
 /// Standard alphabet with padding.

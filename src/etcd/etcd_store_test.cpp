@@ -130,16 +130,112 @@ TEST(EtcdStore, ASwapWhoseAnswerSaysNothingIsUnknownAndNotTriedAtAnotherMember) 
   EXPECT_EQ(other.asked("/v3/kv/txn"), 0);
 }
 
-TEST(EtcdStore, AnotherClusterAtTheSameAddressIsAnError) {
-  std::string answer = kNothingThere;
-  FakeMember member([&](const std::string&) { return FakeMember::ok(answer); });
-  io::SystemClock clock;
-  EtcdStore store(member.options(), clock);
+/// Three endpoints whose answers the test sets.
+class EtcdClusters : public testing::Test {
+ protected:
+  static std::string answer(const std::string& cluster, const std::string& member) {
+    return R"({"header":{"cluster_id":")" + cluster + R"(","member_id":")" + member + R"("}})";
+  }
+  /// Empty: it closes without a word.
+  void say(std::size_t i, const std::string& body) {
+    const std::lock_guard lock(mutex_);
+    answers_[i] = body;
+  }
+  std::unique_ptr<FakeMember> member(std::size_t i) {
+    return std::make_unique<FakeMember>([this, i](const std::string&) {
+      const std::lock_guard lock(mutex_);
+      return answers_[i].empty() ? std::string() : FakeMember::ok(answers_[i]);
+    });
+  }
+  EtcdClusters() {
+    for (std::size_t i = 0; i < 3; ++i) {
+      say(i, answer("1", std::to_string(i)));
+      members_[i] = member(i);
+    }
+    options_ = members_[0]->options();
+    options_.endpoints = {};
+    for (const auto& each : members_) options_.endpoints.push_back({"127.0.0.1", each->port()});
+    options_.follow_restored = true;
+    options_.tell = [this](const std::string& what) { told_.push_back(what); };
+  }
+
+  std::mutex mutex_;
+  std::string answers_[3];
+  std::unique_ptr<FakeMember> members_[3];
+  EtcdOptions options_;
+  std::vector<std::string> told_;
+  io::SystemClock clock_;
+};
+
+TEST_F(EtcdClusters, ARestoredOneIsFollowedWhenAMajorityAnswersAsIt) {
+  EtcdStore store(options_, clock_);
   ASSERT_TRUE(store.read());
-  answer = R"({"header":{"cluster_id":"2","revision":"1"}})";
+  say(0, answer("2", "7"));
+  say(1, "");
+  say(2, answer("2", "9"));
+  EXPECT_TRUE(store.read()) << "one of the three is down";
+  ASSERT_EQ(told_.size(), 1U);
+  EXPECT_THAT(told_[0], HasSubstr("another cluster now, 2 instead of 1: 2 of 3 endpoints"));
+  EXPECT_TRUE(store.read());
+  EXPECT_EQ(told_.size(), 1U) << "told once";
+  // The old one has no majority left: its last member is the stranger now.
+  say(0, "");
+  say(1, answer("1", "1"));
+  EXPECT_TRUE(store.read());
+  say(2, "");
+  EXPECT_FALSE(store.read());
+}
+
+TEST_F(EtcdClusters, OneStrangerIsNeverBelieved) {
+  EtcdStore store(options_, clock_);
+  ASSERT_TRUE(store.read());
+  say(0, answer("2", "7"));
+  EXPECT_TRUE(store.read()) << "the others are asked";
+  say(1, "");
+  say(2, "");
+  const auto read = store.read();
+  ASSERT_FALSE(read) << "though nobody else answers";
+  EXPECT_THAT(read.error().what, HasSubstr("cluster 2 answers, and before cluster 1"));
+  // It answers at two of the addresses, and is one member all the same.
+  say(1, answer("2", "7"));
+  EXPECT_FALSE(store.read());
+  say(1, answer("3", "8"));
+  EXPECT_FALSE(store.read()) << "two strangers who are none of one cluster";
+  EXPECT_TRUE(told_.empty());
+}
+
+TEST_F(EtcdClusters, AsLongAsTheKnownOneAnswersItCounts) {
+  EtcdStore store(options_, clock_);
+  ASSERT_TRUE(store.read());
+  say(0, answer("2", "7"));
+  say(1, answer("2", "8"));
+  EXPECT_TRUE(store.read());
+  EXPECT_TRUE(told_.empty());
+}
+
+TEST_F(EtcdClusters, AnotherOneIsAnErrorForARecordWhoseReadersCannotTell) {
+  options_.follow_restored = false;
+  EtcdStore store(options_, clock_);
+  ASSERT_TRUE(store.read());
+  for (std::size_t i = 0; i < 3; ++i) say(i, answer("2", std::to_string(i)));
   const auto read = store.read();
   ASSERT_FALSE(read);
   EXPECT_THAT(read.error().what, HasSubstr("cluster 2 answers"));
+  EXPECT_TRUE(told_.empty());
+}
+
+TEST_F(EtcdClusters, AChangeThatAStrangerAnsweredIsUnknown) {
+  std::string txn_by = "1";
+  FakeMember one([&](const std::string& request) {
+    return FakeMember::ok(answer(request.find("/v3/kv/txn") != std::string::npos ? txn_by : "1", "0"));
+  });
+  options_.endpoints = {{"127.0.0.1", one.port()}};
+  EtcdStore store(options_, clock_);
+  ASSERT_TRUE(store.read());
+  txn_by = "2";
+  const auto swapped = store.compare_and_swap(0, "x", kNoRule);
+  ASSERT_TRUE(swapped) << swapped.error().what;
+  EXPECT_EQ(swapped->outcome, coordination::CasOutcome::unknown);
 }
 
 TEST(EtcdStore, WhatIsNotEtcdIsToldSo) {

@@ -88,7 +88,13 @@ void Node::GroupDeleter::operator()(Group* group) const {
 Result<void, Failure> Node::prepare_group(group::Superblock& block) {
   if (group_ == nullptr) {
     group_.reset(new Group(*this));
-    auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_);
+    etcd::RegisterPlace place = options_.register_place;
+    if (place.etcd) {
+      place.etcd->tell = [this](const std::string& what) {
+        loop_.post([this, what] { log(LogLevel::error, "group: " + what); });
+      };
+    }
+    auto reg = etcd::open_group_register(place, options_.region, clock_);
     if (!reg) return Failure{reg.error().what};
     group_->reg = std::move(*reg);
   }
