@@ -1,5 +1,7 @@
 #include "io/listen.h"
 
+#include <netinet/tcp.h>
+
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <utility>
@@ -56,6 +58,11 @@ struct SocketSource::State : std::enable_shared_from_this<State> {
   void hand_over(tcp::socket socket, bool outgoing) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
+    // Where little is under way a packet that is lost again is sent again after the same time, not after
+    // twice as long each: on a bad link an answer is late, not away for many seconds.
+    using ThinLinearTimeouts =
+        boost::asio::detail::socket_option::boolean<IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS>;
+    socket.set_option(ThinLinearTimeouts(true), ignored);
     const auto remote = socket.remote_endpoint(ignored);
     opened(std::move(socket), remote.address().to_string() + ":" + std::to_string(remote.port()), outgoing);
   }

@@ -1,5 +1,6 @@
 #include "io/stream_hub.h"
 
+#include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
 #include <charconv>
 #include <unordered_map>
@@ -17,6 +18,7 @@ using boost::system::error_code;
 constexpr std::size_t kReadBytes = 256U << 10;
 // Data already in the socket when the peer's end or an error is noticed is still read: this bounds one turn.
 constexpr int kWritesPerTurn = 16;
+constexpr int kReadsAtOnce = 64;
 
 struct Stream {
   explicit Stream(tcp::socket taken) : socket(std::move(taken)) {}
@@ -52,21 +54,37 @@ struct LoopStreams : std::enable_shared_from_this<LoopStreams> {
   }
 
   void read(const std::shared_ptr<Stream>& stream) {
-    stream->socket.async_wait(
-        tcp::socket::wait_read, [self = shared_from_this(), stream](const error_code& error) {
-          if (stream->ended || self->stopped) return;
-          if (error) return self->end(stream);
-          error_code failed;
-          const std::size_t got = stream->socket.read_some(boost::asio::buffer(self->read_buffer), failed);
-          if (failed == boost::asio::error::would_block || failed == boost::asio::error::interrupted) {
-            return self->read(stream);
-          }
-          if (failed || got == 0) return self->end(stream);
-          self->events.on_bytes(stream->id, BytesView(self->read_buffer.data(), got));
-          if (stream->ended) return;
-          self->flush(stream);
-          if (!stream->ended) self->read(stream);
-        });
+    stream->socket.async_wait(tcp::socket::wait_read,
+                              [self = shared_from_this(), stream](const error_code& error) {
+                                if (stream->ended || self->stopped) return;
+                                if (error) return self->end(stream);
+                                static_cast<void>(self->read_some(stream));
+                                if (!stream->ended) self->read(stream);
+                              });
+  }
+
+  /// @return there may be more
+  bool read_some(const std::shared_ptr<Stream>& stream) {
+    error_code failed;
+    const std::size_t got = stream->socket.read_some(boost::asio::buffer(read_buffer), failed);
+    if (failed == boost::asio::error::would_block || failed == boost::asio::error::interrupted) return false;
+    if (failed || got == 0) {
+      end(stream);
+      return false;
+    }
+    events.on_bytes(stream->id, BytesView(read_buffer.data(), got));
+    if (stream->ended) return false;
+    flush(stream);
+    return !stream->ended && got == read_buffer.size();
+  }
+
+  void read_arrived() {
+    std::vector<std::shared_ptr<Stream>> all;
+    for (const auto& [id, stream] : streams) all.push_back(stream);
+    std::ranges::sort(all, {}, &Stream::id);
+    for (const auto& stream : all)
+      for (int turn = 0; turn < kReadsAtOnce && !stream->ended && read_some(stream); ++turn) {
+      }
   }
 
   void flush(const std::shared_ptr<Stream>& stream) {
@@ -119,6 +137,7 @@ class LoopStreamHub final : public StreamHub {
   }
   using StreamHub::flush;
   void flush(StreamId stream) override;
+  void read_arrived() override { impl_->read_arrived(); }
   void close(StreamId stream) override;
   void stop_listening() override { impl_->sockets.stop_listening(); }
 

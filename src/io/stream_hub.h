@@ -53,6 +53,10 @@ class StreamHub {
   virtual void flush(std::span<const StreamId> streams) {
     for (const StreamId stream : streams) flush(stream);
   }
+  /// Reads what has arrived on every stream by now, without waiting for its turn in the loop: on_bytes() and
+  /// on_end() come from within. For who judges by what was said, after the loop was busy or the process stood
+  /// still. Never from within a call of the hub. A threaded hub's threads read all the time: nothing to do.
+  virtual void read_arrived() = 0;
   /// Ends the stream now; on_end() follows.
   virtual void close(StreamId stream) = 0;
   virtual void stop_listening() = 0;

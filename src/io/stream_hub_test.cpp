@@ -399,6 +399,39 @@ TEST_P(StreamHubModes, ManyThatBecameReadableMeanwhileAreAllRead) {
   });
 }
 
+TEST_P(StreamHubModes, WhatHasArrivedIsReadWithinATurnWhenAskedFor) {
+  Loop loop;
+  Echo echo;
+  std::string heard;
+  echo.on_any = [&](StreamId, BytesView bytes) { heard += as_text(bytes); };
+  const auto hub = make(loop, echo);
+  const auto port = hub->listen("127.0.0.1", 0);
+  ASSERT_TRUE(port.has_value()) << port.error().what;
+  run(loop, [&] {
+    Client client(*port), other(*port);
+    client.send("a");
+    EXPECT_EQ(client.receive(1), "a");
+    other.send("x");
+    EXPECT_EQ(other.receive(1), "x");
+    std::promise<void> turn;
+    loop.post([&] {  // a long turn, in which a peer says something and another goes
+      client.send("bc");
+      other.close();
+      hub->read_arrived();
+      if (GetParam() == 0) {
+        EXPECT_EQ(heard.size(), 4U);
+        EXPECT_EQ(heard.substr(2), "bc");
+        EXPECT_EQ(echo.ended.size(), 1U);
+      }
+      turn.set_value();
+    });
+    turn.get_future().wait();
+    EXPECT_EQ(client.receive(2), "bc") << "it is answered as ever";
+    client.send("d");
+    EXPECT_EQ(client.receive(1), "d") << "and what comes later is noticed";
+  });
+}
+
 TEST_P(StreamHubModes, ARefusedStreamIsClosedAtOnce) {
   Loop loop;
   Echo echo;

@@ -251,6 +251,7 @@ class ThreadedStreamHub final : public StreamHub {
     for (const auto& side : impl_->sides) impl_->wake(*side);
   }
 
+  void read_arrived() override {}
   void close(StreamId stream) override {
     const auto found = impl_->open.find(stream);
     if (found == impl_->open.end()) return;
