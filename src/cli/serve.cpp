@@ -27,11 +27,14 @@ node::GroupOptions group_options(const config::GroupConfig& from) {
   to.member.drop_after = from.timeouts.drop_after;
   to.member.lease = from.timeouts.lease;
   to.member.suspect_after = from.timeouts.suspect_after;
+  to.member.suspect_after_max = from.timeouts.suspect_after_max;
   to.member.register_every = from.timeouts.register_interval;
   to.member.register_retry = from.timeouts.register_retry;
   to.member.rejoin_after = from.timeouts.rejoin_after;
   to.member.alone_without_register_max = from.alone_without_register_max;
   to.copies_min = from.min_copies;
+  for (const config::LayoutProblem& problem : from.unsafe_layout)
+    to.layout_warnings.push_back(std::string(config::name_of(problem.rule)) + ": " + problem.what);
   return to;
 }
 

@@ -162,25 +162,6 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   return group;
 }
 
-GroupTimeouts timeouts_for(const GroupTimeouts& configured, Duration round_trip_p95) {
-  GroupTimeouts t = configured;
-  const std::int64_t wanted = configured.beacon_interval.ns + 3 * round_trip_p95.ns;
-  if (wanted <= configured.drop_after.ns) return t;
-  // In double: exact enough, and no product of two spans can overflow.
-  const double most =
-      static_cast<double>(configured.suspect_after_max.ns) / static_cast<double>(configured.suspect_after.ns);
-  const double factor = std::min(static_cast<double>(wanted) / static_cast<double>(configured.drop_after.ns),
-                                 std::max(1.0, most));
-  const auto grow = [&](Duration& d) {
-    d.ns = static_cast<std::int64_t>(static_cast<double>(d.ns) * factor);
-  };
-  grow(t.drop_after);
-  grow(t.lease);
-  grow(t.suspect_after);
-  t.suspect_after = std::min(t.suspect_after, configured.suspect_after_max);
-  return t;
-}
-
 std::vector<std::string> layout_warnings(const GroupConfig& group) {
   std::vector<std::string> lines;
   for (const LayoutProblem& problem : group.unsafe_layout)

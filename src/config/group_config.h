@@ -24,15 +24,11 @@ struct GroupTimeouts {
   Duration register_interval = milliseconds(500);  ///< a leader looks into the register
   Duration register_retry = milliseconds(100);     ///< after no answer
   Duration rejoin_after = milliseconds(200);       ///< a backup has kept up so long before it counts
-  /// Ceiling of suspect_after when the others grow with the measured round trip.
+  /// Ceiling of suspect_after: drop_after, lease and suspect_after are floors and grow together with the
+  /// measured round trip (src/group/round_trip.h).
   Duration suspect_after_max = milliseconds(6'000);
   friend bool operator==(const GroupTimeouts&, const GroupTimeouts&) = default;
 };
-
-/// The configured values are the floor: on a link whose round trip is long they grow together, so that
-/// drop_after covers a beacon and three round trips, until suspect_after reaches suspect_after_max. The
-/// relations above hold for the result. @param round_trip_p95  as measured; 0 = not yet
-[[nodiscard]] GroupTimeouts timeouts_for(const GroupTimeouts& configured, Duration round_trip_p95);
 
 struct GroupConfig {
   Endpoint listen;         ///< replication and beacons of the group: never AMQP or the control listener

@@ -299,33 +299,5 @@ TEST(GroupTimeouts, BothProfilesHoldTheRelations) {
   EXPECT_TRUE(related(group_of(pair("profile = \"fast\"\n")).timeouts));
 }
 
-TEST(GroupTimeouts, TheyGrowWithTheRoundTripFromTheFloorToTheCeiling) {
-  const GroupTimeouts floor;
-  EXPECT_EQ(timeouts_for(floor, Duration{}), floor);
-  EXPECT_EQ(timeouts_for(floor, milliseconds(5)), floor) << "a short link leaves what was configured";
-  const GroupTimeouts grown = timeouts_for(floor, milliseconds(300));
-  EXPECT_EQ(grown.drop_after, milliseconds(1'000)) << "a beacon and three round trips";
-  EXPECT_EQ(grown.lease, milliseconds(1'600));
-  EXPECT_EQ(grown.suspect_after, milliseconds(2'400));
-  EXPECT_EQ(grown.beacon_interval, floor.beacon_interval);
-  EXPECT_EQ(timeouts_for(floor, seconds(100)).suspect_after, floor.suspect_after_max);
-}
-
-TEST(GroupTimeouts, GrownOnesHoldTheRelationsWhateverTheRoundTrip) {
-  SeededRandom random(7);
-  for (const GroupTimeouts& floor : {GroupTimeouts(), group_of(pair("profile = \"fast\"\n")).timeouts}) {
-    GroupTimeouts before = floor;
-    std::int64_t round_trip_us = 0;
-    for (int i = 0; i < 2'000; ++i) {
-      round_trip_us += static_cast<std::int64_t>(random.below(3'000));
-      const GroupTimeouts t = timeouts_for(floor, microseconds(round_trip_us));
-      ASSERT_TRUE(related(t)) << round_trip_us;
-      ASSERT_GE(t.suspect_after, before.suspect_after) << "they never shrink as the link gets longer";
-      before = t;
-    }
-    EXPECT_EQ(before.suspect_after, floor.suspect_after_max);
-  }
-}
-
 }  // namespace
 }  // namespace mainstay::config

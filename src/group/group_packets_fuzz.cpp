@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)group::packet_bytes(bytes);
   (void)group::decode(bytes);
   // Behind the checksum: put the right length and checksum in, so that the content is reached.
-  if (bytes.size() >= 66) {
+  if (bytes.size() >= 94) {
     store_le(bytes.data(), std::uint32_t{0x5247534d});
     store_le(bytes.data() + 4, static_cast<std::uint32_t>(bytes.size()));
     store_le(bytes.data() + 16, group::kPacketVersion);

@@ -24,12 +24,15 @@ Member::Impl::Impl(MemberOptions with, journal::Journal& with_journal, Superbloc
       now(at),
       block(std::move(with_block)),
       durable(with_journal.durable()),
-      leader_heard(at),
+      grace_until(at),
       led_since(at),
-      proof(at) {
+      proof(at),
+      proof_until(at) {
   block.epochs.cut(durable.lsn);
   MS_ASSERT(options.drop_after < options.suspect_after && options.lease < options.suspect_after,
             "a leader must lose its follower, and stop, before the follower takes over");
+  options.suspect_after_max = std::max(options.suspect_after_max, options.suspect_after);
+  times = floor();
   // A record of an epoch is in the log only because its leadership was followed, or was our own.
   promised_stored = promised_at_start = block.promised;
   if (!bug(Bug::no_promise) && !bug(Bug::promise_not_durable))
@@ -44,6 +47,9 @@ Member::Impl::Impl(MemberOptions with, journal::Journal& with_journal, Superbloc
   committed_heard = committed;
   jitter = Duration{
       static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(options.suspect_after.ns / 4) + 1))};
+  // Whoever has promised something may have granted a lease in its life before; nobody knows how long a one.
+  grace = block.promised == Epoch{} ? options.suspect_after : options.suspect_after_max;
+  grace_until = now + grace + jitter;
   read_wanted = true;
 }
 
@@ -98,6 +104,7 @@ void Member::Impl::ask_register() {
     if (change->asked) {
       // The outcome of the last attempt is not known: look before anything else.
       asking = Asking::read;
+      asked_at = now;
       seen_when_asked = block.seen;
       put(ReadRegister{});
       return;
@@ -107,13 +114,17 @@ void Member::Impl::ask_register() {
     if (!promised || batch_out) return;
     change->asked = true;
     asking = Asking::change;
+    asked_at = now;
     seen_when_asked = block.seen;
     put(ChangeRegister{change->expected, change->next});
     return;
   }
-  if (role == Role::leader || read_wanted || (role == Role::follower && suspects())) {
+  const bool look = role == Role::follower && (suspects() || now >= look_at);
+  if (role == Role::leader || read_wanted || look) {
     read_wanted = false;
+    look_at = now + options.backup_register_every;
     asking = Asking::read;
+    asked_at = now;
     seen_when_asked = block.seen;
     put(ReadRegister{});
   }
@@ -123,13 +134,15 @@ void Member::Impl::ask_register() {
 bool Member::Impl::trusted(const GroupState& state) {
   if (bug(Bug::trust_older_register)) return true;
   if (state.record && state.record->cluster != options.cluster) {
+    register_refused = true;
     stop_for_good("the register's record belongs to another cluster (" + state.record->cluster.text() +
                   "): this node's register or its directory is not the right one");
     return false;
   }
   // Between the answer and now a leader may have shown more: then the answer is only late.
   if (state.epoch() < block.seen && state.epoch() >= seen_when_asked) return false;
-  if (state.epoch() < seen_when_asked) {
+  register_refused = state.epoch() < seen_when_asked;
+  if (register_refused) {
     alarm(!state.record
               ? "the register has no record of this group, which has been in epoch " +
                     std::to_string(block.seen.value) +
@@ -155,7 +168,9 @@ void Member::Impl::on_read(RegisterOutcome outcome, const GroupState& state) {
     last_problem = "the register does not answer";
     return;
   }
-  next_ask = role == Role::leader ? now + options.register_every : now + options.register_retry;
+  // From question to question: a slow answer leaves as many of them within a lease.
+  next_ask =
+      role == Role::leader ? std::max(now, asked_at + options.register_every) : now + options.register_retry;
   if (!trusted(state)) {
     next_ask = now + options.register_every;
     return;
@@ -183,7 +198,7 @@ void Member::Impl::on_read(RegisterOutcome outcome, const GroupState& state) {
   }
   if (role == Role::leader) {
     if (state.epoch() == force.epoch && state.record->leader == self()) {
-      register_heard = now;
+      register_heard = asked_at;
     } else if (!won || won->epoch != state.epoch()) {
       restart({}, says(state));
     }
@@ -209,13 +224,13 @@ void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
         block.seen = std::max(block.seen, state.epoch());
         block_dirty = true;
         lead(*state.record);
-        register_heard = now;
+        register_heard = asked_at;
       } else if (role == Role::leader) {
         // R2: its promise first; until then both the old set and the new one are needed.
         block.seen = std::max(block.seen, state.epoch());
         if (!bug(Bug::no_promise)) promise(state.epoch());
         won = state.record;
-        register_heard = now;
+        register_heard = asked_at;
       }
       return;
     case RegisterOutcome::lost: {
@@ -233,7 +248,8 @@ void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
         restart({}, says(state));
       } else if (role == Role::candidate) {
         role = Role::follower;
-        leader_heard = now;  // the winner gets its time
+        grace_until = now;
+        wait_for_leader({});  // the winner gets its time
         take_over.reset();
         log_begun = false;
       }
@@ -258,12 +274,17 @@ void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
   }
 }
 
-Sender Member::Impl::sender() const {
+Sender Member::Impl::sender(const Peer& to) const {
   Sender from;
   from.cluster = options.cluster;
   from.member = self();
   from.leads = role == Role::leader;
   from.epoch = role == Role::leader ? force.epoch : block.promised;
+  from.sent = now;
+  if (role == Role::leader) from.lease = times.lease;
+  from.heard = to.stamp;
+  if (to.stamp.ns != 0) from.held = now - to.stamp_at;
+  from.granted = to.granted;
   return from;
 }
 
@@ -271,9 +292,39 @@ void Member::Impl::send(PeerId to, const Message& message) {
   const auto peer = peers.find(to);
   if (peer == peers.end()) return;
   packet_buffer.clear();
-  encode(sender(), message, packet_buffer);
+  encode(sender(peer->second), message, packet_buffer);
   peer->second.sent = now;
   put(SendPacket{to, packet_buffer});
+}
+
+Times Member::Impl::floor() const {
+  return {options.drop_after, options.lease, options.suspect_after};
+}
+
+/// What a packet says about time: the way there and back, and the lease that it grants (R8).
+void Member::Impl::hear_time(Peer& peer, const Sender& sender) {
+  peer.stamp = sender.sent;
+  peer.stamp_at = now;
+  peer.granted = {};  // until the leader is found to be one
+  const bool possible = sender.heard.ns > 0 && sender.heard <= now;
+  // R8. Not when it came counts but what it answers: what lay in a socket while this process stood still says
+  // nothing about now.
+  if (possible && role == Role::leader && !sender.leads && force.isr.contains(sender.member) &&
+      sender.epoch == force.epoch && sender.granted.ns > 0) {
+    proof = std::max(proof, sender.heard);
+    proof_until = std::max(proof_until, sender.heard + std::min(sender.granted, options.suspect_after_max));
+  }
+  if (!possible || sender.heard <= peer.echoed) return;
+  peer.echoed = sender.heard;
+  RoundTrip& trip = trips.try_emplace(sender.member.node, options.beacon_every).first->second;
+  if (!trip.sample(now - sender.heard - sender.held, now)) return;
+  round_trip = {};
+  for (const auto& [id, each] : peers) {
+    if (!each.member) continue;
+    const auto of = trips.find(each.member->node);
+    if (of != trips.end()) round_trip = std::max(round_trip, of->second.used());
+  }
+  times = times_for(floor(), options.suspect_after_max, options.beacon_every, round_trip);
 }
 
 void Member::Impl::close(PeerId id, const std::string& why) {
@@ -318,6 +369,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
   peer.epoch = sender.epoch;
   peer.leads = sender.leads;
   heard[sender.member.node] = now;
+  hear_time(peer, sender);
   if (const auto* hello = std::get_if<Hello>(&packet->message)) {
     peer.hello = *hello;
     peer.hello_at = ++events;
@@ -330,14 +382,11 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
             : common_end(block.epochs, own_end, hello->epochs, hello->end.lsn).value_or(Lsn{});
     if (role == Role::leader && !sender.leads) hello_to(from);
   }
-  if (role == Role::leader && !sender.leads && force.isr.contains(sender.member) &&
-      sender.epoch == force.epoch)
-    proof = now;
   if (role == Role::leader && sender.epoch > force.epoch) {
     // Somebody promised more: has the register given it to anybody?
     if (asking == Asking::nothing) next_ask = std::min(next_ask, now);
   }
-  if (sender.leads) leader_speaks(from, peer, sender.epoch);
+  if (sender.leads) leader_speaks(from, peer, sender.epoch, sender.lease);
   if (over || peers.count(from) == 0) return;
   const bool ours = role == Role::follower && from == leader_peer && sender.epoch == session_epoch;
   if (std::get_if<Follow>(&packet->message) != nullptr) {
@@ -596,8 +645,10 @@ void Member::outputs(std::vector<Output>& into) {
 std::optional<std::string> Member::delivery_refusal(Instant now) const {
   const Impl& it = *impl_;
   if (it.over || it.role != Role::leader) return "this node does not lead";
-  if (now - std::max(it.proof, it.register_heard) > it.options.lease &&
-      !Impl::bug(Bug::deliver_under_stale_lease))
+  Instant until = std::max(it.proof_until, it.register_heard + it.times.lease);
+  if (it.nobody_else_may_lead())
+    until = std::max(until, it.register_heard + it.options.alone_without_register_max);
+  if (now > until && !Impl::bug(Bug::deliver_under_stale_lease))
     return "this node has heard neither of an in-sync follower nor of the register for " +
            std::to_string((now - std::max(it.proof, it.register_heard)).milliseconds()) + " ms";
   return {};
@@ -613,6 +664,10 @@ std::optional<std::string> Member::accept_refusal(Instant now) const {
   return {};
 }
 
+Times Member::times() const {
+  return impl_->times;
+}
+
 MemberStatus Member::status() const {
   const Impl& it = *impl_;
   MemberStatus status;
@@ -624,6 +679,15 @@ MemberStatus Member::status() const {
   status.durable = it.durable.lsn;
   status.committed = it.committed;
   status.last_problem = it.last_problem;
+  for (const auto& [id, peer] : it.peers)
+    if (peer.member) status.connected.push_back(peer.member->node);
+  status.register_refused = it.register_refused;
+  status.times = it.times;
+  status.round_trip = it.round_trip;
+  if (it.role == Role::follower) {
+    status.grace = it.grace;
+    status.grace_until = it.grace_until;
+  }
   if (it.role == Role::leader) {
     status.epoch = it.force.epoch;
     status.leader = it.self().node;

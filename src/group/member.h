@@ -26,6 +26,7 @@
 #include "coordination/group_register.h"
 #include "group/epoch_table.h"
 #include "group/packets.h"
+#include "group/round_trip.h"
 #include "group/superblock.h"
 #include "journal/journal.h"
 
@@ -41,12 +42,21 @@ struct MemberOptions {
   /// R8: a follower that has not heard of its leader for so long asks to lead. More than drop_after, so that
   /// the leader wins when both are alive.
   Duration suspect_after = milliseconds(1'200);
-  /// R8: a leader that has had neither an answer of an in-sync follower nor one of the register for so long
-  /// delivers nothing. Less than suspect_after.
+  /// drop_after, lease and suspect_after are a floor: they grow together with the measured round trip until
+  /// suspect_after is this. A node that starts anew waits so long for a leader: it may have granted as much
+  /// in its life before.
+  Duration suspect_after_max = milliseconds(1'200);
+  /// R8: a leader delivers nothing when what it sent so long ago is the newest that an in-sync follower has
+  /// answered, and the register did not answer later than that either. Less than suspect_after. A follower
+  /// waits for at least the lease it has granted, times suspect_after / lease of its own: so the order holds
+  /// although nodes measure different round trips.
   Duration lease = milliseconds(800);
   Duration register_every = milliseconds(500);  ///< a leader looks into the register
   Duration register_retry = milliseconds(100);  ///< after no answer
-  /// R7: alone, and without the register for so long: nothing is accepted.
+  /// A follower looks into it although it hears its leader: what is wrong with it is told before it is
+  /// needed.
+  Duration backup_register_every = seconds(2);
+  /// R7: alone, and without the register for so long: nothing is accepted, nothing delivered.
   Duration alone_without_register_max = milliseconds(10'000);
   Duration rejoin_after = milliseconds(200);    ///< a follower must have kept up for so long to be added
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
@@ -122,6 +132,12 @@ struct MemberStatus {
   std::vector<std::string> need;     ///< leader: nodes whose acknowledgement a commit waits for
   bool alone = false;                ///< leader whose in-sync set is itself
   std::string last_problem;
+  std::vector<std::string> connected;  ///< nodes
+  bool register_refused = false;  ///< its last answer was older than what was seen, or of another cluster
+  Times times;                    ///< in force; a leader's lease is what it asks for
+  Duration grace{};       ///< follower: for how long after its leader's last word it waits, without jitter
+  Instant grace_until{};  ///< follower: that, as an instant, jitter included
+  Duration round_trip{};  ///< counted with: the longest to a node that is connected; 0 = not known
 };
 
 class Member {
@@ -190,6 +206,8 @@ class Member {
   /// R7. Why nothing may be accepted now.
   [[nodiscard]] std::optional<std::string> accept_refusal(Instant now) const;
   [[nodiscard]] MemberStatus status() const;
+  /// In force: MemberStatus::times.
+  [[nodiscard]] Times times() const;
 
  private:
   struct Impl;

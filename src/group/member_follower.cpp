@@ -13,8 +13,19 @@ constexpr Lsn kAnyLsn{~std::uint64_t{0}};
 /// R8: nobody leads, for all this node can tell.
 bool Member::Impl::suspects() const {
   if (disk_stalled) return false;
-  if (log_begun || (take_over && now - *take_over < options.drop_after)) return true;
-  return now - leader_heard > options.suspect_after + jitter;
+  if (log_begun || (take_over && now - *take_over < times.drop_after)) return true;
+  return now > grace_until;
+}
+
+/// R8: a word of the leader, which asks for this lease.
+void Member::Impl::wait_for_leader(Duration lease) {
+  const double ratio = static_cast<double>(options.suspect_after.ns) / static_cast<double>(options.lease.ns);
+  const Duration for_lease{static_cast<std::int64_t>(static_cast<double>(lease.ns) * ratio)};
+  grace = std::min(std::max(times.suspect_after, for_lease), options.suspect_after_max);
+  const Duration spread{
+      static_cast<std::int64_t>(static_cast<double>(jitter.ns) * static_cast<double>(grace.ns) /
+                                static_cast<double>(options.suspect_after.ns))};
+  grace_until = std::max(grace_until, now + grace + spread);
 }
 
 /// What the register says, to a node that suspects.
@@ -79,7 +90,7 @@ void Member::Impl::stop_following() {
 }
 
 /// A packet of somebody who leads `epoch`. What it says is looked at afterwards, if it is our leader then.
-void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch) {
+void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration lease) {
   if (epoch < block.promised) {
     send(from, Refuse{RefusalCode::lower_epoch, "epoch " + std::to_string(epoch.value) +
                                                     " is over: this node has promised epoch " +
@@ -108,7 +119,14 @@ void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch) {
   // What its leader says after it gave the lead away is no reason to leave it there, unless it leads anew.
   if (leader_peer != from || epoch > session_epoch) take_over.reset();
   log_begun = false;
-  leader_heard = now;
+  if (waits_for != peer.member->node) {
+    // It has been granted nothing yet, and who led before has lost.
+    waits_for = peer.member->node;
+    grace_until = now;
+  }
+  wait_for_leader(lease);
+  const double part = static_cast<double>(options.lease.ns) / static_cast<double>(options.suspect_after.ns);
+  peer.granted = std::min(lease, Duration{static_cast<std::int64_t>(static_cast<double>(grace.ns) * part)});
   if (epoch > block.promised) promise(epoch);
   if (leader_peer != from && leader_peer != 0 && epoch > session_epoch) stop_following();
   if (leader_peer == from && epoch > session_epoch) {
@@ -172,7 +190,6 @@ void Member::Impl::follow(PeerId from, const Hello& hello) {
   leader_peer = from;
   accepted = false;
   session_epoch = peer.epoch;
-  leader_heard = now;
   follower.emplace(durable, block.epochs.last(), options.ship_ahead_bytes_max + 2 * journal::kBodyBytesMax);
   send(from, Follow{durable});
 }

@@ -60,8 +60,10 @@ struct Member::Impl {
   Asking asking = Asking::nothing;
   bool read_wanted = false;  ///< as soon as possible, whatever the interval
   Epoch seen_when_asked;     ///< what the answer must not be behind
-  Instant next_ask;
-  Instant register_heard;  ///< last answer that agreed with what is known here
+  Instant next_ask, look_at;
+  Instant asked_at;
+  Instant register_heard;  ///< last question whose answer agreed with what is known here
+  bool register_refused = false;
   std::optional<GroupState> known;
   enum class Purpose : std::uint8_t { create, promote, shrink, add, raise };
   struct Change {
@@ -83,6 +85,9 @@ struct Member::Impl {
     std::uint64_t hello_at = 0;  ///< by `events`
     bool hello_asked = false;
     Instant sent{};
+    Instant stamp{}, stamp_at{};  ///< what it said its clock was, and when that came: given back to it
+    Duration granted{};           ///< of the lease that it asked for with it
+    Instant echoed{};             ///< the newest own instant that it gave back
     // Leader: what it gets.
     std::optional<replication::RegionShipper> shipper;
     std::optional<journal::LogPosition> follow_waits;  ///< a position that is not durable here yet
@@ -91,7 +96,10 @@ struct Member::Impl {
   std::map<PeerId, Peer> peers;
   std::uint64_t events = 0;              ///< orders hellos and ends of sessions
   std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
-  std::map<std::string, Lsn> ends;       ///< to which each node's log is equal to this one, as told last
+  std::map<std::string, RoundTrip> trips;
+  Duration round_trip{};
+  Times times;                      ///< in force
+  std::map<std::string, Lsn> ends;  ///< to which each node's log is equal to this one, as told last
   Buffer packet_buffer, ship_buffer;
 
   // --- follower
@@ -100,8 +108,11 @@ struct Member::Impl {
   PeerId leader_peer = 0;           ///< whom it follows or has asked to; 0 = nobody
   bool accepted = false;
   Epoch session_epoch;
-  Instant leader_heard;
-  Duration jitter{};
+  /// R8: nothing is asked for before. Never goes back while one leader is followed: a part of it is granted.
+  Instant grace_until;
+  std::string waits_for;  ///< the leader heard last, in this life
+  Duration grace{};
+  Duration jitter{};  ///< for the floor of suspect_after; grows as the grace does
   /// When its leader told it to lead. A leader that hears nothing of it for drop_after leads on.
   std::optional<Instant> take_over;
   bool log_begun = false;  ///< restarted as the leader of the register: nobody to wait for
@@ -124,7 +135,9 @@ struct Member::Impl {
   std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or had nothing to acknowledge
   std::set<MemberId> joining;               ///< needed, and not in the set yet (R6: first needed)
   Instant led_since;
-  Instant proof;  ///< last word of an in-sync follower in this epoch
+  /// R8: when the newest packet was sent that an in-sync follower has answered in this epoch, and until when
+  /// that keeps it from taking over.
+  Instant proof, proof_until;
   struct HandOver {
     std::string to;
     std::optional<Instant> told;
@@ -151,7 +164,9 @@ struct Member::Impl {
   void on_change(RegisterOutcome outcome, const GroupState& state);
   [[nodiscard]] bool trusted(const GroupState& state);
   void begin_change(Purpose purpose, const GroupState& expected, GroupRecord next);
-  [[nodiscard]] Sender sender() const;
+  [[nodiscard]] Sender sender(const Peer& to) const;
+  void hear_time(Peer& peer, const Sender& sender);
+  [[nodiscard]] Times floor() const;
   void send(PeerId to, const Message& message);
   void close(PeerId peer, const std::string& why);
   void hello_to(PeerId peer);
@@ -160,10 +175,11 @@ struct Member::Impl {
 
   // member_follower.cpp
   [[nodiscard]] bool suspects() const;
+  void wait_for_leader(Duration lease);
   void consider(const GroupState& state);
   void become_candidate(const GroupState& expected, GroupRecord next, Purpose purpose);
   void stop_following();
-  void leader_speaks(PeerId from, Peer& peer, Epoch epoch);
+  void leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration lease);
   void find_leader();
   void follow(PeerId from, const Hello& hello);
   void on_records(PeerId from, Epoch epoch, const Records& records);
@@ -178,6 +194,7 @@ struct Member::Impl {
   void commit();
   void lead_on();
   [[nodiscard]] bool silent(const MemberId& member) const;
+  [[nodiscard]] bool nobody_else_may_lead() const;
   void wish_change();
   void on_follow(PeerId from, Peer& peer, journal::LogPosition position);
   void on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position);

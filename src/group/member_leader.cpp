@@ -20,6 +20,7 @@ void Member::Impl::lead(const GroupRecord& record) {
   answered.clear();
   joining.clear();
   led_since = proof = now;
+  proof_until = now + times.lease;
   for (auto& [id, peer] : peers) {
     peer.shipper.reset();
     peer.follow_waits.reset();
@@ -86,7 +87,13 @@ bool Member::Impl::silent(const MemberId& member) const {
     const auto ever = heard.find(member.node);
     if (ever != heard.end()) last = std::min(ever->second, led_since);
   }
-  return now - last > options.drop_after;
+  return now - last > times.drop_after;
+}
+
+/// Neither the record that this leader acts on nor any that may be stored names another node, and only who is
+/// named may take over (R4). So there is nobody to be quiet for; R7 says for how long without the register.
+bool Member::Impl::nobody_else_may_lead() const {
+  return role == Role::leader && !register_refused && need().empty();
 }
 
 void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition position) {
@@ -134,7 +141,6 @@ void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosi
   ends[peer.member->node] = matched;
   Lsn& by_name = name_matches[peer.member->node];
   by_name = std::max(by_name, position.lsn);
-  if (force.isr.contains(*peer.member)) proof = now;
   commit();
   pump(from, peer);
 }
@@ -189,10 +195,10 @@ void Member::Impl::lead_on() {
   }
   commit();
   if (handing_over) {
-    if (handing_over->told && now - *handing_over->told > options.drop_after) {
+    if (handing_over->told && now - *handing_over->told > times.drop_after) {
       last_problem = "node " + handing_over->to + " did not take over; this node leads on";
       handing_over.reset();
-    } else if (!handing_over->told && now - handing_over->since > options.drop_after) {
+    } else if (!handing_over->told && now - handing_over->since > times.drop_after) {
       last_problem = "node " + handing_over->to + " did not catch up; this node leads on";
       handing_over.reset();
     } else if (!handing_over->told && committed == appended.lsn) {

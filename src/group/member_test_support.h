@@ -3,7 +3,7 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -56,6 +56,15 @@ class TestGroup {
   Member& member(const std::string& name) { return *nodes_.at(name).member; }
   coordination::GroupState& in_register() { return state_; }
   Answers answers = Answers::well;
+  /// Of every member that is started from now on.
+  MemberOptions options;
+  /// How long what the first sends to the second is under way; a line keeps its order. Nothing: no time.
+  std::function<Duration(const std::string& from, const std::string& to)> delay;
+  Duration step = milliseconds(20);  ///< of pass()
+  std::function<void()> each_step;
+  /// SIGSTOP: nothing happens in it, and what arrives waits.
+  std::set<std::string> frozen;
+  bool hold_reads = false;  ///< the register's answers wait, each for answer_reads()
 
   void start(const std::string& name) {
     Node& it = node(name);
@@ -72,13 +81,13 @@ class TestGroup {
     block.cluster = it.journal->cluster();
     block.node = name;
     block.incarnation = it.journal->incarnation();
-    MemberOptions options;
-    options.cluster = block.cluster;
-    options.self = {name, block.incarnation};
-    options.may_create = true;
+    MemberOptions with = options;
+    with.cluster = block.cluster;
+    with.self = {name, block.incarnation};
+    with.may_create = true;
     it.builder.reset();
     it.syncing = false;
-    it.member = std::make_unique<Member>(options, *it.journal, block, random_, now_);
+    it.member = std::make_unique<Member>(with, *it.journal, block, random_, now_);
     for (auto& [other, peer] : nodes_)
       if (other != name && peer.member) connect(name, other);
     settle();
@@ -117,6 +126,15 @@ class TestGroup {
   }
   /// What the first sends to the second gets lost from now on.
   void cut(const std::string& from, const std::string& to) { cut_.insert({from, to}); }
+  /// Lines stay as they are.
+  void mend_cuts() { cut_.clear(); }
+  void answer_reads() {
+    std::set<std::string> asked;
+    asked.swap(asked_);
+    for (const std::string& name : asked)
+      node(name).member->register_read(RegisterOutcome::done, state_, now_, {});
+    settle();
+  }
   void heal() {
     cut_.clear();
     std::vector<PeerId> all;
@@ -130,12 +148,12 @@ class TestGroup {
 
   /// Lets time pass in small steps.
   void pass(Duration time) {
-    const Duration step = milliseconds(20);
     for (Duration passed{}; passed < time; passed = passed + step) {
       now_ = now_ + step;
       for (auto& [name, it] : nodes_)
-        if (it.member) it.member->tick(now_, {});
+        if (it.member && frozen.count(name) == 0) it.member->tick(now_, {});
       settle();
+      if (each_step) each_step();
     }
   }
   /// Until the node leads, at most five seconds. @return it does
@@ -198,16 +216,21 @@ class TestGroup {
     for (bool more = true; more;) {
       more = false;
       for (auto& [name, it] : nodes_) {
-        if (!it.member) continue;
+        if (!it.member || frozen.count(name) != 0) continue;
         std::vector<Output> outputs;
         it.member->outputs(outputs);
         for (Output& output : outputs) act(it, output);
         more = more || !outputs.empty() || write(it);
       }
-      while (!packets_.empty()) {
+      for (auto next = packets_.begin(); next != packets_.end() && next->first <= now_;) {
+        if (frozen.count(next->second.to) != 0) {
+          ++next;
+          continue;
+        }
         more = true;
-        const Packet packet = std::move(packets_.front());
-        packets_.pop_front();
+        const Packet packet = std::move(next->second);
+        packets_.erase(next);
+        next = packets_.begin();
         const auto line = lines_.find(packet.line);
         if (line == lines_.end() || !node(packet.to).member) continue;
         node(packet.to).member->packet(packet.line, packet.bytes, now_, {});
@@ -240,7 +263,10 @@ class TestGroup {
       const auto line = lines_.find(packet->to);
       if (line == lines_.end()) return;
       const std::string to = line->second.first == it.name ? line->second.second : line->second.first;
-      if (cut_.count({it.name, to}) == 0) packets_.push_back({packet->to, to, std::move(packet->packet)});
+      if (cut_.count({it.name, to}) != 0) return;
+      Instant& last = arrives_[{packet->to, to}];
+      last = std::max(last, now_ + (delay ? delay(it.name, to) : Duration{}));
+      packets_.emplace(last, Packet{packet->to, to, std::move(packet->packet)});
     } else if (const auto* closing = std::get_if<ClosePeer>(&output)) {
       it.seen.push_back("close");
       const auto line = lines_.find(closing->peer);
@@ -257,6 +283,10 @@ class TestGroup {
       MS_ASSERT(store_superblock(*it.disk, "", store->block), "the disk is well");
       it.member->block_stored(now_, {});
     } else if (std::holds_alternative<ReadRegister>(output)) {
+      if (hold_reads) {
+        asked_.insert(it.name);
+        return;
+      }
       const bool away = answers == Answers::unavailable;
       it.member->register_read(away ? RegisterOutcome::unavailable : RegisterOutcome::done,
                                away ? coordination::GroupState{} : state_, now_, {});
@@ -297,7 +327,9 @@ class TestGroup {
   std::map<std::string, Node> nodes_;
   std::map<PeerId, std::pair<std::string, std::string>> lines_;
   std::set<std::pair<std::string, std::string>> cut_;
-  std::deque<Packet> packets_;
+  std::set<std::string> asked_;             ///< the register, and were not answered
+  std::multimap<Instant, Packet> packets_;  ///< by when they arrive; equal ones in the order they were sent
+  std::map<std::pair<PeerId, std::string>, Instant> arrives_;
   coordination::GroupState state_;
   SeededRandom random_{1};
   Instant now_{1'000'000'000};

@@ -1,5 +1,7 @@
 #include "group/packets.h"
 
+#include <algorithm>
+
 #include "replication/framing.h"
 
 namespace mainstay::group {
@@ -9,9 +11,20 @@ using replication::put_position;
 using replication::take_position;
 
 /// Up to and including the length of the node's name; then the name and the message.
-constexpr std::size_t kFixedBytes = 66;
+constexpr std::size_t kFixedBytes = 94;
 constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes, kPacketBytesMax,
                                         "group"};
+
+void put_us(ByteWriter& out, Duration d) {
+  constexpr std::int64_t most = 0xffff'ffff;
+  out.u32_le(static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.ns / 1'000, 0, most)));
+}
+Duration take_us(ByteReader& in) {
+  return microseconds(in.u32_le());
+}
+Instant take_instant(ByteReader& in) {
+  return {static_cast<std::int64_t>(in.u64_le())};
+}
 
 /// On the wire: never renumber.
 enum class Kind : std::uint16_t { hello = 1, follow, accept, refuse, records, ack, beacon, take_over };
@@ -116,6 +129,11 @@ void encode(const Sender& sender, const Message& message, Buffer& to) {
   out.uuid(sender.cluster.bytes);
   out.u64_le(sender.epoch.value);
   out.uuid(sender.member.incarnation.bytes);
+  out.u64_le(static_cast<std::uint64_t>(sender.sent.ns));
+  put_us(out, sender.lease);
+  out.u64_le(static_cast<std::uint64_t>(sender.heard.ns));
+  put_us(out, sender.held);
+  put_us(out, sender.granted);
   out.u8(sender.leads ? 1 : 0);
   replication::put_name(out, sender.member.node);
   const Kind kind = std::visit(Put{out}, message);
@@ -130,6 +148,11 @@ Result<Packet, replication::PacketError> decode(BytesView bytes) {
   packet.sender.cluster = replication::take_uuid(in);
   packet.sender.epoch = Epoch{in.u64_le()};
   packet.sender.member.incarnation = replication::take_uuid(in);
+  packet.sender.sent = take_instant(in);
+  packet.sender.lease = take_us(in);
+  packet.sender.heard = take_instant(in);
+  packet.sender.held = take_us(in);
+  packet.sender.granted = take_us(in);
   const std::uint8_t leads = in.u8();
   packet.sender.leads = leads == 1;
   packet.sender.member.node = replication::take_name(in);

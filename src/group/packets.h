@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "coordination/group_record.h"
@@ -21,7 +22,7 @@
 namespace mainstay::group {
 
 /// Raised when a packet's meaning changes. A peer of another version is refused by name.
-inline constexpr std::uint16_t kPacketVersion = 1;
+inline constexpr std::uint16_t kPacketVersion = 2;
 inline constexpr std::size_t kPacketPrefixBytes = 8;
 inline constexpr std::size_t kPacketBytesMax = replication::kPacketBytesMax;
 
@@ -29,11 +30,22 @@ inline constexpr std::size_t kPacketBytesMax = replication::kPacketBytesMax;
 using MemberId = coordination::Member;
 
 /// Who speaks. `epoch`: a leader's own; of anybody else the highest promised.
+///
+/// Every packet is a question and an answer about time, too. `sent` is on the sender's monotonic clock and
+/// means nothing to others: they give it back. `heard` is the newest that the sender was given on this
+/// connection, `held` since when. So the receiver learns how long the way there and back takes, and a leader,
+/// for how long after its own `sent` this follower does not take over, whatever happens to the packets in
+/// between. Durations are whole microseconds, at most 71 minutes.
 struct Sender {
   Uuid cluster;
   MemberId member;
   Epoch epoch{};
   bool leads = false;
+  Instant sent{};
+  Duration lease{};    ///< leader: what it asks for, from `sent` on; of anybody else 0
+  Instant heard{};     ///< 0 = nothing yet
+  Duration held{};     ///< from hearing it to sending this
+  Duration granted{};  ///< of the lease in that packet, to the receiver; 0 = nothing
 };
 
 /// First packet both ways, and again whenever role or epoch change.

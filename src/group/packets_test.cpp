@@ -20,6 +20,11 @@ Sender sender() {
   of.member.incarnation.bytes[15] = 8;
   of.epoch = Epoch{9};
   of.leads = true;
+  of.sent = Instant{1'000'000'001};
+  of.lease = milliseconds(800);
+  of.heard = Instant{2'000'000'002};
+  of.held = microseconds(3);
+  of.granted = milliseconds(4);
   return of;
 }
 
@@ -63,6 +68,11 @@ TEST(GroupPackets, EveryKindComesBackAsItWasSent) {
     EXPECT_EQ(packet->sender.member, sender().member);
     EXPECT_EQ(packet->sender.epoch, Epoch{9});
     EXPECT_TRUE(packet->sender.leads);
+    EXPECT_EQ(packet->sender.sent, sender().sent);
+    EXPECT_EQ(packet->sender.lease, sender().lease);
+    EXPECT_EQ(packet->sender.heard, sender().heard);
+    EXPECT_EQ(packet->sender.held, sender().held);
+    EXPECT_EQ(packet->sender.granted, sender().granted);
     ASSERT_EQ(packet->message.index(), message.index());
     Buffer again;
     encode(packet->sender, packet->message, again);
@@ -134,7 +144,7 @@ TEST(GroupPackets, ContentCutBehindARightLengthAndChecksumIsMalformed) {
   const Buffer raw(40, std::byte{42});
   for (const Message& message : one_of_each(raw)) {
     const Buffer whole = encoded(message);
-    for (std::size_t size = 66; size < whole.size(); ++size) {
+    for (std::size_t size = 94; size < whole.size(); ++size) {
       Buffer bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
       store_le(bytes.data() + 4, static_cast<std::uint32_t>(size));
       seal(bytes);
@@ -152,12 +162,12 @@ TEST(GroupPackets, ImpossibleContentIsMalformed) {
     const auto packet = decode(bytes);
     return !packet && packet.error().code == PacketErrorCode::malformed;
   };
-  const std::size_t content = 66 + sender().member.node.size();
+  const std::size_t content = 94 + sender().member.node.size();
   EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 0, 2)) << "kind";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 9, 2)) << "kind";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 20, 1, 4)) << "reserved";
-  EXPECT_TRUE(refused(encoded(TakeOver{}), 64, 2, 1)) << "leads";
-  EXPECT_TRUE(refused(encoded(TakeOver{}), 65, 7, 1)) << "length of the node";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 92, 2, 1)) << "leads";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 93, 7, 1)) << "length of the node";
   EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 0, 1)) << "code";
   EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 6, 1)) << "code";
   const std::size_t table = content + 25;
@@ -169,7 +179,7 @@ TEST(GroupPackets, ImpossibleContentIsMalformed) {
 }
 
 TEST(GroupPackets, MoreEpochsThanATableHoldsAreMalformed) {
-  const std::size_t count_at = 66 + sender().member.node.size() + 24;
+  const std::size_t count_at = 94 + sender().member.node.size() + 24;
   Buffer bytes = encoded(hello(EpochTable::kEntriesMax));
   bytes[count_at] = std::byte{EpochTable::kEntriesMax + 1};
   ByteWriter out(bytes);
@@ -193,7 +203,7 @@ TEST(GroupPackets, ForeignStreamAndGiantLengthAreRefusedFromThePrefixAlone) {
   Buffer bytes = encoded(TakeOver{});
   store_le(bytes.data() + 4, static_cast<std::uint32_t>(kPacketBytesMax + 1));
   EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
-  store_le(bytes.data() + 4, std::uint32_t{65});
+  store_le(bytes.data() + 4, std::uint32_t{93});
   EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
 }
 
@@ -203,15 +213,16 @@ TEST(GroupPackets, AnotherVersionIsNamed) {
   const auto packet = decode(bytes);
   ASSERT_FALSE(packet);
   EXPECT_EQ(packet.error().code, PacketErrorCode::version);
-  EXPECT_NE(packet.error().what.find("version 2 of the group protocol"), std::string::npos)
+  EXPECT_NE(packet.error().what.find("version 3 of the group protocol"), std::string::npos)
       << packet.error().what;
 }
 
 TEST(GroupPackets, BytesAreThoseOfTheFormatPage) {
   const Buffer bytes = encoded(Ack{{Lsn{4}, 5}});
   EXPECT_EQ(hex(BytesView(bytes)),
-            "4d53475258000000b74c7d6d1c0a7cfa0100060000000000"
+            "4d53475274000000edae69123eaeb2ca0200060000000000"
             "07000000000000000000000000000000090000000000000000000000000000000000000000000008"
+            "01ca9a3b0000000000350c00029435770000000003000000a00f0000"
             "0106656173742d31"
             "04000000000000000500000000000000");
 }

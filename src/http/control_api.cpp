@@ -1,6 +1,7 @@
 #include "http/control_api.h"
 
 #include <boost/json.hpp>
+#include <cmath>
 
 namespace mainstay::http {
 namespace {
@@ -210,6 +211,14 @@ std::string status_json(const NodeStatus& s) {
       for (const std::string& name : of) all.emplace_back(name);
       return all;
     };
+    const auto in_ms = [](double seconds) { return std::llround(seconds * 1e3); };
+    json::array others;
+    for (const NodeStatus::Group::Other& other : s.group->others) {
+      others.push_back(json::object{{"node", other.node},
+                                    {"connected", other.connected},
+                                    {"in_sync", other.in_sync},
+                                    {"lag_records", other.lag_records}});
+    }
     out["group"] = json::object{{"role", s.group->role},
                                 {"leader", s.group->leader},
                                 {"epoch", s.group->epoch},
@@ -219,7 +228,16 @@ std::string status_json(const NodeStatus& s) {
                                 {"min_copies", s.group->copies_min},
                                 {"second_copy_lsn", s.group->second_copy_lsn},
                                 {"fenced", s.group->fenced},
-                                {"problem", s.group->problem}};
+                                {"problem", s.group->problem},
+                                {"drop_after_ms", in_ms(s.group->drop_after_seconds)},
+                                {"lease_ms", in_ms(s.group->lease_seconds)},
+                                {"suspect_after_ms", in_ms(s.group->suspect_after_seconds)},
+                                {"round_trip_ms", s.group->round_trip_seconds * 1e3},
+                                {"others", std::move(others)},
+                                {"register_refused", s.group->register_refused},
+                                {"alarms", s.group->alarms},
+                                {"disk_probe_ms", s.group->disk_probe_seconds * 1e3},
+                                {"layout_warnings", names(s.group->layout_warnings)}};
   }
   return json::serialize(out);
 }

@@ -81,6 +81,19 @@ struct NodeStatus {
     std::uint64_t second_copy_lsn{};  ///< leader: on another disk too
     std::string fenced;               ///< why it serves nobody though it leads; empty = it serves
     std::string problem;
+    /// In force, grown from what is configured with the measured round trip. `suspect_after`: a backup's own.
+    double drop_after_seconds{}, lease_seconds{}, suspect_after_seconds{};
+    double round_trip_seconds{};  ///< what they follow from; 0 = not known yet
+    struct Other {
+      std::string node;
+      bool connected = false, in_sync = false;
+      std::uint64_t lag_records{};  ///< of this log, not known to be on its disk
+    };
+    std::vector<Other> others;      ///< as configured, by name
+    bool register_refused = false;  ///< it is older than what was seen, or another cluster's
+    std::uint64_t alarms{};         ///< raised since the start
+    double disk_probe_seconds{};    ///< the last one, or the one under way when that is longer already
+    std::vector<std::string> layout_warnings;  ///< allow_unsafe_layout: what it allowed
   };
   std::optional<Group> group;
   struct Amqp {

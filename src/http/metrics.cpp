@@ -110,6 +110,40 @@ std::string metrics_text(const NodeStatus& s) {
     f.gauge("mainstay_group_fenced",
             "1 while the leader serves nobody because it cannot know that it still leads.",
             s.group->fenced.empty() ? 0 : 1);
+    f.gauge("mainstay_group_nodes", "Nodes of the group as configured, this one included.",
+            static_cast<double>(s.group->others.size() + 1));
+    f.gauge("mainstay_group_min_copies", "Copies that a confirmed message has, as configured.",
+            static_cast<double>(s.group->copies_min));
+    f.gauge("mainstay_group_drop_after_seconds",
+            "A leader goes on without a backup that was silent so long; in force.",
+            s.group->drop_after_seconds);
+    f.gauge("mainstay_group_lease_seconds",
+            "A leader that was not answered for so long delivers nothing; in force.", s.group->lease_seconds);
+    f.gauge("mainstay_group_suspect_after_seconds",
+            "A backup that has not heard its leader for so long asks to lead; in force.",
+            s.group->suspect_after_seconds);
+    f.gauge(
+        "mainstay_group_round_trip_seconds",
+        "Round trip between the nodes (p95, with hysteresis) that the times follow from; 0: not known yet.",
+        s.group->round_trip_seconds);
+    for (const NodeStatus::Group::Other& other : s.group->others) {
+      f.add("mainstay_group_connected", "1 while there is a connection to that node.", MetricType::Gauge,
+            {{"node", other.node}}, other.connected ? 1 : 0);
+      f.add("mainstay_group_lag_records",
+            "Records of this node's log that are not known to be on that node's disk.", MetricType::Gauge,
+            {{"node", other.node}}, static_cast<double>(other.lag_records));
+    }
+    f.gauge("mainstay_group_register_refused",
+            "1 while the register is older than what this node has seen, or is about another cluster.",
+            s.group->register_refused ? 1 : 0);
+    f.counter("mainstay_group_alarms_total", "Alarms raised.", s.group->alarms);
+    f.gauge(
+        "mainstay_group_disk_probe_seconds",
+        "How long the last write and sync of the disk probe took, or the one under way when that is longer.",
+        s.group->disk_probe_seconds);
+    f.gauge("mainstay_group_layout_unsafe",
+            "Rules of the layout that allow_unsafe_layout allowed to be broken.",
+            static_cast<double>(s.group->layout_warnings.size()));
   }
 
   f.gauge("mainstay_log_last_lsn", "Last ordered LSN.", static_cast<double>(s.last_lsn));

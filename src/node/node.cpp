@@ -307,6 +307,7 @@ void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
     // Rare and small: done here, because nothing that follows may happen before it is durable.
     if (auto stored = replica::store_term(*disk_, "", term->term); !stored) end_fatally(stored.error().what);
   } else if (const auto* alarm = std::get_if<replica::Alarm>(&output)) {
+    ++alarms_;
     log(LogLevel::error, "ALARM: " + alarm->why);
   } else if (const auto* fatal = std::get_if<replica::Fatal>(&output)) {
     end_fatally(fatal->why);
@@ -609,6 +610,7 @@ void Node::arm_timer() {
 
 void Node::tick() {
   if (ended_) return;
+  read_group_arrived();
   const Instant now = clock_.now();
   const WallTime wall = clock_.wall();
   TurnMeter::Laps laps(turns_, clock_);

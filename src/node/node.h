@@ -141,6 +141,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void group_register_heard(const std::string& problem);
   void change_group_register(const group::ChangeRegister& change);
   void store_block(const group::Superblock& block);
+  void read_group_arrived();
   void tick_group(Instant now);
   void review_fence(Instant now);
   void probe_disk(Instant now);
@@ -252,6 +253,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::string connect_problem_;
 
   // the group
+  std::uint64_t alarms_ = 0;
   struct Group;
   struct GroupDeleter {
     void operator()(Group* group) const;

@@ -79,6 +79,7 @@ struct Node::Group {
   bool probing = false;
   bool stalled = false;
   Instant probe_at{}, probe_begun{};
+  Duration probe_took{};
 };
 
 void Node::GroupDeleter::operator()(Group* group) const {
@@ -264,11 +265,21 @@ std::optional<std::string> Node::fenced_now(Instant now) const {
   return replica_->member()->delivery_refusal(now);
 }
 
+/// A turn of the loop serves every client that has something to say before it comes back to this node's
+/// lines: what the others said meanwhile is in their sockets, and nobody is taken for silent before it was
+/// read.
+void Node::read_group_arrived() {
+  if (group_ != nullptr && group_->hub != nullptr && !rejoining_) group_->hub->read_arrived();
+}
+
 void Node::tick_group(Instant now) {
   Group& g = *group_;
   std::vector<io::StreamId> silent;
+  // A new connection finds its way no sooner than what is under way on a slow one.
+  Duration silence_max = options_.group->silence_max;
+  if (!rejoining_) silence_max = std::max(silence_max, replica_->member()->times().suspect_after);
   for (const auto& [peer, when] : g.heard)
-    if (now - when > options_.group->silence_max) silent.push_back(peer);
+    if (now - when > silence_max) silent.push_back(peer);
   for (const io::StreamId peer : silent) g.hub->close(peer);
 
   const auto& others = options_.group->others;
@@ -307,7 +318,12 @@ void Node::tick_group(Instant now) {
 void Node::review_fence(Instant now) {
   if (group_ == nullptr || rejoining_ || replica_ == nullptr) return;
   Group& g = *group_;
-  const std::string fenced = fenced_now(now).value_or("");
+  std::string fenced = fenced_now(now).value_or("");
+  if (!fenced.empty() && g.fenced.empty()) {
+    read_group_arrived();
+    now = clock_.now();
+    fenced = fenced_now(now).value_or("");
+  }
   if (fenced.empty() == g.fenced.empty()) return;
   g.fenced = fenced;
   if (fenced.empty()) {
@@ -330,6 +346,7 @@ void Node::probe_disk(Instant now) {
       auto probed = probe(*disk_);
       loop_.post([this, probed = std::move(probed)] {
         group_->probing = false;
+        group_->probe_took = clock_.now() - group_->probe_begun;
         group_->probe_at = clock_.now() + kProbeEvery;
         if (ended_) return;
         if (!probed && probed.error().code != DiskErrorCode::no_space)
@@ -449,6 +466,12 @@ http::NodeStatus::Group Node::group_status() const {
   http::NodeStatus::Group s;
   s.copies_min = options_.group->copies_min;
   s.fenced = group_fence();
+  s.layout_warnings = options_.group->layout_warnings;
+  s.alarms = alarms_;
+  s.disk_probe_seconds =
+      std::max(group_->probe_took, group_->probing ? clock_.now() - group_->probe_begun : Duration{})
+          .seconds();
+  for (const GroupOptions::Other& other : options_.group->others) s.others.push_back({other.name});
   if (rejoining_ || replica_ == nullptr) {
     s.role = "backup";
     s.problem = not_live_reason_;
@@ -479,6 +502,24 @@ http::NodeStatus::Group Node::group_status() const {
   if (group_->room_wanted > 0) {
     s.problem =
         "the disk under " + disk_->describe("") + " is full: this node takes no more of its leader's log";
+  }
+  s.drop_after_seconds = status.times.drop_after.seconds();
+  s.lease_seconds = status.times.lease.seconds();
+  s.suspect_after_seconds = std::max(status.times.suspect_after, status.grace).seconds();
+  s.round_trip_seconds = status.round_trip.seconds();
+  s.register_refused = status.register_refused;
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  s.others.clear();
+  for (const GroupOptions::Other& other : options_.group->others) {
+    http::NodeStatus::Group::Other to{other.name, has(status.connected, other.name),
+                                      has(s.in_sync, other.name), 0};
+    const auto& ends = replica_->member()->known_ends();
+    const auto end = ends.find(other.name);
+    const std::uint64_t has_up_to = end == ends.end() ? 0 : end->second.value;
+    to.lag_records = status.durable.value - std::min(status.durable.value, has_up_to);
+    s.others.push_back(std::move(to));
   }
   return s;
 }

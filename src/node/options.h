@@ -47,7 +47,8 @@ struct GroupOptions {
   Duration disk_stall_max = seconds(2);  ///< R9: a write or a probe that takes longer gives up the lead
   unsigned copies_min = 1;               ///< R11: publishes are refused with fewer copies in sync
   std::uint64_t keep_log_bytes = 16ULL
-                                 << 30;  ///< kept for nodes that are away; beyond, they need a full copy
+                                 << 30;      ///< kept for nodes that are away; beyond, they need a full copy
+  std::vector<std::string> layout_warnings;  ///< what allow_unsafe_layout allowed: shown while it runs
 };
 
 struct NodeOptions {

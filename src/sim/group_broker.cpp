@@ -516,8 +516,12 @@ bool GroupBroker::may_deliver() {
     return false;
   }
   // Told apart from the member: by what reached this process, in true time.
-  const Duration lease = group::MemberOptions{}.lease;
-  if (world_.queue.now() - last_contact_ > lease + milliseconds(1)) {
+  // Where the register names nobody else, nobody else may deliver (R4), and R7's time holds.
+  const group::MemberOptions options;
+  const auto& record = register_.record();
+  const bool alone = record && record->isr.size() == 1 && register_.names(name_, incarnation());
+  const Duration most = alone ? options.alone_without_register_max : options.lease;
+  if (world_.queue.now() - last_contact_ > most + milliseconds(1)) {
     world_.report.violated("R8: " + name_ + " delivers and has heard of nobody for " +
                            std::to_string((world_.queue.now() - last_contact_).milliseconds()) + " ms");
   }
