@@ -22,6 +22,9 @@ constexpr std::int64_t whole_timeout_s = 60, flow_timeout_s = 30, drain_timeout_
 /// meanwhile, which what clients saw must show.
 constexpr std::int64_t wake_up_us = 500'000;
 constexpr int power_losses = 3;
+/// On a link that loses 30 % of all packets: epochs a minute, begun minutes included. A backup that is
+/// dropped and taken in again makes two.
+constexpr std::uint64_t unsettled_per_minute = 4;
 
 class PairDrill;
 using Fault = Result<void, Failure> (PairDrill::*)();
@@ -466,6 +469,18 @@ class PairDrill {
     figures.push_back({"leaderships", std::to_string(leaderships),
                        fmt::format("fenced {} times in between", fenced),
                        few && enough ? Tone::good : Tone::bad});
+    if (epochs_disturbed_) {
+      const std::uint64_t most =
+          unsettled_per_minute * (static_cast<std::uint64_t>(options_.fault_s) / 60 + 1);
+      const bool settled = *epochs_disturbed_ <= most;
+      figures.push_back(
+          {"epochs meanwhile", std::to_string(*epochs_disturbed_),
+           fmt::format("takeovers, and the backup dropped or taken in again; at most {} are allowed", most),
+           settled ? Tone::good : Tone::bad});
+      if (report_.failure.empty() && !settled)
+        report_.broken.push_back(fmt::format("the group flapped: {} epochs in {} s, {} are allowed",
+                                             *epochs_disturbed_, options_.fault_s, most));
+    }
     if (report_.failure.empty() && !few)
       report_.broken.push_back(fmt::format("there were {} leaderships, {} at most were to be", leaderships,
                                            course_.leaderships_max));
@@ -520,6 +535,7 @@ class PairDrill {
     for (const char* role : {"leader", "backup", "voters", "clients"})
       for (const std::string& host : hosts(role)) all.push_back(host);
     begins(fmt::format("every link: {}", text));
+    const std::uint64_t epoch_before = group_->view(lead_).epoch;
     std::uint64_t before = 0, carried = 0, lost = 0;
     const auto each = [&](const std::function<void(const std::string&, const std::string&)>& act) {
       for (const std::string& from : all)
@@ -537,6 +553,11 @@ class PairDrill {
       lost += network.counts(from, to).lost;
       network.set(from, to, {});
     });
+    if (rules.loss > 0) {
+      std::uint64_t epoch = epoch_before;
+      for (const char* node : pair_nodes) epoch = std::max(epoch, group_->view(node).epoch);
+      epochs_disturbed_ = epoch - epoch_before;
+    }
     reached("packets carried meanwhile", carried - before);
     if (rules.loss > 0) reached("packets lost", lost);
     return {};
@@ -653,6 +674,7 @@ class PairDrill {
   std::string lead_, backup_;
   lab::TakenBack lost_;
   int power_lost_ = 0;
+  std::optional<std::uint64_t> epochs_disturbed_;  ///< how many began on a bad link
   std::unique_ptr<PairGroup> group_;
   std::unique_ptr<PairShared> shared_;
   std::vector<std::unique_ptr<PairClient>> clients_;
