@@ -14,6 +14,7 @@
 #include "cli/operator_name.h"
 #include "cli/register_place.h"
 #include "config/broker_config.h"
+#include "etcd/alive_keys.h"
 #include "io/system_clock.h"
 
 namespace mainstay::cli {
@@ -96,6 +97,12 @@ json::array texts(const std::vector<std::string>& from) {
   return out;
 }
 
+json::value alive_json(const std::map<std::string, etcd::Alive>& alive) {
+  json::object out;
+  for (const auto& [node, it] : alive) out[node] = json::parse(etcd::encode_alive(it));
+  return out;
+}
+
 int status(const GroupArguments& arguments) {
   const auto config = config::load_broker_config(arguments.config);
   if (!config) {
@@ -125,6 +132,16 @@ int status(const GroupArguments& arguments) {
     if (auto decoded = coordination::decode_group_record(there->value); there->revision != 0 && decoded)
       record = std::move(*decoded);
   }
+  // For whoever looks; a lease that has run out proves nothing.
+  std::optional<std::map<std::string, etcd::Alive>> alive;
+  std::string alive_problem;
+  if (auto keys = etcd::AliveKeys::of(register_place(config->region_register), config->node.region, clock);
+      keys && there) {
+    if (auto read = keys->read())
+      alive = std::move(*read);
+    else
+      alive_problem = read.error().what;
+  }
   const std::vector<std::string> warnings =
       config->group ? config::layout_warnings(*config->group) : std::vector<std::string>();
   const int exit_status = !there ? kCouldNotRun : !problem.empty() || !disk ? kNotClean : kOk;
@@ -145,6 +162,8 @@ int status(const GroupArguments& arguments) {
                {"report", reports.empty() ? json::value()
                                           : json::parse(coordination::encode_member_report(reports.front()))},
                {"report_problem", disk ? std::string() : disk.error().what},
+               {"alive", alive ? alive_json(*alive) : json::value()},
+               {"alive_problem", alive_problem},
                {"layout_warnings", texts(warnings)}})
         << "\n";
     return exit_status;
@@ -154,6 +173,16 @@ int status(const GroupArguments& arguments) {
     print_record(*record);
   } else if (there && there->revision == 0) {
     std::cout << "record          none was ever written\n";
+  }
+  if (alive) {
+    std::cout << "alive           ";
+    if (alive->empty()) std::cout << "no node has told the voters so within 15 s";
+    for (const auto& [node, it] : *alive)
+      std::cout << (node == alive->begin()->first ? "" : ", ") << node << " (" << it.role << ", epoch "
+                << it.epoch << ")";
+    std::cout << "\n";
+  } else if (!alive_problem.empty()) {
+    std::cout << "alive           not known: " << alive_problem << "\n";
   }
   if (!disk) {
     std::cout << "DISK            " << disk.error().what << "\n";
