@@ -290,9 +290,9 @@ Sender Member::Impl::sender(const Peer& to) const {
 
 void Member::Impl::send(PeerId to, const Message& message) {
   const auto peer = peers.find(to);
-  if (peer == peers.end()) return;
+  if (peer == peers.end() || peer->second.version == 0) return;
   packet_buffer.clear();
-  encode(sender(peer->second), message, packet_buffer);
+  encode(sender(peer->second), message, packet_buffer, peer->second.version);
   peer->second.sent = now;
   put(SendPacket{to, packet_buffer});
 }
@@ -306,6 +306,12 @@ void Member::Impl::hear_time(Peer& peer, const Sender& sender) {
   peer.stamp = sender.sent;
   peer.stamp_at = now;
   peer.granted = {};  // until the leader is found to be one
+  if (peer.version < kPacketVersionOfTimes && role == Role::leader && !sender.leads &&
+      force.isr.contains(sender.member) && sender.epoch == force.epoch) {
+    // It grants nothing and says nothing about time: that it spoke has to do, and the configured times.
+    proof = now;
+    proof_until = std::max(proof_until, now + options.lease);
+  }
   const bool possible = sender.heard.ns > 0 && sender.heard <= now;
   // R8. Not when it came counts but what it answers: what lay in a socket while this process stood still says
   // nothing about now.
@@ -345,13 +351,39 @@ void Member::Impl::hello_to_all() {
   for (const PeerId id : all) hello_to(id);
 }
 
+/// Which version is spoken on this connection. @return false: none, it is closed
+bool Member::Impl::agree(PeerId from, std::uint16_t version) {
+  Peer& peer = peers.at(from);
+  if (peer.version == 0) {
+    peer.version = version;
+    hello_to(from);
+  } else if (version < peer.version) {
+    if (!peer.dialled.empty()) older[peer.dialled] = version;
+    close(from,
+          "the peer speaks version " + std::to_string(version) + " of the group protocol: again in that");
+    return false;
+  }
+  return true;
+}
+
 void Member::Impl::receive(PeerId from, BytesView bytes) {
   if (peers.count(from) == 0) return;
   const auto packet = decode(bytes);
-  if (!packet) {
-    close(from, packet.error().what);
+  if (!packet || packet->version > options.packet_version) {
+    Peer& stranger = peers.at(from);
+    const bool newer = packet || packet.error().code == replication::PacketErrorCode::version;
+    if (stranger.version == 0 && newer) {
+      // In which version it may come back. It hangs up on this: what is sent before a close of ours may be
+      // lost.
+      stranger.version = options.packet_version;
+      last_problem = packet ? "a peer speaks a newer version of the group protocol" : packet.error().what;
+      hello_to(from);
+      return;
+    }
+    close(from, packet ? "the peer speaks a newer version of the group protocol" : packet.error().what);
     return;
   }
+  if (!agree(from, packet->version)) return;
   const Sender& sender = packet->sender;
   if (sender.cluster != options.cluster || sender.member.node == self().node) {
     const std::string why = "it belongs to another cluster or calls itself " + self().node + ", too";
@@ -486,10 +518,15 @@ void Member::block_stored(Instant now, WallTime wall) {
   impl_->advance();
 }
 
-void Member::connected(PeerId peer, Instant now, WallTime wall) {
+void Member::connected(PeerId peer, const std::string& dialled, Instant now, WallTime wall) {
   if (impl_->over) return;
   impl_->now = now, impl_->wall = wall;
-  impl_->peers[peer];
+  Impl::Peer& it = impl_->peers[peer];
+  it.dialled = dialled;
+  if (!dialled.empty()) {
+    const auto older = impl_->older.extract(dialled);
+    it.version = older ? older.mapped() : impl_->options.packet_version;
+  }
   impl_->hello_to(peer);
   impl_->advance();
 }
@@ -679,8 +716,11 @@ MemberStatus Member::status() const {
   status.durable = it.durable.lsn;
   status.committed = it.committed;
   status.last_problem = it.last_problem;
-  for (const auto& [id, peer] : it.peers)
-    if (peer.member) status.connected.push_back(peer.member->node);
+  for (const auto& [id, peer] : it.peers) {
+    if (!peer.member) continue;
+    status.connected.push_back(peer.member->node);
+    status.versions[peer.member->node] = peer.version;
+  }
   status.register_refused = it.register_refused;
   status.times = it.times;
   status.round_trip = it.round_trip;

@@ -35,6 +35,8 @@ namespace mainstay::group {
 struct MemberOptions {
   Uuid cluster;
   MemberId self;
+  /// Newest version of packets that it speaks; lower than kPacketVersion: as an older release does.
+  std::uint16_t packet_version = kPacketVersion;
   bool may_create = false;  ///< may write the register's first record (a new group; every node of it may)
   Duration beacon_every = milliseconds(100);
   /// R3: an in-sync follower that has not answered for so long is dropped.
@@ -132,7 +134,8 @@ struct MemberStatus {
   std::vector<std::string> need;     ///< leader: nodes whose acknowledgement a commit waits for
   bool alone = false;                ///< leader whose in-sync set is itself
   std::string last_problem;
-  std::vector<std::string> connected;  ///< nodes
+  std::vector<std::string> connected;             ///< nodes
+  std::map<std::string, std::uint16_t> versions;  ///< of packets to each of them
   bool register_refused = false;  ///< its last answer was older than what was seen, or of another cluster
   Times times;                    ///< in force; a leader's lease is what it asks for
   Duration grace{};       ///< follower: for how long after its leader's last word it waits, without jitter
@@ -160,7 +163,12 @@ class Member {
                         WallTime wall);
   void block_stored(Instant now, WallTime wall);
 
-  void connected(PeerId peer, Instant now, WallTime wall);
+  /// Who dials speaks first, in its newest version; who was dialled answers in the newest that both speak. An
+  /// older release hangs up on a version that it does not know, after a word in its own: the next connection
+  /// to that node begins in that version, and the one after it in the newest again, since the node may have
+  /// been upgraded meanwhile.
+  /// @param dialled  the node that this one has connected to; empty: the peer has connected to this one
+  void connected(PeerId peer, const std::string& dialled, Instant now, WallTime wall);
   void disconnected(PeerId peer, Instant now, WallTime wall);
   /// One whole packet.
   void packet(PeerId from, BytesView packet, Instant now, WallTime wall);

@@ -78,6 +78,8 @@ struct Member::Impl {
   // --- peers
   // -------------------------------------------------------------------------------------------------
   struct Peer {
+    std::string dialled;             ///< empty: it dialled us
+    std::uint16_t version = 0;       ///< of what is sent to it; 0 = nothing is, before its first word
     std::optional<MemberId> member;  ///< introduced
     Epoch epoch{};                   ///< of its last packet
     bool leads = false;
@@ -94,8 +96,9 @@ struct Member::Impl {
     std::optional<Instant> front_since;                ///< nothing but the batches of the moment is missing
   };
   std::map<PeerId, Peer> peers;
-  std::uint64_t events = 0;              ///< orders hellos and ends of sessions
-  std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
+  std::map<std::string, std::uint16_t> older;  ///< nodes whose next connection begins in an older version
+  std::uint64_t events = 0;                    ///< orders hellos and ends of sessions
+  std::map<std::string, Instant> heard;        ///< of each node, over all roles of this life
   std::map<std::string, RoundTrip> trips;
   Duration round_trip{};
   Times times;                      ///< in force
@@ -171,6 +174,7 @@ struct Member::Impl {
   void close(PeerId peer, const std::string& why);
   void hello_to(PeerId peer);
   void hello_to_all();
+  bool agree(PeerId from, std::uint16_t version);
   void receive(PeerId from, BytesView bytes);
 
   // member_follower.cpp

@@ -302,7 +302,7 @@ TEST(GroupMember, APeerOfAnotherClusterIsRefused) {
   group.start("a");
   Buffer packet;
   encode(Sender{Uuid{{9}}, {"x", Uuid{{8}}}, Epoch{99}, true}, Hello{}, packet);
-  group.member("a").connected(77, group.now(), {});
+  group.member("a").connected(77, "", group.now(), {});
   group.member("a").packet(77, packet, group.now(), {});
   std::vector<Output> outputs;
   group.member("a").outputs(outputs);

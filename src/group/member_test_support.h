@@ -135,6 +135,21 @@ class TestGroup {
       node(name).member->register_read(RegisterOutcome::done, state_, now_, {});
     settle();
   }
+  /// Pairs without a line get one; who comes later by name dials, as nodes do.
+  void reconnect_lost() {
+    for (auto first = nodes_.begin(); first != nodes_.end(); ++first) {
+      for (auto second = std::next(first); second != nodes_.end(); ++second) {
+        if (!first->second.member || !second->second.member) continue;
+        const bool there = std::any_of(lines_.begin(), lines_.end(), [&](const auto& line) {
+          const auto& [a, b] = line.second;
+          return (a == first->first && b == second->first) || (a == second->first && b == first->first);
+        });
+        if (!there) connect(second->first, first->first);
+      }
+    }
+    settle();
+  }
+  [[nodiscard]] Uuid cluster_of(const std::string& name) { return node(name).journal->cluster(); }
   void heal() {
     cut_.clear();
     std::vector<PeerId> all;
@@ -201,8 +216,8 @@ class TestGroup {
   void connect(const std::string& a, const std::string& b) {
     const PeerId id = ++last_line_;
     lines_[id] = {a, b};
-    node(a).member->connected(id, now_, {});
-    node(b).member->connected(id, now_, {});
+    node(a).member->connected(id, b, now_, {});
+    node(b).member->connected(id, "", now_, {});
   }
   void disconnect(PeerId id) {
     const auto ends = lines_.at(id);

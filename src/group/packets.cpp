@@ -12,8 +12,9 @@ using replication::take_position;
 
 /// Up to and including the length of the node's name; then the name and the message.
 constexpr std::size_t kFixedBytes = 94;
-constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes, kPacketBytesMax,
-                                        "group"};
+constexpr std::size_t kTimesBytes = 28;  // of them what packets say about time
+constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes - kTimesBytes,
+                                        kPacketBytesMax,         "group",        kPacketVersionOldest};
 
 void put_us(ByteWriter& out, Duration d) {
   constexpr std::int64_t most = 0xffff'ffff;
@@ -120,20 +121,22 @@ Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesV
   return replication::packet_bytes(kFraming, stream);
 }
 
-void encode(const Sender& sender, const Message& message, Buffer& to) {
+void encode(const Sender& sender, const Message& message, Buffer& to, std::uint16_t version) {
   if (const auto* records = std::get_if<Records>(&message)) {
     to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 12 + records->raw.size());
   }
-  const std::size_t start = replication::begin_packet(kFraming, to);
+  const std::size_t start = replication::begin_packet(kFraming, to, version);
   ByteWriter out(to);
   out.uuid(sender.cluster.bytes);
   out.u64_le(sender.epoch.value);
   out.uuid(sender.member.incarnation.bytes);
-  out.u64_le(static_cast<std::uint64_t>(sender.sent.ns));
-  put_us(out, sender.lease);
-  out.u64_le(static_cast<std::uint64_t>(sender.heard.ns));
-  put_us(out, sender.held);
-  put_us(out, sender.granted);
+  if (version >= kPacketVersionOfTimes) {
+    out.u64_le(static_cast<std::uint64_t>(sender.sent.ns));
+    put_us(out, sender.lease);
+    out.u64_le(static_cast<std::uint64_t>(sender.heard.ns));
+    put_us(out, sender.held);
+    put_us(out, sender.granted);
+  }
   out.u8(sender.leads ? 1 : 0);
   replication::put_name(out, sender.member.node);
   const Kind kind = std::visit(Put{out}, message);
@@ -145,14 +148,17 @@ Result<Packet, replication::PacketError> decode(BytesView bytes) {
   if (!opened) return opened.error();
   ByteReader& in = opened->content;
   Packet packet;
+  packet.version = opened->version;
   packet.sender.cluster = replication::take_uuid(in);
   packet.sender.epoch = Epoch{in.u64_le()};
   packet.sender.member.incarnation = replication::take_uuid(in);
-  packet.sender.sent = take_instant(in);
-  packet.sender.lease = take_us(in);
-  packet.sender.heard = take_instant(in);
-  packet.sender.held = take_us(in);
-  packet.sender.granted = take_us(in);
+  if (packet.version >= kPacketVersionOfTimes) {
+    packet.sender.sent = take_instant(in);
+    packet.sender.lease = take_us(in);
+    packet.sender.heard = take_instant(in);
+    packet.sender.held = take_us(in);
+    packet.sender.granted = take_us(in);
+  }
   const std::uint8_t leads = in.u8();
   packet.sender.leads = leads == 1;
   packet.sender.member.node = replication::take_name(in);

@@ -21,8 +21,13 @@
 
 namespace mainstay::group {
 
-/// Raised when a packet's meaning changes. A peer of another version is refused by name.
+/// Raised when a packet's meaning changes. The one before is spoken too, so that a group can be upgraded one
+/// node after the other; a peer of any other version is refused by name. Which of the two a connection
+/// speaks: member.h, connected().
 inline constexpr std::uint16_t kPacketVersion = 2;
+inline constexpr std::uint16_t kPacketVersionOldest = 1;
+/// From this one on packets say something about time.
+inline constexpr std::uint16_t kPacketVersionOfTimes = 2;
 inline constexpr std::size_t kPacketPrefixBytes = 8;
 inline constexpr std::size_t kPacketBytesMax = replication::kPacketBytesMax;
 
@@ -94,14 +99,15 @@ struct TakeOver {};
 using Message = std::variant<Hello, Follow, Accept, Refuse, Records, Ack, Beacon, TakeOver>;
 
 struct Packet {
+  std::uint16_t version{};
   Sender sender;
   Message message;
 };
 
 /// As replication::packet_bytes().
 [[nodiscard]] Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesView stream);
-/// Appends one encoded packet to `to`.
-void encode(const Sender& sender, const Message& message, Buffer& to);
+/// Appends one encoded packet to `to`. What an older version has no field for is left out.
+void encode(const Sender& sender, const Message& message, Buffer& to, std::uint16_t version = kPacketVersion);
 /// Decodes exactly one whole packet. `Records::raw` is a view into `bytes`; its records are not looked at.
 [[nodiscard]] Result<Packet, replication::PacketError> decode(BytesView bytes);
 

@@ -203,7 +203,7 @@ TEST(GroupPackets, ForeignStreamAndGiantLengthAreRefusedFromThePrefixAlone) {
   Buffer bytes = encoded(TakeOver{});
   store_le(bytes.data() + 4, static_cast<std::uint32_t>(kPacketBytesMax + 1));
   EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
-  store_le(bytes.data() + 4, std::uint32_t{93});
+  store_le(bytes.data() + 4, std::uint32_t{65});
   EXPECT_FALSE(packet_bytes(BytesView(bytes).first(kPacketPrefixBytes)));
 }
 

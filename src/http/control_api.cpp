@@ -217,6 +217,7 @@ std::string status_json(const NodeStatus& s) {
       others.push_back(json::object{{"node", other.node},
                                     {"connected", other.connected},
                                     {"in_sync", other.in_sync},
+                                    {"packet_version", other.packet_version},
                                     {"lag_records", other.lag_records}});
     }
     out["group"] = json::object{{"role", s.group->role},

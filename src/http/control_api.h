@@ -87,7 +87,8 @@ struct NodeStatus {
     struct Other {
       std::string node;
       bool connected = false, in_sync = false;
-      std::uint64_t lag_records{};  ///< of this log, not known to be on its disk
+      std::uint16_t packet_version = 0;  ///< spoken with it; 0 = no connection
+      std::uint64_t lag_records{};       ///< of this log, not known to be on its disk
     };
     std::vector<Other> others;      ///< as configured, by name
     bool register_refused = false;  ///< it is older than what was seen, or another cluster's

@@ -236,7 +236,9 @@ void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outg
     group_->dial_problem.clear();
   }
   group_->heard[peer] = clock_.now();
-  if (replica_ != nullptr && !rejoining_) replica_->group_connected(peer, clock_.now(), clock_.wall());
+  if (replica_ != nullptr && !rejoining_)
+    replica_->group_connected(peer, outgoing ? options_.group->others[group_->dialing].name : "",
+                              clock_.now(), clock_.wall());
   schedule_pump();
 }
 
@@ -514,7 +516,9 @@ http::NodeStatus::Group Node::group_status() const {
   s.others.clear();
   for (const GroupOptions::Other& other : options_.group->others) {
     http::NodeStatus::Group::Other to{other.name, has(status.connected, other.name),
-                                      has(s.in_sync, other.name), 0};
+                                      has(s.in_sync, other.name), 0, 0};
+    if (const auto version = status.versions.find(other.name); version != status.versions.end())
+      to.packet_version = version->second;
     const auto& ends = replica_->member()->known_ends();
     const auto end = ends.find(other.name);
     const std::uint64_t has_up_to = end == ends.end() ? 0 : end->second.value;

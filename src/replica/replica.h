@@ -234,7 +234,7 @@ class Replica {
   [[nodiscard]] Cleaned clean(const CleanInput& input, Instant now, WallTime wall);
 
   /// As the member's functions of the same name (group/member.h). @pre in a group
-  void group_connected(PeerId peer, Instant now, WallTime wall);
+  void group_connected(PeerId peer, const std::string& dialled, Instant now, WallTime wall);
   void group_disconnected(PeerId peer, Instant now, WallTime wall);
   void group_packet(PeerId from, BytesView packet, Instant now, WallTime wall);
   void block_stored(Instant now, WallTime wall);

@@ -27,8 +27,8 @@ const group::Member* Replica::member() const {
   return impl_->member.get();
 }
 
-void Replica::group_connected(PeerId peer, Instant now, WallTime wall) {
-  impl_->tell_member(now, wall, [&](group::Member& member) { member.connected(peer, now, wall); });
+void Replica::group_connected(PeerId peer, const std::string& dialled, Instant now, WallTime wall) {
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.connected(peer, dialled, now, wall); });
 }
 void Replica::group_disconnected(PeerId peer, Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.disconnected(peer, now, wall); });

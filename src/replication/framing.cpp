@@ -37,13 +37,14 @@ Result<std::optional<std::size_t>, PacketError> packet_bytes(const Framing& fram
   return std::optional<std::size_t>{bytes};
 }
 
-std::size_t begin_packet(const Framing& framing, Buffer& to) {
+std::size_t begin_packet(const Framing& framing, Buffer& to, std::uint16_t version) {
+  MS_ASSERT(version >= framing.version_oldest && version <= framing.version, "a version that is spoken");
   const std::size_t start = to.size();
   ByteWriter out(to);
   out.u32_le(framing.magic);
   out.u32_le(0);  // length and checksum are filled in at the end
   out.u64_le(0);
-  out.u16_le(framing.version);
+  out.u16_le(version);
   out.u16_le(0);  // kind, too
   out.u32_le(0);  // reserved
   return start;
@@ -69,10 +70,14 @@ Result<OpenedPacket, PacketError> open_packet(const Framing& framing, BytesView 
   }
   // The version first: a newer one may have another checksum or layout behind it.
   const auto version = load_le<std::uint16_t>(bytes.data() + kVersionAt);
-  if (version != framing.version) {
+  if (version < framing.version_oldest || version > framing.version) {
     return PacketError{PacketErrorCode::version,
                        "the peer speaks version " + std::to_string(version) + " of the " + framing.name +
-                           " protocol, this node version " + std::to_string(framing.version)};
+                           " protocol, this node " +
+                           (framing.version_oldest < framing.version
+                                ? "versions " + std::to_string(framing.version_oldest) + " to "
+                                : "version ") +
+                           std::to_string(framing.version)};
   }
   if (load_le<std::uint64_t>(bytes.data() + kChecksumAt) != checksum64(bytes.subspan(kVersionAt))) {
     return PacketError{PacketErrorCode::damaged, one(framing) + "'s checksum does not match its bytes"};
@@ -80,7 +85,7 @@ Result<OpenedPacket, PacketError> open_packet(const Framing& framing, BytesView 
   ByteReader frame(bytes.subspan(kKindAt));
   const std::uint16_t kind = frame.u16_le();
   if (frame.u32_le() != 0) return malformed_packet(framing, kind);  // reserved
-  return OpenedPacket{kind, ByteReader(bytes.subspan(kFrameBytes))};
+  return OpenedPacket{version, kind, ByteReader(bytes.subspan(kFrameBytes))};
 }
 
 PacketError malformed_packet(const Framing& framing, std::uint16_t kind) {

@@ -23,7 +23,8 @@ struct Framing {
   std::uint16_t version{};
   std::size_t bytes_min{};  ///< of a packet with the shortest content
   std::size_t bytes_max{};
-  const char* name{};  ///< "replication": for messages
+  const char* name{};                      ///< "replication": for messages
+  std::uint16_t version_oldest = version;  ///< that is still understood
 };
 /// Behind it comes what the protocol puts in.
 inline constexpr std::size_t kFrameBytes = 24;
@@ -33,12 +34,13 @@ inline constexpr std::size_t kFrameBytes = 24;
                                                                            BytesView stream);
 
 /// Begins a packet at the end of `to`. @return where; give it to end_packet() when the content is behind it.
-[[nodiscard]] std::size_t begin_packet(const Framing& framing, Buffer& to);
+[[nodiscard]] std::size_t begin_packet(const Framing& framing, Buffer& to, std::uint16_t version);
 /// Asserted: the packet is within the protocol's limit.
 void end_packet(const Framing& framing, Buffer& to, std::size_t start, std::uint16_t kind);
 
 /// A packet whose length, version and checksum are right.
 struct OpenedPacket {
+  std::uint16_t version{};
   std::uint16_t kind{};
   ByteReader content;  ///< from kFrameBytes on
 };

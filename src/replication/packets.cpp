@@ -111,7 +111,7 @@ void encode(const Sender& sender, const Message& message, Buffer& to) {
   if (const auto* records = std::get_if<Records>(&message)) {
     to.reserve(to.size() + kFixedBytes + 2 * (kNameBytesMax + 1) + 16 + records->raw.size());
   }
-  const std::size_t start = begin_packet(kFraming, to);
+  const std::size_t start = begin_packet(kFraming, to, kPacketVersion);
   ByteWriter out(to);
   out.uuid(sender.cluster.bytes);
   out.u64_le(sender.term.value);

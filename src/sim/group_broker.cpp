@@ -204,8 +204,8 @@ void GroupBroker::restart_when_quiet() {
 // ---- the driver's loop
 // --------------------------------------------------------------------------------------------------------
 
-void GroupBroker::connected(PeerId peer) {
-  feed([this, peer] { replica_->group_connected(peer, now(), wall()); });
+void GroupBroker::connected(PeerId peer, const std::string& dialled) {
+  feed([this, peer, dialled] { replica_->group_connected(peer, dialled, now(), wall()); });
 }
 void GroupBroker::packet(PeerId from, Buffer bytes) {
   feed([this, from, bytes = std::move(bytes)] {

@@ -26,7 +26,7 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   [[nodiscard]] Duration frozen_for() const override { return frozen_time_left(); }
 
   void start() override;
-  void connected(PeerId peer) override;
+  void connected(PeerId peer, const std::string& dialled) override;
   void packet(PeerId from, Buffer bytes) override;
   void disconnected(PeerId peer) override;
   bool hand_over(const std::string& to) override;

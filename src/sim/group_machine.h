@@ -48,7 +48,7 @@ class GroupMachine {
   // The lines to the others; send and close are theirs.
   std::function<void(PeerId, Buffer)> send;
   std::function<void(PeerId)> close;
-  virtual void connected(PeerId peer) = 0;
+  virtual void connected(PeerId peer, const std::string& dialled) = 0;
   virtual void packet(PeerId from, Buffer bytes) = 0;
   virtual void disconnected(PeerId peer) = 0;
   /// @return the member agreed to try

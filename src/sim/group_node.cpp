@@ -96,9 +96,9 @@ void GroupNode::tick() {
   after(world_.between(milliseconds(20), milliseconds(40)), [this] { tick(); });
 }
 
-void GroupNode::connected(PeerId peer) {
-  soon([this, peer] {
-    member_->connected(peer, now(), wall());
+void GroupNode::connected(PeerId peer, const std::string& dialled) {
+  soon([this, peer, dialled] {
+    member_->connected(peer, dialled, now(), wall());
     step();
   });
 }

@@ -20,7 +20,7 @@ class GroupNode final : public GroupMachine {
   [[nodiscard]] const std::map<std::uint64_t, std::uint64_t>& operations() const { return operations_; }
 
   void start() override;
-  void connected(PeerId peer) override;
+  void connected(PeerId peer, const std::string& dialled) override;
   void packet(PeerId from, Buffer bytes) override;
   void disconnected(PeerId peer) override;
   bool hand_over(const std::string& to) override;

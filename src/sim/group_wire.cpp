@@ -31,7 +31,8 @@ void GroupWire::try_connect(Line& line) {
       end.life = end.node->life();
       end.last_arrival = {};
     }
-    for (End& end : line.ends) end.node->connected(line.connection);
+    line.ends[0].node->connected(line.connection, line.ends[1].node->name());
+    if (stands(line.ends[1])) line.ends[1].node->connected(line.connection, "");
   }
   world_.queue.after(milliseconds(50), [this, &line] { try_connect(line); });
 }
