@@ -31,6 +31,23 @@ client::ClientOptions client_options(const PairShared& shared, const std::string
   return options;
 }
 
+/// Whose answers a poll brought: a client that loses its connection in it names the next endpoint afterwards,
+/// one that gets a new one names this.
+template <class Client>
+class AnsweredBy {
+ public:
+  explicit AnsweredBy(const Client& client)
+      : client_(client), before_(client.endpoint()), reconnects_(client.reconnects()) {}
+  [[nodiscard]] std::string endpoint() const {
+    return client_.reconnects() == reconnects_ ? client_.endpoint() : before_;
+  }
+
+ private:
+  const Client& client_;
+  const std::string before_;
+  const std::uint64_t reconnects_;
+};
+
 std::string node_at(const PairShared& shared, const std::string& endpoint) {
   for (std::size_t i = 0; i < shared.endpoints.size(); ++i)
     if (endpoint == shared.endpoints[i].host + ":" + std::to_string(shared.endpoints[i].port))
@@ -108,8 +125,7 @@ void PairClient::publish() {
       }
     }
     const std::int64_t before = time_us();
-    // A client that loses its connection in this poll names the next endpoint afterwards.
-    const std::string answered_by = publisher.endpoint();
+    const AnsweredBy answered_by(publisher);
     const auto results = publisher.poll(milliseconds(5));
     const std::int64_t now = time_us();
     for (const client::PublishResult& result : results) {
@@ -122,7 +138,7 @@ void PairClient::publish() {
       if (result.kind != Told::confirmed) continue;
       ++shared_.confirmed;
       history_.operations.push_back({.id = published.id,
-                                     .node = node_at(shared_, answered_by),
+                                     .node = node_at(shared_, answered_by.endpoint()),
                                      .settlement = false,
                                      .asked_us = std::max(asked_us[result.tag], connected_us),
                                      .answered_us = now});
@@ -154,7 +170,7 @@ void PairClient::subscribe() {
   std::map<std::uint64_t, Asked> asked;
   std::uint64_t reconnects = 0;
   while (!shared_.give_up && !subscriber.over() && !(shared_.drained && subscriber.settling() == 0)) {
-    const std::string answered_by = subscriber.endpoint();
+    const AnsweredBy answered_by(subscriber);
     const auto deliveries = subscriber.poll(milliseconds(5));
     const std::int64_t now = time_us();
     for (const client::Delivery& delivery : deliveries) {
@@ -180,7 +196,7 @@ void PairClient::subscribe() {
       if (result.kind == client::SettleResult::Kind::confirmed) {
         ++shared_.settled;
         history_.operations.push_back({.id = at->second.id,
-                                       .node = node_at(shared_, answered_by),
+                                       .node = node_at(shared_, answered_by.endpoint()),
                                        .settlement = true,
                                        .asked_us = at->second.asked_us,
                                        .answered_us = now});

@@ -176,6 +176,10 @@ class PairDrill {
   Result<void, Failure> loss_and_jitter() {
     return disturb({.loss = 0.3, .jitter = milliseconds(200)}, "30 % of packets lost, up to 200 ms jitter");
   }
+  Result<void, Failure> loss_between_nodes() {
+    return disturb({.loss = 0.3, .jitter = milliseconds(200)}, "30 % of packets lost, up to 200 ms jitter",
+                   {"leader", "backup"});
+  }
   Result<void, Failure> delay_5ms() { return disturb({.delay = milliseconds(5)}, "5 ms delay"); }
   Result<void, Failure> delay_100ms() { return disturb({.delay = milliseconds(100)}, "100 ms delay"); }
 
@@ -530,11 +534,14 @@ class PairDrill {
     return {pair_clients.begin(), pair_clients.end()};
   }
 
-  Result<void, Failure> disturb(const lab::LinkRules& rules, const std::string& text) {
+  Result<void, Failure> disturb(const lab::LinkRules& rules, const std::string& text,
+                                const std::vector<std::string>& between = {"leader", "backup", "voters",
+                                                                           "clients"}) {
     std::vector<std::string> all;
-    for (const char* role : {"leader", "backup", "voters", "clients"})
+    for (const std::string& role : between)
       for (const std::string& host : hosts(role)) all.push_back(host);
-    begins(fmt::format("every link: {}", text));
+    begins(fmt::format(
+        "{}: {}", between.size() == 4 ? "every link" : "between " + between[0] + " and " + between[1], text));
     const std::uint64_t epoch_before = group_->view(lead_).epoch;
     std::uint64_t before = 0, carried = 0, lost = 0;
     const auto each = [&](const std::function<void(const std::string&, const std::string&)>& act) {
@@ -782,6 +789,9 @@ const std::vector<Entry>& entries() {
       {{"pair-delay-100ms", "every packet took 100 ms"}, {.fault = &D::delay_100ms, .leaderships_max = 1}},
       {{"pair-loss-and-jitter", "30 % of all packets were lost, the others took up to 200 ms"},
        {.fault = &D::loss_and_jitter}},
+      {{"pair-loss-between-nodes",
+        "30 % of all packets between the nodes were lost, the others took up to 200 ms"},
+       {.fault = &D::loss_between_nodes, .leaderships_max = 2}},
       {{"pair-zombie", "the leader was stopped (SIGSTOP) for longer than its lease, and woke up"},
        {.fault = &D::zombie, .leaderships_max = 2, .leaderships_min = 2, .gap_max_s = takeover_s}},
       {{"pair-short-sleeps", "whoever led was stopped (SIGSTOP) for about its lease, again and again"},

@@ -95,6 +95,7 @@ void Member::Impl::begin_change(Purpose purpose, const GroupState& expected, Gro
   next.by = "node " + self().node;
   next.at = wall;
   change = Change{purpose, expected, std::move(next), false};
+  next_ask = std::max(now, retry_at);  // it does not wait for the next look
 }
 
 /// Register and superblock: the one question that is due, if none is out.
@@ -164,7 +165,7 @@ void Member::Impl::on_read(RegisterOutcome outcome, const GroupState& state) {
   MS_ASSERT(asking == Asking::read, "an answer follows its question");
   asking = Asking::nothing;
   if (outcome != RegisterOutcome::done) {
-    next_ask = now + options.register_retry;
+    next_ask = retry_at = now + options.register_retry;
     last_problem = "the register does not answer";
     return;
   }
@@ -257,7 +258,7 @@ void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
     }
     case RegisterOutcome::unavailable:
       // Certainly not stored. When an earlier attempt may still be, only the same change may be asked for.
-      next_ask = now + options.register_retry;
+      next_ask = retry_at = now + options.register_retry;
       change->asked = false;
       if (role == Role::leader && !change->may_land) {
         change.reset();
@@ -267,7 +268,7 @@ void Member::Impl::on_change(RegisterOutcome outcome, const GroupState& state) {
       }
       return;
     case RegisterOutcome::unknown:
-      next_ask = now + options.register_retry;
+      next_ask = retry_at = now + options.register_retry;
       change->may_land = true;
       last_problem = "the register did not say whether it stored a change";
       return;
@@ -322,14 +323,17 @@ void Member::Impl::hear_time(Peer& peer, const Sender& sender) {
   }
   if (!possible || sender.heard <= peer.echoed) return;
   peer.echoed = sender.heard;
-  RoundTrip& trip = trips.try_emplace(sender.member.node, options.beacon_every).first->second;
-  if (!trip.sample(now - sender.heard - sender.held, now)) return;
-  round_trip = {};
+  if (!peer.trip) peer.trip.emplace(options.beacon_every);
+  if (!peer.trip->sample(now - sender.heard - sender.held, now)) return;
+  // A node is as near as the quicker one of its lines, and the group as far as its farthest node.
+  std::map<std::string, Duration> nodes;
   for (const auto& [id, each] : peers) {
-    if (!each.member) continue;
-    const auto of = trips.find(each.member->node);
-    if (of != trips.end()) round_trip = std::max(round_trip, of->second.used());
+    if (!each.member || !each.trip || each.trip->used() == Duration{}) continue;
+    const auto [node, first] = nodes.emplace(each.member->node, each.trip->used());
+    if (!first) node->second = std::min(node->second, each.trip->used());
   }
+  round_trip = {};
+  for (const auto& [node, trip] : nodes) round_trip = std::max(round_trip, trip);
   times = times_for(floor(), options.suspect_after_max, options.beacon_every, round_trip);
 }
 
@@ -412,6 +416,8 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
         bug(Bug::keep_by_diverged_end)
             ? hello->end.lsn
             : common_end(block.epochs, own_end, hello->epochs, hello->end.lsn).value_or(Lsn{});
+    // A leader's end is what it has ordered; on its disk is what is committed, for certain.
+    if (sender.leads) ends[sender.member.node] = std::min(ends[sender.member.node], hello->committed);
     if (role == Role::leader && !sender.leads) hello_to(from);
   }
   if (role == Role::leader && sender.epoch > force.epoch) {
@@ -592,9 +598,12 @@ void Member::synced(journal::LogPosition durable, Instant now, WallTime wall) {
     for (const PeerId id : behind) it.pump(id, it.peers.at(id));
   } else {
     it.ack_due = true;
-    if (const auto leader = it.peers.find(it.leader_peer); leader != it.peers.end())
-      it.ends[leader->second.member->node] = durable.lsn;  // it has what it ships
     it.hear_committed({});
+    // A leader ships before its own sync: it has what is committed, and may lose the rest with its power.
+    if (const auto leader = it.peers.find(it.leader_peer); leader != it.peers.end()) {
+      Lsn& end = it.ends[leader->second.member->node];
+      end = std::max(end, it.committed);
+    }
   }
   it.advance();
 }

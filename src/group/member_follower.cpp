@@ -89,9 +89,28 @@ void Member::Impl::stop_following() {
   ack_due = false;
 }
 
+/// Two nodes have more than one line: one carries the log, the others beacons, which overtake it. This is
+/// what was said on the line of the log before the same leader went on under the epoch that is promised here.
+bool Member::Impl::late_on_its_line(PeerId from, const Peer& peer, Epoch epoch) const {
+  if (from != leader_peer || epoch != session_epoch) return false;
+  return std::any_of(peers.begin(), peers.end(), [&](const auto& each) {
+    return each.first != from && each.second.member == peer.member && each.second.leads &&
+           each.second.epoch >= block.promised;
+  });
+}
+
+/// The leader that is followed leads a later epoch, as another line to it says. Its log's line will say so as
+/// well, unless that one is dead and the leader is in a new life.
+bool Member::Impl::says_so_itself_soon(const Peer& peer) const {
+  const auto leader = peers.find(leader_peer);
+  return leader != peers.end() && leader->second.member == peer.member &&
+         now - leader->second.stamp_at <= times.drop_after;
+}
+
 /// A packet of somebody who leads `epoch`. What it says is looked at afterwards, if it is our leader then.
 void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration lease) {
   if (epoch < block.promised) {
+    if (late_on_its_line(from, peer, epoch)) return;
     send(from, Refuse{RefusalCode::lower_epoch, "epoch " + std::to_string(epoch.value) +
                                                     " is over: this node has promised epoch " +
                                                     std::to_string(block.promised.value)});
@@ -117,7 +136,9 @@ void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration 
   }
   if (role == Role::stopped) return;
   // What its leader says after it gave the lead away is no reason to leave it there, unless it leads anew.
-  if (leader_peer != from || epoch > session_epoch) take_over.reset();
+  const auto followed = peers.find(leader_peer);
+  const bool by_whom_we_follow = followed != peers.end() && followed->second.member == peer.member;
+  if (!by_whom_we_follow || epoch > session_epoch) take_over.reset();
   log_begun = false;
   if (waits_for != peer.member->node) {
     // It has been granted nothing yet, and who led before has lost.
@@ -128,7 +149,8 @@ void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration 
   const double part = static_cast<double>(options.lease.ns) / static_cast<double>(options.suspect_after.ns);
   peer.granted = std::min(lease, Duration{static_cast<std::int64_t>(static_cast<double>(grace.ns) * part)});
   if (epoch > block.promised) promise(epoch);
-  if (leader_peer != from && leader_peer != 0 && epoch > session_epoch) stop_following();
+  if (leader_peer != from && leader_peer != 0 && epoch > session_epoch && !says_so_itself_soon(peer))
+    stop_following();
   if (leader_peer == from && epoch > session_epoch) {
     if (accepted) {
       // The same life of the same leader: its log goes on. Say again what is durable here, in its new epoch.

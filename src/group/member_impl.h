@@ -61,6 +61,7 @@ struct Member::Impl {
   bool read_wanted = false;  ///< as soon as possible, whatever the interval
   Epoch seen_when_asked;     ///< what the answer must not be behind
   Instant next_ask, look_at;
+  Instant retry_at;  ///< not before: it did not answer
   Instant asked_at;
   Instant register_heard;  ///< last question whose answer agreed with what is known here
   bool register_refused = false;
@@ -90,6 +91,7 @@ struct Member::Impl {
     Instant stamp{}, stamp_at{};  ///< what it said its clock was, and when that came: given back to it
     Duration granted{};           ///< of the lease that it asked for with it
     Instant echoed{};             ///< the newest own instant that it gave back
+    std::optional<RoundTrip> trip;
     // Leader: what it gets.
     std::optional<replication::RegionShipper> shipper;
     std::optional<journal::LogPosition> follow_waits;  ///< a position that is not durable here yet
@@ -99,7 +101,6 @@ struct Member::Impl {
   std::map<std::string, std::uint16_t> older;  ///< nodes whose next connection begins in an older version
   std::uint64_t events = 0;                    ///< orders hellos and ends of sessions
   std::map<std::string, Instant> heard;        ///< of each node, over all roles of this life
-  std::map<std::string, RoundTrip> trips;
   Duration round_trip{};
   Times times;                      ///< in force
   std::map<std::string, Lsn> ends;  ///< to which each node's log is equal to this one, as told last
@@ -137,6 +138,14 @@ struct Member::Impl {
   std::map<std::string, Lsn> name_matches;  ///< for Bug::match_by_name only
   std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or had nothing to acknowledge
   std::set<MemberId> joining;               ///< needed, and not in the set yet (R6: first needed)
+  /// Who was dropped in this leadership, when, and how long it has to keep up before it is added again:
+  /// longer each time within a minute, so that a link that is too slow for the load does not change the set
+  /// all the time.
+  struct Dropped {
+    Instant at;
+    Duration rejoin_after;
+  };
+  std::map<std::string, Dropped> dropped;
   Instant led_since;
   /// R8: when the newest packet was sent that an in-sync follower has answered in this epoch, and until when
   /// that keeps it from taking over.
@@ -180,6 +189,8 @@ struct Member::Impl {
   // member_follower.cpp
   [[nodiscard]] bool suspects() const;
   void wait_for_leader(Duration lease);
+  [[nodiscard]] bool late_on_its_line(PeerId from, const Peer& peer, Epoch epoch) const;
+  [[nodiscard]] bool says_so_itself_soon(const Peer& peer) const;
   void consider(const GroupState& state);
   void become_candidate(const GroupState& expected, GroupRecord next, Purpose purpose);
   void stop_following();
@@ -199,6 +210,8 @@ struct Member::Impl {
   void lead_on();
   [[nodiscard]] bool silent(const MemberId& member) const;
   [[nodiscard]] bool nobody_else_may_lead() const;
+  void note_dropped(const GroupRecord& record);
+  [[nodiscard]] Duration rejoin_after(const std::string& node) const;
   void wish_change();
   void on_follow(PeerId from, Peer& peer, journal::LogPosition position);
   void on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position);

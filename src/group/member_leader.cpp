@@ -19,6 +19,7 @@ void Member::Impl::lead(const GroupRecord& record) {
   name_matches.clear();
   answered.clear();
   joining.clear();
+  dropped.clear();
   led_since = proof = now;
   proof_until = now + times.lease;
   for (auto& [id, peer] : peers) {
@@ -33,6 +34,7 @@ void Member::Impl::lead(const GroupRecord& record) {
 
 /// The same leadership under the next epoch: another in-sync set, or a promise that a follower has given.
 void Member::Impl::go_on_under(const GroupRecord& record) {
+  note_dropped(record);
   for (const MemberId& member : record.isr) joining.erase(member);
   force = record;
   // An acknowledgement counts in the epoch in which it was given only. Whoever follows gives it anew.
@@ -44,6 +46,24 @@ void Member::Impl::go_on_under(const GroupRecord& record) {
   put(Lead{record.epoch, true});
   hello_to_all();
   commit();
+}
+
+void Member::Impl::note_dropped(const GroupRecord& record) {
+  constexpr Duration kForgottenAfter = seconds(60), kMost = seconds(10);
+  for (const MemberId& member : force.isr) {
+    if (record.isr.contains(member)) continue;
+    const auto [it, first] = dropped.try_emplace(member.node, Dropped{now, options.rejoin_after});
+    if (first) continue;
+    it->second.rejoin_after = now - it->second.at > kForgottenAfter
+                                  ? options.rejoin_after
+                                  : std::min(Duration{3 * it->second.rejoin_after.ns}, kMost);
+    it->second.at = now;
+  }
+}
+
+Duration Member::Impl::rejoin_after(const std::string& node) const {
+  const auto found = dropped.find(node);
+  return found == dropped.end() ? options.rejoin_after : found->second.rejoin_after;
 }
 
 std::set<MemberId> Member::Impl::need() const {
@@ -121,6 +141,13 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
     close(from, fits.error().what);
     return;
   }
+  // It follows on this line now.
+  for (auto& [id, each] : peers) {
+    if (id == from || each.member != peer.member) continue;
+    each.shipper.reset();
+    each.follow_waits.reset();
+    each.front_since.reset();
+  }
   // What this disk acknowledged before says nothing about what it holds now.
   matches.erase(*peer.member);
   if (bug(Bug::add_before_catch_up)) peer.front_since = Instant{};
@@ -172,6 +199,9 @@ void Member::Impl::lead_on() {
     if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn) waiting.push_back(id);
   for (const PeerId id : waiting) on_follow(id, peers.at(id), *peers.at(id).follow_waits);
   for (auto& [id, peer] : peers) {
+    // Who says nothing keeps up with nothing.
+    if (peer.member && peer.front_since && now - heard[peer.member->node] > times.drop_after)
+      peer.front_since = now;
     if (peer.member && match(*peer.member) >= appended.lsn) {
       const auto last = heard.find(peer.member->node);
       if (last != heard.end() && matches.count(*peer.member) != 0) {
@@ -220,18 +250,18 @@ void Member::Impl::wish_change() {
   if (change || won || !known || known->epoch() != force.epoch) return;
   GroupRecord next = force;
   // R3: continue without who is silent.
-  std::string dropped;
+  std::string was_dropped;
   std::erase_if(next.isr, [&](const MemberId& member) {
     if (member == self() || !silent(member)) return false;
-    dropped += (dropped.empty() ? "" : ", ") + member.node;
+    was_dropped += (was_dropped.empty() ? "" : ", ") + member.node;
     return true;
   });
-  if (!dropped.empty()) {
-    next.reason = "continue without " + dropped + ": no acknowledgement";
+  if (!was_dropped.empty()) {
+    next.reason = "continue without " + was_dropped + ": no acknowledgement";
     begin_change(Purpose::shrink, *known, next);
     return;
   }
-  for (const auto& [id, peer] : peers) {
+  for (auto& [id, peer] : peers) {
     if (!peer.member) continue;
     const std::string& name = peer.member->node;
     // Somebody has promised more than our epoch, for a leadership that came to nothing, and refuses us.
@@ -248,7 +278,7 @@ void Member::Impl::wish_change() {
                                                   [&](const MemberId& each) { return each.node == name; })
                                     : force.isr.contains(*peer.member);
     if (member_already || !peer.shipper || !peer.front_since) continue;
-    if (now - *peer.front_since < options.rejoin_after && !bug(Bug::add_before_catch_up)) continue;
+    if (now - *peer.front_since < rejoin_after(name) && !bug(Bug::add_before_catch_up)) continue;
     if (joining.insert(*peer.member).second) answered[*peer.member] = now;
     const Lsn acknowledged_at_most =
         bug(Bug::add_by_remembered_commit) ? committed : std::max(committed, led_from);

@@ -196,6 +196,20 @@ TEST(GroupMember, WhatTheNewLeaderLacksIsCutIntoQuarantine) {
                           [](const std::string& path) { return path.rfind("quarantine/cut-", 0) == 0; }));
 }
 
+TEST(GroupMember, AFollowerCountsOnlyWhatIsCommittedAsItsLeaders) {
+  TestGroup group = pair_in_sync();
+  const Lsn shared = group.append("a");
+  group.pass(milliseconds(200));
+  EXPECT_EQ(group.member("b").known_ends().at("a"), shared);
+  group.node("a").hold_syncs = true;  // shipped, and not on the leader's disk
+  (void)group.append("a");
+  group.pass(milliseconds(200));
+  EXPECT_EQ(group.member("b").known_ends().at("a"), shared);
+  group.finish_sync("a");
+  group.pass(milliseconds(200));
+  EXPECT_GT(group.member("b").known_ends().at("a"), shared);
+}
+
 TEST(GroupMember, ThePairServesOnWithoutTheRegister) {
   TestGroup group = pair_in_sync();
   group.answers = TestGroup::Answers::unavailable;

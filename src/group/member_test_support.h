@@ -60,6 +60,9 @@ class TestGroup {
   MemberOptions options;
   /// How long what the first sends to the second is under way; a line keeps its order. Nothing: no time.
   std::function<Duration(const std::string& from, const std::string& to)> delay;
+  /// On top of that, of one line.
+  std::function<Duration(PeerId line, const std::string& from)> line_delay;
+  unsigned lines = 1;                ///< between each two nodes
   Duration step = milliseconds(20);  ///< of pass()
   std::function<void()> each_step;
   /// SIGSTOP: nothing happens in it, and what arrives waits.
@@ -214,10 +217,12 @@ class TestGroup {
 
  private:
   void connect(const std::string& a, const std::string& b) {
-    const PeerId id = ++last_line_;
-    lines_[id] = {a, b};
-    node(a).member->connected(id, b, now_, {});
-    node(b).member->connected(id, "", now_, {});
+    for (unsigned line = 0; line < lines; ++line) {
+      const PeerId id = ++last_line_;
+      lines_[id] = {a, b};
+      node(a).member->connected(id, b, now_, {});
+      node(b).member->connected(id, "", now_, {});
+    }
   }
   void disconnect(PeerId id) {
     const auto ends = lines_.at(id);
@@ -280,7 +285,8 @@ class TestGroup {
       const std::string to = line->second.first == it.name ? line->second.second : line->second.first;
       if (cut_.count({it.name, to}) != 0) return;
       Instant& last = arrives_[{packet->to, to}];
-      last = std::max(last, now_ + (delay ? delay(it.name, to) : Duration{}));
+      last = std::max(last, now_ + (delay ? delay(it.name, to) : Duration{}) +
+                                (line_delay ? line_delay(packet->to, it.name) : Duration{}));
       packets_.emplace(last, Packet{packet->to, to, std::move(packet->packet)});
     } else if (const auto* closing = std::get_if<ClosePeer>(&output)) {
       it.seen.push_back("close");

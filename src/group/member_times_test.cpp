@@ -1,8 +1,6 @@
 // Who waits how long for whom: leases, grace and the measured round trip, in virtual time.
 #include <gtest/gtest.h>
 
-#include <iostream>
-
 #include "group/member_test_support.h"
 
 namespace mainstay::group {
@@ -197,6 +195,100 @@ TEST(GroupTimesInForce, AnAnswerOfTheRegisterCountsFromItsQuestion) {
   group.frozen = {};
   group.answer_reads();
   EXPECT_NE(group.member("a").accept_refusal(group.now()), std::nullopt) << "it was true 11 seconds ago";
+}
+
+TEST(GroupLines, BeaconsOvertakeALogThatIsStuck) {
+  TestGroup group({"a", "b"});
+  group.lines = 2;
+  begin(group);
+  Watch watch(group);
+  group.answers = TestGroup::Answers::unavailable;  // who goes without is not decided here
+  group.pass(seconds(2));
+  // The first line is the log's: what "a" sends on it takes five seconds now.
+  group.line_delay = [](PeerId line, const std::string& from) {
+    return line == 1 && from == "a" ? seconds(5) : Duration{};
+  };
+  const Lsn lsn = group.append("a");
+  group.each_step = [&] {
+    ASSERT_EQ(group.member("a").delivery_refusal(group.now()), std::nullopt);
+    ASSERT_GT(group.member("b").status().grace_until, group.now());
+  };
+  group.pass(seconds(4));
+  EXPECT_LT(group.member("a").committed(), lsn);
+  group.pass(seconds(2));
+  EXPECT_EQ(group.member("a").committed(), lsn);
+  EXPECT_EQ(group.member("a").status().times.drop_after, milliseconds(500)) << "the quicker line counts";
+}
+
+TEST(GroupLines, APlannedMoveIsNotForgottenOverABeacon) {
+  TestGroup group({"a", "b"});
+  group.lines = 2;
+  begin(group);
+  group.hold_reads = true;  // the register takes its time, and "a" goes on telling that it is there
+  ASSERT_EQ(group.member("a").hand_over("b", group.now(), {}), std::nullopt);
+  group.pass(milliseconds(300));
+  group.hold_reads = false;
+  group.answer_reads();
+  group.pass(milliseconds(100));
+  EXPECT_TRUE(group.leads("b"));
+}
+
+TEST(GroupLines, InAnyOrderEndInOneLog) {
+  for (std::uint64_t seed = 1; seed <= 25 && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    SeededRandom random(seed);
+    TestGroup group({"a", "b"});
+    group.lines = 2;
+    begin(group);
+    std::map<PeerId, Duration> slow;
+    group.line_delay = [&](PeerId line, const std::string&) { return slow[line]; };
+    PeerId newest = 2;
+    for (int turn = 0; turn < 60; ++turn) {
+      for (PeerId line = newest > 4 ? newest - 4 : 1; line <= newest + 4; ++line)
+        if (random.below(4) == 0) slow[line] = milliseconds(static_cast<std::int64_t>(random.below(1'500)));
+      for (const char* name : {"a", "b"}) {
+        if (group.node(name).restart) {
+          group.begin_anew(name);
+          newest += 2;
+        } else if (random.below(25) == 0) {
+          group.stop(name);
+          group.pass(milliseconds(static_cast<std::int64_t>(random.below(1'000))));
+          group.start(name);
+          newest += 2;
+        }
+        if (group.leads(name)) (void)group.append(name);
+      }
+      group.pass(milliseconds(static_cast<std::int64_t>(random.below(400))));
+    }
+    slow.clear();
+    group.line_delay = nullptr;
+    for (int i = 0; i < 60; ++i) {
+      group.pass(milliseconds(500));
+      for (const char* name : {"a", "b"})
+        if (group.node(name).restart) group.begin_anew(name);
+    }
+    EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+    EXPECT_EQ(group.node("a").journal->durable(), group.node("b").journal->durable());
+    for (const char* name : {"a", "b"})
+      for (const std::string& alarm : group.node(name).alarms) ADD_FAILURE() << name << ": " << alarm;
+  }
+}
+
+TEST(GroupLines, ANodeThatIsDroppedAgainAndAgainMustKeepUpForLonger) {
+  TestGroup group({"a", "b"});
+  begin(group);
+  Watch watch(group);
+  group.each_step = [&] { watch.look(); };
+  // For a minute: nothing for 700 ms, well for 700 ms.
+  for (int i = 0; i < 43; ++i) {
+    group.cut("b", "a");
+    group.pass(milliseconds(700));
+    group.heal();
+    group.pass(milliseconds(700));
+  }
+  EXPECT_LE(watch.drops, 4);
+  group.pass(seconds(12));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"})) << "it comes back when it is well";
 }
 
 /// Nodes of different settings, lines of any and changing length, lost packets and standing still: whatever

@@ -150,6 +150,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] bool waits_for_room();
   void restart_in_group(const group::Restart& restart);
   void on_group_open(io::StreamId peer, const std::string& remote, bool outgoing);
+  void on_group_bytes(io::StreamId peer);
   void on_group_packet(io::StreamId peer, BytesView packet);
   void on_group_end(io::StreamId peer);
   [[nodiscard]] std::optional<std::string> fenced_now(Instant now) const;

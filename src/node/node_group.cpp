@@ -3,11 +3,13 @@
 // carried out.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/assert.h"
 #include "io/posix_disk.h"
 #include "journal/cut.h"
+#include "node/alive_poster.h"
 #include "node/node.h"
 #include "node/peer_wire.h"
 
@@ -15,6 +17,9 @@ namespace mainstay::node {
 namespace {
 
 constexpr Duration kRedialAfter = milliseconds(250);
+/// To each other node. One carries the log, the other beacons only: they do not wait behind what a slow link
+/// takes long for.
+constexpr std::size_t kLines = 2;
 constexpr Duration kProbeEvery = seconds(1);
 constexpr Duration kRoomRetry = seconds(1);
 constexpr std::size_t kGroupPacketBytesMax = 80U << 20;
@@ -41,6 +46,7 @@ class GroupStreams final : public PacketEvents {
     node_.on_group_open(peer, remote, outgoing);
   }
   void on_packet(io::StreamId peer, BytesView packet) override { node_.on_group_packet(peer, packet); }
+  void on_peer_bytes(io::StreamId peer) override { node_.on_group_bytes(peer); }
   void on_peer_end(io::StreamId peer) override { node_.on_group_end(peer); }
 
  private:
@@ -63,7 +69,7 @@ struct Node::Group {
   std::size_t dialing = 0;
   bool connecting = false;
   Instant dial_at{};
-  std::map<std::size_t, io::StreamId> dialled;  ///< by position among the others
+  std::map<std::size_t, std::set<io::StreamId>> dialled;  ///< by position among the others
   std::string dial_problem;
 
   std::optional<group::Restart> restart;
@@ -76,6 +82,7 @@ struct Node::Group {
   std::optional<Move> move;     ///< a planned one, under way
   std::size_t room_wanted = 0;  ///< a backup's last batch, for which the disk had no space; 0: it had
   Instant take_at{};            ///< and when it tries again
+  std::optional<AlivePoster> alive;
   bool probing = false;
   bool stalled = false;
   Instant probe_at{}, probe_begun{};
@@ -98,6 +105,9 @@ Result<void, Failure> Node::prepare_group(group::Superblock& block) {
     auto reg = etcd::open_group_register(place, options_.region, clock_);
     if (!reg) return Failure{reg.error().what};
     group_->reg = std::move(*reg);
+    if (auto keys = etcd::AliveKeys::of(place, options_.region, clock_))
+      group_->alive.emplace(std::move(*keys),
+                            [log = log_](const std::string& what) { log(LogLevel::info, "group: " + what); });
   }
   if (options_.cluster == Uuid{}) {
     return Failure{
@@ -232,7 +242,7 @@ void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outg
   log(LogLevel::info, "group: connected " + std::string(outgoing ? "to " : "from ") + remote);
   if (outgoing) {
     group_->connecting = false;
-    group_->dialled[group_->dialing] = peer;
+    group_->dialled[group_->dialing].insert(peer);
     group_->dial_problem.clear();
   }
   group_->heard[peer] = clock_.now();
@@ -242,8 +252,11 @@ void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outg
   schedule_pump();
 }
 
-void Node::on_group_packet(io::StreamId peer, BytesView packet) {
+void Node::on_group_bytes(io::StreamId peer) {
   group_->heard[peer] = clock_.now();
+}
+
+void Node::on_group_packet(io::StreamId peer, BytesView packet) {
   if (rejoining_) return;
   replica_->group_packet(peer, packet, clock_.now(), clock_.wall());
   schedule_pump();
@@ -251,7 +264,7 @@ void Node::on_group_packet(io::StreamId peer, BytesView packet) {
 
 void Node::on_group_end(io::StreamId peer) {
   group_->heard.erase(peer);
-  std::erase_if(group_->dialled, [peer](const auto& each) { return each.second == peer; });
+  for (auto& [other, lines] : group_->dialled) lines.erase(peer);
   log(LogLevel::info, "group: a connection ended");
   if (replica_ != nullptr && !rejoining_) replica_->group_disconnected(peer, clock_.now(), clock_.wall());
   schedule_pump();
@@ -288,7 +301,7 @@ void Node::tick_group(Instant now) {
   if (!g.connecting && now >= g.dial_at && !rejoining_ && !stopping_) {
     for (std::size_t tried = 0; tried < others.size(); ++tried) {
       g.dialing = (g.dialing + 1) % others.size();
-      if (others[g.dialing].name > options_.name || g.dialled.contains(g.dialing)) continue;
+      if (others[g.dialing].name > options_.name || g.dialled[g.dialing].size() >= kLines) continue;
       g.connecting = true;
       g.dial_at = now + kRedialAfter;
       g.hub->connect(others[g.dialing].listener.host, others[g.dialing].listener.port,
@@ -310,6 +323,10 @@ void Node::tick_group(Instant now) {
   }
   probe_disk(now);
   if (rejoining_) return;
+  if (g.alive && g.alive->due(now)) {
+    const http::NodeStatus::Group told = group_status();
+    g.alive->say({options_.name, journal_->incarnation().text(), told.role, told.epoch, clock_.wall()}, now);
+  }
   if (std::exchange(g.copies, replica_->member()->copies()) < options_.group->copies_min)
     frontend_->admission_changed(now, clock_.wall());
   review_fence(now);

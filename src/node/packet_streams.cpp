@@ -22,6 +22,7 @@ io::StreamId PacketStreams::on_open(const std::string& remote, bool outgoing) {
 }
 
 void PacketStreams::on_bytes(io::StreamId id, BytesView bytes) {
+  events_.on_peer_bytes(id);
   Peer& peer = peers_.at(id);
   peer.in.insert(peer.in.end(), bytes.begin(), bytes.end());
   std::size_t at = 0;

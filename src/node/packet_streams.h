@@ -16,6 +16,8 @@ class PacketEvents {
   virtual ~PacketEvents() = default;
   virtual void on_peer_open(io::StreamId peer, const std::string& remote, bool outgoing) = 0;
   virtual void on_packet(io::StreamId peer, BytesView packet) = 0;
+  /// Something came, be it a part of a packet only.
+  virtual void on_peer_bytes(io::StreamId /*peer*/) {}
   virtual void on_peer_end(io::StreamId peer) = 0;
 };
 
