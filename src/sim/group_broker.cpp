@@ -519,7 +519,10 @@ bool GroupBroker::may_deliver() {
   // Where the register names nobody else, nobody else may deliver (R4), and R7's time holds.
   const group::MemberOptions options;
   const auto& record = register_.record();
-  const bool alone = record && record->isr.size() == 1 && register_.names(name_, incarnation());
+  // An older record that was put back gives nothing to those who have seen more, and all have.
+  const bool alone = group_world_.register_was_put_back
+                         ? member().status().alone
+                         : record && record->isr.size() == 1 && register_.names(name_, incarnation());
   const Duration most = alone ? options.alone_without_register_max : options.lease;
   if (world_.queue.now() - last_contact_ > most + milliseconds(1)) {
     world_.report.violated("R8: " + name_ + " delivers and has heard of nobody for " +
