@@ -31,6 +31,7 @@ class ConnectionKeeper {
   void poll(Duration wait);
   /// The open connection, or null. Valid until the next poll(), lose() or leave().
   [[nodiscard]] Connection* connection() { return ready_ ? connection_.get() : nullptr; }
+  [[nodiscard]] bool connected() const { return ready_; }
   /// Counts the connections that opened.
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
 

@@ -39,6 +39,7 @@ class Publisher {
   [[nodiscard]] const std::optional<ClientError>& over() const { return over_; }
   [[nodiscard]] std::uint64_t reconnects() const { return keeper_.reconnects(); }
   [[nodiscard]] std::uint64_t resent() const { return queue_.resent(); }
+  [[nodiscard]] bool connected() const { return keeper_.connected(); }
   [[nodiscard]] std::string endpoint() const { return keeper_.endpoint(); }
   /// Closes the connection in an orderly way. What has no result gets `unknown` or `rejected`.
   void close(Duration most);

@@ -69,6 +69,7 @@ class Subscriber {
   [[nodiscard]] std::uint64_t reconnects() const { return keeper_.reconnects(); }
   /// Deliveries whose earlier settlement was repeated instead of handing them out.
   [[nodiscard]] std::uint64_t recognised() const { return recognised_; }
+  [[nodiscard]] bool connected() const { return keeper_.connected(); }
   [[nodiscard]] std::string endpoint() const { return keeper_.endpoint(); }
   void close(Duration most);
 

@@ -31,20 +31,24 @@ client::ClientOptions client_options(const PairShared& shared, const std::string
   return options;
 }
 
-/// Whose answers a poll brought: a client that loses its connection in it names the next endpoint afterwards,
-/// one that gets a new one names this.
+/// Whose answers a poll brought: of the connection that was lost in it, else of the one that is there
+/// afterwards.
 template <class Client>
 class AnsweredBy {
  public:
   explicit AnsweredBy(const Client& client)
-      : client_(client), before_(client.endpoint()), reconnects_(client.reconnects()) {}
+      : client_(client),
+        before_(client.endpoint()),
+        connected_(client.connected()),
+        reconnects_(client.reconnects()) {}
   [[nodiscard]] std::string endpoint() const {
-    return client_.reconnects() == reconnects_ ? client_.endpoint() : before_;
+    return connected_ && client_.reconnects() != reconnects_ ? before_ : client_.endpoint();
   }
 
  private:
   const Client& client_;
   const std::string before_;
+  const bool connected_;
   const std::uint64_t reconnects_;
 };
 
