@@ -35,6 +35,8 @@ node::GroupOptions group_options(const config::GroupConfig& from) {
   to.copies_min = from.min_copies;
   for (const config::LayoutProblem& problem : from.unsafe_layout)
     to.layout_warnings.push_back(std::string(config::name_of(problem.rule)) + ": " + problem.what);
+  to.keep_log_bytes = from.keep_log_bytes;
+  to.copy_bytes_per_second = from.copy_bytes_per_second;
   return to;
 }
 

@@ -136,6 +136,9 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   group.min_copies = static_cast<std::uint32_t>(t.integer("min_copies", 1, 2, alone ? 1 : 2));
   group.alone_without_register_max = seconds(t.integer("alone_without_register_max_s", 1, 86'400,
                                                        group.alone_without_register_max.ns / seconds(1).ns));
+  group.keep_log_bytes = t.size("keep_log_bytes", 1ULL << 20, 1ULL << 44, group.keep_log_bytes);
+  group.copy_bytes_per_second =
+      t.size("copy_bytes_per_second", 1ULL << 20, 1ULL << 34, group.copy_bytes_per_second);
   group.timeouts = read_timeouts(t);
   group.unsafe_layout_reason = t.text("allow_unsafe_layout", Need::optional);
   if (!t.present()) return std::nullopt;

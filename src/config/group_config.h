@@ -44,6 +44,9 @@ struct GroupConfig {
   std::uint32_t min_copies = 1;
   Duration alone_without_register_max =
       seconds(10);  ///< alone, and the register silent so long: accept nothing
+  /// Kept of the log for nodes that are away; who lacks more gets a full copy.
+  std::uint64_t keep_log_bytes = 16ULL << 30;
+  std::uint64_t copy_bytes_per_second = 64ULL << 20;  ///< of a full copy, as its leader sends it
   GroupTimeouts timeouts;
   /// Why a refused layout is allowed, in the operator's words; empty: it is not.
   std::string unsafe_layout_reason;

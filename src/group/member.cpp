@@ -447,7 +447,8 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     last_problem = refusal->what;
     if (from == leader_peer) {
       stop_following();
-      if (refusal->code == RefusalCode::diverged || refusal->code == RefusalCode::removed)
+      if (refusal->code == RefusalCode::removed) copy_from = sender.member;
+      if (refusal->code == RefusalCode::diverged)
         alarm("leader " + sender.member.node + " refused this node: " + refusal->what);
     }
   } else if (std::get_if<TakeOver>(&packet->message) != nullptr) {
@@ -455,6 +456,11 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
       take_over = now;
       next_ask = now;
     }
+  } else if (std::get_if<CopyAsk>(&packet->message) != nullptr) {
+    if (role == Role::leader && !sender.leads) put(CopyHeard{from, sender.member, to_buffer(bytes)});
+  } else if (sender.leads && role == Role::follower && copy_from == sender.member &&
+             sender.epoch >= block.promised) {
+    put(CopyHeard{from, sender.member, to_buffer(bytes)});  // the other packets about a copy
   }
 }
 
@@ -633,6 +639,28 @@ std::optional<std::string> Member::hand_over(const std::string& to, Instant now,
 
 bool Member::handing_over() const {
   return !impl_->over && impl_->handing_over.has_value();
+}
+
+void Member::send_copy(PeerId to, const Message& message, Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  impl_->send(to, message);
+}
+
+bool Member::wants_copy() const {
+  return !impl_->over && impl_->role == Role::follower && impl_->copy_from.has_value();
+}
+
+void Member::end_for_copy(Instant now, WallTime wall) {
+  if (impl_->over) return;
+  impl_->now = now, impl_->wall = wall;
+  MS_ASSERT(impl_->role == Role::follower && impl_->copy_from, "a copy is for a node that cannot follow");
+  impl_->restart({},
+                 "a full copy of the log of node " + impl_->copy_from->node + " takes the place of this one");
+}
+
+const EpochTable& Member::epochs() const {
+  return impl_->block.epochs;
 }
 
 void Member::tick(Instant now, WallTime wall) {

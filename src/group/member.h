@@ -110,8 +110,20 @@ struct Restart {
 struct Alarm {
   std::string why;
 };
+/// The leader at this peer no longer has the records after this log's end: only a copy of everything brings
+/// this node back (group/full_copy.h). Said once per connection, as long as it is so.
+struct NeedCopy {
+  PeerId from{};
+  std::string node;
+};
+/// A packet about a full copy, whole: decode() gives a CopyAsk to a leader, anything else to a follower.
+struct CopyHeard {
+  PeerId from{};
+  MemberId who;
+  Buffer packet;
+};
 using Output = std::variant<SendPacket, ClosePeer, StoreBlock, ReadRegister, ChangeRegister, Committed, Lead,
-                            Restart, Alarm>;
+                            Restart, Alarm, NeedCopy, CopyHeard>;
 
 /// Of a read or a change of the register.
 enum class RegisterOutcome : std::uint8_t {
@@ -191,6 +203,15 @@ class Member {
 
   /// A planned move is under way.
   [[nodiscard]] bool handing_over() const;
+
+  /// Of a full copy, in this node's name. Nothing when the peer is gone.
+  void send_copy(PeerId to, const Message& message, Instant now, WallTime wall);
+  /// NeedCopy was said, and no leader has been followed since.
+  [[nodiscard]] bool wants_copy() const;
+  /// A copy is whole and takes the place of this log: says Restart.
+  void end_for_copy(Instant now, WallTime wall);
+  /// Of the log, as far as it is noted: durable or not.
+  [[nodiscard]] const EpochTable& epochs() const;
 
   void tick(Instant now, WallTime wall);
   [[nodiscard]] Instant next_deadline() const;

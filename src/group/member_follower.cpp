@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "group/member_impl.h"
@@ -167,6 +168,10 @@ void Member::Impl::find_leader() {
   if (!ready || role != Role::follower || leader_peer != 0 || batch_out) return;
   for (auto& [id, peer] : peers) {
     if (!peer.leads || peer.epoch < block.promised) continue;
+    if (copy_from && peer.member == copy_from) {
+      if (!std::exchange(peer.copy_told, true)) put(NeedCopy{id, peer.member->node});
+      continue;
+    }
     if (!peer.hello || peer.hello_at < session_ended) {
       // It has gone on since it introduced itself: how far?
       if (!peer.hello_asked) hello_to(id);
@@ -209,6 +214,7 @@ void Member::Impl::follow(PeerId from, const Hello& hello) {
                                                       ", which were never acknowledged");
     return;
   }
+  copy_from.reset();  // another leader: its log may reach back far enough
   leader_peer = from;
   accepted = false;
   session_epoch = peer.epoch;

@@ -87,6 +87,7 @@ struct Member::Impl {
     std::optional<Hello> hello;
     std::uint64_t hello_at = 0;  ///< by `events`
     bool hello_asked = false;
+    bool copy_told = false;  ///< NeedCopy was said
     Instant sent{};
     Instant stamp{}, stamp_at{};  ///< what it said its clock was, and when that came: given back to it
     Duration granted{};           ///< of the lease that it asked for with it
@@ -124,6 +125,8 @@ struct Member::Impl {
   bool batch_out = false;
   bool ack_due = false;
   Lsn committed_heard;
+  /// It no longer has what this log lacks: it is not followed, but asked for a copy.
+  std::optional<MemberId> copy_from;
 
   // --- leader
   // ----------------------------------------------------------------------------------------------

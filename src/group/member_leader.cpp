@@ -136,7 +136,11 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   if (const auto fits = peer.shipper->follow(position, durable.lsn); !fits) {
     const bool removed = fits.error().code == replication::RefusalCode::removed;
     peer.shipper.reset();
-    alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
+    if (removed) {
+      last_problem = "node " + peer.member->node + " needs a full copy: " + fits.error().what;
+    } else {
+      alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
+    }
     send(from, Refuse{removed ? RefusalCode::removed : RefusalCode::diverged, fits.error().what});
     close(from, fits.error().what);
     return;
@@ -177,6 +181,13 @@ void Member::Impl::pump(PeerId id, Peer& peer) {
   if (!peer.shipper || !peer.shipper->following()) return;
   while (true) {
     const auto more = peer.shipper->next(durable.lsn, ship_buffer);
+    if (!more && more.error().code == journal::JournalErrorCode::not_found) {
+      // An empty log fits any, and what comes behind a position may go while it is being sent.
+      last_problem = "node " + peer.member->node + " needs a full copy: " + more.error().what;
+      send(id, Refuse{RefusalCode::removed, more.error().what});
+      close(id, more.error().what);
+      return;
+    }
     if (!more) {
       alarm("the log cannot be read to be shipped: " + more.error().what);
       close(id, more.error().what);

@@ -28,18 +28,104 @@ Instant take_instant(ByteReader& in) {
 }
 
 /// On the wire: never renumber.
-enum class Kind : std::uint16_t { hello = 1, follow, accept, refuse, records, ack, beacon, take_over };
+enum class Kind : std::uint16_t {
+  hello = 1,
+  follow,
+  accept,
+  refuse,
+  records,
+  ack,
+  beacon,
+  take_over,
+  copy_ask,
+  copy_plan,
+  copy_part,
+  copy_refused
+};
+
+void put_epochs(ByteWriter& out, const EpochTable& epochs) {
+  out.u8(static_cast<std::uint8_t>(epochs.entries().size()));
+  for (const EpochStart& entry : epochs.entries()) {
+    out.u64_le(entry.epoch.value);
+    out.u64_le(entry.first.value);
+  }
+}
+
+EpochTable take_epochs(ByteReader& in, bool with_end, Lsn end) {
+  std::vector<EpochStart> entries(in.u8());
+  for (EpochStart& entry : entries) {
+    entry.epoch = Epoch{in.u64_le()};
+    entry.first = Lsn{in.u64_le()};
+  }
+  auto table = EpochTable::from(std::move(entries), with_end ? end : Lsn{});
+  if (!table || (with_end && table->through() > end)) {
+    in.fail();
+    return {};
+  }
+  return std::move(*table);
+}
+
+void put_plan(ByteWriter& out, const CopyPlan& m) {
+  out.uuid(m.cut.bytes);
+  put_position(out, m.before);
+  put_position(out, m.end);
+  out.u64_le(m.state_hash);
+  out.u64_le(m.region_term.value);
+  put_epochs(out, m.epochs);
+  out.u32_le(static_cast<std::uint32_t>(m.items.size()));
+  for (const CopyItem& item : m.items) {
+    out.u8(static_cast<std::uint8_t>(item.kind));
+    out.u32_le(item.number);
+    out.u64_le(item.bytes);
+  }
+}
+
+/// Root, pages in rising order, records: nothing else is a copy.
+bool is_whole(const CopyPlan& plan) {
+  if (plan.cut.is_nil() || plan.before.lsn >= plan.end.lsn || plan.items.size() < 2) return false;
+  std::uint32_t before = 0;
+  for (std::size_t i = 0; i < plan.items.size(); ++i) {
+    const CopyItem& item = plan.items[i];
+    const CopyKind kind = i == 0                      ? CopyKind::root
+                          : i + 1 < plan.items.size() ? CopyKind::pages
+                                                      : CopyKind::records;
+    if (item.kind != kind) return false;
+    if (kind == CopyKind::pages ? item.number <= before : item.number != 0) return false;
+    before = item.number;
+  }
+  return true;
+}
+
+CopyPlan take_plan(ByteReader& in) {
+  constexpr std::size_t kItemBytes = 13;
+  CopyPlan plan;
+  plan.cut = replication::take_uuid(in);
+  plan.before = take_position(in);
+  plan.end = take_position(in);
+  plan.state_hash = in.u64_le();
+  plan.region_term = RegionTerm{in.u64_le()};
+  plan.epochs = take_epochs(in, true, plan.end.lsn);
+  const std::size_t count = in.u32_le();
+  if (count > kCopyItemsMax || in.remaining() < count * kItemBytes) {
+    in.fail();
+    return plan;
+  }
+  plan.items.resize(count);
+  for (CopyItem& item : plan.items) {
+    item.kind = static_cast<CopyKind>(in.u8());
+    item.number = in.u32_le();
+    item.bytes = in.u64_le();
+  }
+  if (!is_whole(plan)) in.fail();
+  return plan;
+}
 
 struct Put {
   ByteWriter& out;
   Kind operator()(const Hello& m) {
     put_position(out, m.end);
     out.u64_le(m.committed.value);
-    out.u8(static_cast<std::uint8_t>(m.epochs.entries().size()));
-    for (const EpochStart& entry : m.epochs.entries()) {
-      out.u64_le(entry.epoch.value);
-      out.u64_le(entry.first.value);
-    }
+    put_epochs(out, m.epochs);
     return Kind::hello;
   }
   Kind operator()(const Follow& m) {
@@ -69,22 +155,36 @@ struct Put {
     return Kind::beacon;
   }
   Kind operator()(const TakeOver& /*m*/) { return Kind::take_over; }
+  Kind operator()(const CopyAsk& m) {
+    out.uuid(m.cut.bytes);
+    out.u32_le(m.item);
+    out.u64_le(m.offset);
+    out.u32_le(m.bytes);
+    return Kind::copy_ask;
+  }
+  Kind operator()(const CopyPlan& m) {
+    put_plan(out, m);
+    return Kind::copy_plan;
+  }
+  Kind operator()(const CopyPart& m) {
+    out.uuid(m.cut.bytes);
+    out.u32_le(m.item);
+    out.u64_le(m.offset);
+    out.sized_bytes(m.bytes);
+    return Kind::copy_part;
+  }
+  Kind operator()(const CopyRefused& m) {
+    out.u8(static_cast<std::uint8_t>(m.code));
+    out.sized_text(m.what);
+    return Kind::copy_refused;
+  }
 };
 
 Hello take_hello(ByteReader& in) {
   Hello hello;
   hello.end = take_position(in);
   hello.committed = Lsn{in.u64_le()};
-  std::vector<EpochStart> entries(in.u8());
-  for (EpochStart& entry : entries) {
-    entry.epoch = Epoch{in.u64_le()};
-    entry.first = Lsn{in.u64_le()};
-  }
-  if (auto table = EpochTable::from(std::move(entries))) {
-    hello.epochs = std::move(*table);
-  } else {
-    in.fail();
-  }
+  hello.epochs = take_epochs(in, false, {});
   return hello;
 }
 
@@ -111,11 +211,52 @@ std::optional<Message> take_message(Kind kind, ByteReader& in) {
       return Beacon{Lsn{in.u64_le()}};
     case Kind::take_over:
       return TakeOver{};
+    case Kind::copy_ask: {
+      CopyAsk ask;
+      ask.cut = replication::take_uuid(in);
+      ask.item = in.u32_le();
+      ask.offset = in.u64_le();
+      ask.bytes = in.u32_le();
+      return ask;
+    }
+    case Kind::copy_plan:
+      return take_plan(in);
+    case Kind::copy_part: {
+      CopyPart part;
+      part.cut = replication::take_uuid(in);
+      part.item = in.u32_le();
+      part.offset = in.u64_le();
+      part.bytes = in.sized_bytes();
+      return part;
+    }
+    case Kind::copy_refused: {
+      const std::uint8_t code = in.u8();
+      if (code < 1 || code > static_cast<std::uint8_t>(CopyRefusal::later)) in.fail();
+      return CopyRefused{static_cast<CopyRefusal>(code), std::string(in.sized_text())};
+    }
   }
   return std::nullopt;
 }
 
 }  // namespace
+
+std::uint64_t CopyPlan::bytes() const {
+  std::uint64_t sum = 0;
+  for (const CopyItem& item : items) sum += item.bytes;
+  return sum;
+}
+
+void encode_plan(const CopyPlan& plan, Buffer& to) {
+  ByteWriter out(to);
+  put_plan(out, plan);
+}
+
+std::optional<CopyPlan> decode_plan(BytesView bytes) {
+  ByteReader in(bytes);
+  CopyPlan plan = take_plan(in);
+  if (!in.finished()) return std::nullopt;
+  return plan;
+}
 
 Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesView stream) {
   return replication::packet_bytes(kFraming, stream);
@@ -124,6 +265,8 @@ Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesV
 void encode(const Sender& sender, const Message& message, Buffer& to, std::uint16_t version) {
   if (const auto* records = std::get_if<Records>(&message)) {
     to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 12 + records->raw.size());
+  } else if (const auto* part = std::get_if<CopyPart>(&message)) {
+    to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 32 + part->bytes.size());
   }
   const std::size_t start = replication::begin_packet(kFraming, to, version);
   ByteWriter out(to);

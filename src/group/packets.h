@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -96,13 +97,70 @@ struct Beacon {
 /// Leader to follower: every record is committed and on your disk; take the lead now.
 struct TakeOver {};
 
-using Message = std::variant<Hello, Follow, Accept, Refuse, Records, Ack, Beacon, TakeOver>;
+/// On the wire: never renumber.
+enum class CopyKind : std::uint8_t {
+  root = 1,     ///< the checkpoint's content
+  pages = 2,    ///< a file of pages: paging::page_file_name(number)
+  records = 3,  ///< of the log, from `before` to `end`. The last item
+};
+struct CopyItem {
+  CopyKind kind{};
+  std::uint32_t number{};  ///< of a file of pages; otherwise 0
+  std::uint64_t bytes{};   ///< its length; of records as reckoned
+  friend bool operator==(const CopyItem&, const CopyItem&) = default;
+};
+/// Follower to leader, whose log no longer begins early enough: give me this part of a copy. With no cut:
+/// take one, and say what it consists of. With no bytes: only that the copy is still wanted.
+struct CopyAsk {
+  Uuid cut;
+  std::uint32_t item{};    ///< index in CopyPlan::items
+  std::uint64_t offset{};  ///< in it; of records the LSN to begin with
+  std::uint32_t bytes{};   ///< wanted at most
+  friend bool operator==(const CopyAsk&, const CopyAsk&) = default;
+};
+/// Leader to follower: the state at one committed LSN, as files that do not change any more.
+struct CopyPlan {
+  Uuid cut;                     ///< drawn by the leader
+  journal::LogPosition before;  ///< the record before the first one of the copy
+  journal::LogPosition end;     ///< of the copy's records, and of the state
+  std::uint64_t state_hash{};   ///< broker::State::hash() there
+  RegionTerm region_term{};
+  EpochTable epochs;            ///< of the log up to `end`
+  std::vector<CopyItem> items;  ///< root, pages …, records
+  [[nodiscard]] std::uint64_t bytes() const;
+  friend bool operator==(const CopyPlan&, const CopyPlan&) = default;
+};
+inline constexpr std::size_t kCopyItemsMax = 1U << 20;
+/// Leader to follower. Of records: whole ones.
+struct CopyPart {
+  Uuid cut;
+  std::uint32_t item{};
+  std::uint64_t offset{};
+  BytesView bytes;  ///< view into the packet; not empty unless the item is
+};
+/// On the wire: never renumber.
+enum class CopyRefusal : std::uint8_t {
+  gone = 1,   ///< there is no such cut (any more): ask for a new one
+  later = 2,  ///< not now: another copy is under way, no space for a checkpoint, …
+};
+/// Leader to follower: there will be no answer to what was asked.
+struct CopyRefused {
+  CopyRefusal code{};
+  std::string what;
+};
+
+using Message = std::variant<Hello, Follow, Accept, Refuse, Records, Ack, Beacon, TakeOver, CopyAsk, CopyPlan,
+                             CopyPart, CopyRefused>;
 
 struct Packet {
   std::uint16_t version{};
   Sender sender;
   Message message;
 };
+
+/// A plan by itself, to be kept beside the copy. decode_plan() takes exactly what encode_plan() appends.
+void encode_plan(const CopyPlan& plan, Buffer& to);
+[[nodiscard]] std::optional<CopyPlan> decode_plan(BytesView bytes);
 
 /// As replication::packet_bytes().
 [[nodiscard]] Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesView stream);

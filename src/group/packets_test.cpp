@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "base/checksum.h"
 
@@ -34,6 +35,27 @@ Hello hello(std::size_t entries) {
   return {{Lsn{4}, 5}, Lsn{3}, EpochTable::from(std::move(table)).value()};
 }
 
+Uuid cut() {
+  Uuid id;
+  id.bytes[3] = 5;
+  return id;
+}
+
+CopyPlan plan() {
+  CopyPlan plan;
+  plan.cut = cut();
+  plan.before = {Lsn{3}, 33};
+  plan.end = {Lsn{40}, 44};
+  plan.state_hash = 17;
+  plan.region_term = RegionTerm{2};
+  plan.epochs = EpochTable::from({{Epoch{2}, Lsn{1}}, {Epoch{5}, Lsn{20}}}, Lsn{40}).value();
+  plan.items = {{CopyKind::root, 0, 100},
+                {CopyKind::pages, 7, 1000},
+                {CopyKind::pages, 9, 50},
+                {CopyKind::records, 0, 5000}};
+  return plan;
+}
+
 std::vector<Message> one_of_each(BytesView raw) {
   return {hello(2),
           Follow{{Lsn{4}, 5}},
@@ -42,7 +64,11 @@ std::vector<Message> one_of_each(BytesView raw) {
           Records{Lsn{8}, raw},
           Ack{{Lsn{4}, 5}},
           Beacon{Lsn{9}},
-          TakeOver{}};
+          TakeOver{},
+          CopyAsk{cut(), 2, 77, 4096},
+          plan(),
+          CopyPart{cut(), 2, 77, raw},
+          CopyRefused{CopyRefusal::later, "not now"}};
 }
 
 Buffer encoded(const Message& message) {
@@ -164,7 +190,7 @@ TEST(GroupPackets, ImpossibleContentIsMalformed) {
   };
   const std::size_t content = 94 + sender().member.node.size();
   EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 0, 2)) << "kind";
-  EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 9, 2)) << "kind";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 13, 2)) << "kind";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 20, 1, 4)) << "reserved";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 92, 2, 1)) << "leads";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 93, 7, 1)) << "length of the node";
@@ -176,6 +202,39 @@ TEST(GroupPackets, ImpossibleContentIsMalformed) {
   EXPECT_TRUE(refused(encoded(hello(2)), table + 8, 20, 8)) << "LSNs stand still";
   EXPECT_TRUE(refused(encoded(hello(2)), table, 0, 8)) << "epoch 0";
   EXPECT_TRUE(refused(encoded(hello(2)), table - 1, 1, 1)) << "fewer entries than bytes";
+}
+
+TEST(GroupPackets, APlanIsRootPagesAndRecordsAndNothingElse) {
+  Buffer bytes;
+  encode_plan(plan(), bytes);
+  EXPECT_EQ(decode_plan(bytes), plan());
+  EXPECT_EQ(plan().bytes(), 6150U);
+  const auto refused = [](const std::function<void(CopyPlan&)>& change) {
+    CopyPlan other = plan();
+    change(other);
+    Buffer changed;
+    encode_plan(other, changed);
+    return !decode_plan(changed);
+  };
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.cut = {}; }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.before = p.end; })) << "no record";
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items.pop_back(); })) << "no records";
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items.erase(p.items.begin()); })) << "no root";
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items.resize(1); }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items.clear(); }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items[2].number = 7; })) << "a file twice";
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items[1].number = 0; })) << "no such file";
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items[1].kind = CopyKind::root; }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items[0].number = 1; }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.items[1].kind = static_cast<CopyKind>(9); }));
+  EXPECT_TRUE(refused([](CopyPlan& p) { p.end.lsn = Lsn{10}; })) << "an epoch begins behind the end";
+  Buffer longer = bytes;
+  longer.push_back(std::byte{0});
+  EXPECT_FALSE(decode_plan(longer));
+  // More items than bytes: refused before memory is taken for them.
+  const std::size_t count_at = 16 + 16 + 16 + 8 + 8 + 1 + 2 * 16;
+  store_le(bytes.data() + count_at, std::uint32_t{1U << 19});
+  EXPECT_FALSE(decode_plan(bytes));
 }
 
 TEST(GroupPackets, MoreEpochsThanATableHoldsAreMalformed) {

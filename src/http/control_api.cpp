@@ -115,6 +115,19 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
             "/messages/known"));
 }
 
+namespace {
+
+json::value copy_json(const NodeStatus::Group::Copy& copy) {
+  if (copy.way.empty()) return nullptr;
+  return json::object{{"way", copy.way},
+                      {"node", copy.node},
+                      {"phase", copy.phase},
+                      {"bytes_done", copy.bytes_done},
+                      {"bytes_total", copy.bytes_total}};
+}
+
+}  // namespace
+
 std::string status_json(const NodeStatus& s) {
   json::array queues;
   for (const QueueStatus& q : s.queues) {
@@ -238,7 +251,8 @@ std::string status_json(const NodeStatus& s) {
                                 {"register_refused", s.group->register_refused},
                                 {"alarms", s.group->alarms},
                                 {"disk_probe_ms", s.group->disk_probe_seconds * 1e3},
-                                {"layout_warnings", names(s.group->layout_warnings)}};
+                                {"layout_warnings", names(s.group->layout_warnings)},
+                                {"copy", copy_json(s.group->copy)}};
   }
   return json::serialize(out);
 }

@@ -95,6 +95,13 @@ struct NodeStatus {
     std::uint64_t alarms{};         ///< raised since the start
     double disk_probe_seconds{};    ///< the last one, or the one under way when that is longer already
     std::vector<std::string> layout_warnings;  ///< allow_unsafe_layout: what it allowed
+    /// A full copy of log and state, under way.
+    struct Copy {
+      std::string way;    ///< taking | giving; empty: there is none
+      std::string node;   ///< the other one
+      std::string phase;  ///< asking | waiting | copying | verifying | installing
+      std::uint64_t bytes_done{}, bytes_total{};
+    } copy;
   };
   std::optional<Group> group;
   struct Amqp {

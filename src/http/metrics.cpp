@@ -144,6 +144,11 @@ std::string metrics_text(const NodeStatus& s) {
     f.gauge("mainstay_group_layout_unsafe",
             "Rules of the layout that allow_unsafe_layout allowed to be broken.",
             static_cast<double>(s.group->layout_warnings.size()));
+    const auto& copy = s.group->copy;
+    f.gauge("mainstay_group_copy_bytes_total", "Of a full copy that this node takes or gives; 0: none.",
+            static_cast<double>(copy.bytes_total));
+    f.gauge("mainstay_group_copy_bytes_done", "How much of it has been transferred.",
+            static_cast<double>(copy.bytes_done));
   }
 
   f.gauge("mainstay_log_last_lsn", "Last ordered LSN.", static_cast<double>(s.last_lsn));

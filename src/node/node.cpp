@@ -113,6 +113,7 @@ Result<void, Failure> Node::recover() {
 
   group::Superblock block;
   if (options_.group) {
+    if (auto installed = install_copy(); !installed) return installed;
     if (auto prepared = prepare_group(block); !prepared) return prepared.error();
   }
   struct Stretch {
@@ -428,7 +429,7 @@ void Node::maintain() {
   const Lsn applied = replica_->state().applied();
   const std::uint64_t every = disk_full_ ? 1000 : options_.checkpoint_every_records;
   if (checkpoint_running_ || rejoining_ || now < checkpoint_retry_at_) return;
-  if (applied.value >= checkpoint_at_.value + every || log_is_long()) {
+  if (applied.value >= checkpoint_at_.value + every || log_is_long() || cut_is_wanted()) {
     start_checkpoint();
     store_checkpoint();
   } else if (applied.value >= checkpoint_at_.value + every - every / 4 &&
@@ -491,6 +492,7 @@ void Node::release_space() {
 
 void Node::start_checkpoint() {
   auto made = replica_->checkpoint();
+  cut_begins(made ? &*made : nullptr);
   if (!made) {  // no space for pages: the state goes on in memory
     checkpoint_retry_at_ = clock_.now() + kCheckpointRetry;
     return;
@@ -504,6 +506,7 @@ void Node::start_checkpoint() {
   keep_from_ = replica_->removable_before(made->lsn);
   const bool others = options_.has_replication || keep_for_group();
   if (!others) keep_from_ = std::min(made->needed, made->lsn.next());
+  if (const auto kept = copy_keeps()) keep_from_ = std::min(keep_from_, *kept);
   checkpoint_made_ = std::move(made);
 }
 
@@ -563,7 +566,10 @@ void Node::store_checkpoint() {
   pages_worker_->post([this, keep_from, shared] {
     if (const auto synced = shared->sealed->sync(); !synced) {
       const bool fatal = synced.error().code != DiskErrorCode::no_space;
-      loop_.post([this, fatal, why = synced.error().what] { checkpoint_finished(nullptr, fatal, why); });
+      loop_.post([this, shared, fatal, why = synced.error().what] {
+        if (!ended_ && !fatal) cut_stored(shared, why);
+        checkpoint_finished(nullptr, fatal, why);
+      });
       return;
     }
     spare_worker_->post([this, keep_from, shared] {
@@ -573,6 +579,7 @@ void Node::store_checkpoint() {
         if (const auto removed = journal_->remove_before(keep_from); !removed) problem = removed.error().what;
       }
       loop_.post([this, shared, stored = stored.has_value(), problem] {
+        if (!ended_) cut_stored(shared, stored ? "" : problem);
         checkpoint_finished(stored ? shared->sealed : nullptr, false, problem);
       });
     });

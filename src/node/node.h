@@ -24,6 +24,7 @@
 #include "base/wire.h"
 #include "coordination/register.h"
 #include "frontend/frontend.h"
+#include "group/full_copy.h"
 #include "http/control_api.h"
 #include "io/http_server.h"
 #include "io/loop.h"
@@ -163,6 +164,33 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] bool keep_for_group();
   friend class GroupStreams;
 
+  // node_copy.cpp: full copies of log and state between nodes of the group
+  struct Copying;
+  struct CopyingDeleter {
+    void operator()(Copying* copying) const;
+  };
+  [[nodiscard]] Copying& copying();
+  template <class Job, class Then>
+  void copy_job(Job job, Then then);
+  void copy_heard(const group::CopyHeard& heard);
+  void copy_needed(const group::NeedCopy& need);
+  void copy_line_gone(io::StreamId peer);
+  void act_on_copy();
+  void give_copy(group::CopyGiver::Output output);
+  void take_copy(group::CopyTaker::Output output);
+  void drop_copy(bool asked);
+  void tick_copy(Instant now);
+  [[nodiscard]] Result<Buffer, Failure> read_part(const group::CopyItem& item, const group::CopyAsk& ask,
+                                                  Lsn end, const replica::Replica::Checkpoint& cut);
+  [[nodiscard]] bool cut_is_wanted() const;
+  void cut_begins(const replica::Replica::Checkpoint* made);
+  void cut_stored(const std::shared_ptr<replica::Replica::Checkpoint>& made, const std::string& problem);
+  [[nodiscard]] std::optional<Lsn> copy_keeps() const;
+  [[nodiscard]] bool copy_is_quiet() const;
+  void end_copying();
+  [[nodiscard]] Result<void, Failure> install_copy();
+  void tell_copy(http::NodeStatus::Group& group) const;
+
   // node_region.cpp: the register and region commands
   using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
   using RegisterCas = Result<coordination::CasResult, coordination::RegisterError>;
@@ -260,6 +288,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
     void operator()(Group* group) const;
   };
   std::unique_ptr<Group, GroupDeleter> group_;
+  bool install_copy_ = false;  // a full copy is ready to take the place of what is here
 
   // who leads
   coordination::RegionRecord region_;  // last read
@@ -290,6 +319,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<io::Worker> spare_worker_;
   std::unique_ptr<io::Worker> pages_worker_;  // gives jobs to spare_worker_
   std::unique_ptr<io::Worker> read_worker_;
+  std::unique_ptr<Copying, CopyingDeleter> copying_;  // has a worker
 };
 
 }  // namespace mainstay::node

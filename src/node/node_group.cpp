@@ -163,6 +163,10 @@ bool Node::handle_group(const replica::Output& output) {
     change_group_register(*change);
   } else if (const auto* restart = std::get_if<group::Restart>(&output)) {
     restart_in_group(*restart);
+  } else if (const auto* need = std::get_if<group::NeedCopy>(&output)) {
+    copy_needed(*need);
+  } else if (const auto* heard = std::get_if<group::CopyHeard>(&output)) {
+    copy_heard(*heard);
   } else {
     return false;
   }
@@ -266,6 +270,7 @@ void Node::on_group_end(io::StreamId peer) {
   group_->heard.erase(peer);
   for (auto& [other, lines] : group_->dialled) lines.erase(peer);
   log(LogLevel::info, "group: a connection ended");
+  copy_line_gone(peer);
   if (replica_ != nullptr && !rejoining_) replica_->group_disconnected(peer, clock_.now(), clock_.wall());
   schedule_pump();
 }
@@ -322,6 +327,8 @@ void Node::tick_group(Instant now) {
     std::exchange(g.move, std::nullopt)->done(stayed);
   }
   probe_disk(now);
+  if (rejoining_) return;
+  tick_copy(now);
   if (rejoining_) return;
   if (g.alive && g.alive->due(now)) {
     const http::NodeStatus::Group told = group_status();
@@ -542,6 +549,7 @@ http::NodeStatus::Group Node::group_status() const {
     to.lag_records = status.durable.value - std::min(status.durable.value, has_up_to);
     s.others.push_back(std::move(to));
   }
+  tell_copy(s);
   return s;
 }
 

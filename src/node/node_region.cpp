@@ -188,7 +188,7 @@ void Node::rejoin_when_quiet() {
   if (ended_) return;
   if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
   if (writing_ || !journal_worker_->idle() || !block_worker_->idle() || checkpoint_running_ ||
-      spare_wanted_ || releasing_ || body_reader_.reading() > 0) {
+      spare_wanted_ || releasing_ || body_reader_.reading() > 0 || !copy_is_quiet()) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
@@ -197,6 +197,7 @@ void Node::rejoin_when_quiet() {
   if (group_ != nullptr) close_group_lines();
   // The frontend stays: its connections are closing, and their ids are the hub's names of them.
   frontend_->leader_gone();
+  end_copying();
   received_.reset();
   replica_.reset();
   pages_.reset();

@@ -49,6 +49,7 @@ struct GroupOptions {
   std::uint64_t keep_log_bytes = 16ULL
                                  << 30;      ///< kept for nodes that are away; beyond, they need a full copy
   std::vector<std::string> layout_warnings;  ///< what allow_unsafe_layout allowed: shown while it runs
+  std::uint64_t copy_bytes_per_second = 64ULL << 20;  ///< of a full copy that this node gives away
 };
 
 struct NodeOptions {

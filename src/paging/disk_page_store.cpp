@@ -70,9 +70,12 @@ class SealedOnDisk final : public PageStore::Sealed {
     return {};
   }
 
+  const std::vector<File>& files() const override { return files_; }
+
   /// Whether the root may refer to pages in `file`.
   [[nodiscard]] bool needs(std::uint32_t file) const {
-    return std::binary_search(files_.begin(), files_.end(), file);
+    return std::binary_search(files_.begin(), files_.end(), File{file},
+                              [](const File& a, const File& b) { return a.number < b.number; });
   }
 
  private:
@@ -81,7 +84,7 @@ class SealedOnDisk final : public PageStore::Sealed {
   Disk& disk_;
   std::string directory_;
   std::optional<DiskError> failed_;               // of seal()
-  std::vector<std::uint32_t> files_;              // with pages in use at seal(), ascending
+  std::vector<File> files_;                       // with pages in use at seal(), ascending
   std::vector<std::shared_ptr<OpenFile>> fresh_;  // those of them not known to be durable
   std::atomic<bool> synced_{false};
 };
@@ -381,7 +384,7 @@ std::shared_ptr<PageStore::Sealed> DiskPageStore::seal() {
   }
   for (const auto& [number, file] : files_) {
     if (file.pages_in_use == 0) continue;
-    sealed->files_.push_back(number);
+    sealed->files_.push_back({number, file.bytes});
     if (file.open && file.open->state != OpenFile::State::durable) sealed->fresh_.push_back(file.open);
   }
   if (sealed->failed_) sealed->fresh_.clear();  // the file being written is not to be synced elsewhere

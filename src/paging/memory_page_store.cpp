@@ -13,6 +13,10 @@ namespace {
 class SealedInMemory final : public PageStore::Sealed {
  public:
   Result<void, DiskError> sync() override { return {}; }
+  const std::vector<File>& files() const override { return none_; }
+
+ private:
+  std::vector<File> none_;
 };
 
 /// Each page is a "file" of its own as far as its life is concerned. Checkpoints keep everything that was

@@ -25,8 +25,7 @@ constexpr std::uint64_t begin_of(PageRef page) {
   return page.offset * kUnitBytes;
 }
 
-std::string page_file_name(std::uint32_t file);
-/// Empty for any other name, and for a number that no file of ours has.
+/// Of page_file_name(). Empty for any other name, and for a number that no file of ours has.
 std::optional<std::uint32_t> parse_page_file_name(std::string_view name);
 
 void append_file_header(std::uint32_t file, Buffer& to);

@@ -14,6 +14,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/disk.h"
@@ -67,6 +68,13 @@ class PageStore {
     /// Makes every page in use at seal() durable. Any one thread, while the strand goes on. After `no_space`
     /// give this checkpoint up; a later seal() tries again. After any other error stop the node.
     [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
+    /// The files that hold the root's pages, ascending, none longer than it was at seal(); whole once sync()
+    /// has succeeded. With the root they are all there is to copy. Any thread. Empty for pages in memory.
+    struct File {
+      std::uint32_t number{};
+      std::uint64_t bytes{};
+    };
+    [[nodiscard]] virtual const std::vector<File>& files() const = 0;
   };
   /// Writes what is gathered and ends the file being written: later pages go to another one. What fails here
   /// is told by sync(); every page stays where it was.
@@ -85,6 +93,9 @@ class PageStore {
   [[nodiscard]] virtual std::uint64_t disk_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t pages_in_use() const = 0;
 };
+
+/// Name of a page file in the store's directory.
+[[nodiscard]] std::string page_file_name(std::uint32_t file);
 
 /// Pages in memory: tests, and tools that only look.
 [[nodiscard]] std::unique_ptr<PageStore> memory_page_store();

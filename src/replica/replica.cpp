@@ -361,8 +361,8 @@ std::size_t Replica::bytes_under_way() const {
 std::optional<Replica::Checkpoint> Replica::checkpoint() {
   auto made = impl_->state.checkpoint();
   if (!made) return std::nullopt;
-  return Checkpoint{impl_->state.applied(), impl_->state.oldest_needed(), std::move(made->root),
-                    std::move(made->sealed)};
+  return Checkpoint{impl_->state.applied(), impl_->state.oldest_needed(), impl_->state.hash(),
+                    std::move(made->root), std::move(made->sealed)};
 }
 
 bool Replica::may_store(const Checkpoint& made, Instant now, WallTime wall) {

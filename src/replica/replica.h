@@ -110,9 +110,10 @@ struct SwitchReady {
 ///
 /// Of a node in a group as well: what its member wants done (group/member.h). After group::Restart this
 /// replica is over; only written() and outputs() may still be called.
-using Output = std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal,
-                            SwitchReady, group::SendPacket, group::ClosePeer, group::StoreBlock,
-                            group::ReadRegister, group::ChangeRegister, group::Restart>;
+using Output =
+    std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady,
+                 group::SendPacket, group::ClosePeer, group::StoreBlock, group::ReadRegister,
+                 group::ChangeRegister, group::Restart, group::NeedCopy, group::CopyHeard>;
 
 /// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
 struct ReplicationStatus {
@@ -199,6 +200,7 @@ class Replica {
   struct Checkpoint {
     Lsn lsn{};
     Lsn needed{};  ///< State::oldest_needed() then: records from here on stay
+    std::uint64_t state_hash{};
     Buffer root;
     std::shared_ptr<paging::PageStore::Sealed> sealed;
   };
@@ -245,6 +247,8 @@ class Replica {
   void disk_stalled(bool stalled, Instant now, WallTime wall);
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
   void cover(Lsn lsn, Instant now, WallTime wall);
+  void send_copy(PeerId to, const group::Message& message, Instant now, WallTime wall);
+  void end_for_copy(Instant now, WallTime wall);
   /// Nothing: in no group.
   [[nodiscard]] const group::Member* member() const;
 

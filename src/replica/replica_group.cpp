@@ -55,6 +55,12 @@ void Replica::disk_stalled(bool stalled, Instant now, WallTime wall) {
 void Replica::cover(Lsn lsn, Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.cover(lsn, now, wall); });
 }
+void Replica::send_copy(PeerId to, const group::Message& message, Instant now, WallTime wall) {
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.send_copy(to, message, now, wall); });
+}
+void Replica::end_for_copy(Instant now, WallTime wall) {
+  impl_->tell_member(now, wall, [&](group::Member& member) { member.end_for_copy(now, wall); });
+}
 std::optional<std::string> Replica::hand_over(const std::string& to, Instant now, WallTime wall) {
   return impl_->tell_member(now, wall,
                             [&](group::Member& member) { return member.hand_over(to, now, wall); });

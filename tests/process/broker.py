@@ -181,6 +181,10 @@ class Broker:
         return subprocess.run([self.binary, *words, "--config", str(self.config_file)], capture_output=True, text=True,
                               timeout=90)
 
+    def command_on_data(self, *words):
+        """`mainstay` with these words and this node's data directory."""
+        return subprocess.run([self.binary, *words, str(self.data)], capture_output=True, text=True, timeout=90)
+
     def metric(self, name):
         """Sum of the samples of a metric; None when it is not there."""
         values = [float(line.rsplit(" ", 1)[1]) for line in self.get("/metrics")[1].splitlines()
