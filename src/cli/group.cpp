@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/exit_codes.h"
+#include "cli/group_members.h"
 #include "cli/member_reports.h"
 #include "cli/operator_name.h"
 #include "cli/register_place.h"
@@ -53,6 +54,7 @@ void print_record(const GroupRecord& record) {
             << "\nin-sync set     " << members_text(record.isr) << "\nchanged         "
             << time_text(record.at) << " by " << record.by
             << (record.reason.empty() ? "" : ": " + record.reason) << "\n";
+  for (const std::string& node : record.removed) std::cout << "removed         " << node << "\n";
 }
 
 /// The register of the configuration's group.
@@ -146,6 +148,7 @@ int status(const GroupArguments& arguments) {
       config->group ? config::layout_warnings(*config->group) : std::vector<std::string>();
   const int exit_status = !there ? kCouldNotRun : !problem.empty() || !disk ? kNotClean : kOk;
 
+  const json::value live = live_group(*config);
   if (arguments.json) {
     json::array nodes;
     for (const std::string& node : nodes_of(*config)) nodes.push_back(json::value(node));
@@ -164,6 +167,7 @@ int status(const GroupArguments& arguments) {
                {"report_problem", disk ? std::string() : disk.error().what},
                {"alive", alive ? alive_json(*alive) : json::value()},
                {"alive_problem", alive_problem},
+               {"live", live},
                {"layout_warnings", texts(warnings)}})
         << "\n";
     return exit_status;
@@ -200,6 +204,7 @@ int status(const GroupArguments& arguments) {
     std::cout << "\n";
     if (!(*disk)->damaged.empty()) std::cout << "DISK            " << (*disk)->damaged << "\n";
   }
+  if (config->group) print_live_group(live);
   for (const std::string& warning : warnings) std::cout << "LAYOUT          " << warning << "\n";
   if (!problem.empty()) std::cout << "REGISTER        " << problem << "\n";
   return exit_status;
@@ -377,7 +382,10 @@ void add_group(CLI::App& app, int& out) {
       ->expected(1);
   show->add_flag("--json", show_arguments->json, "print one JSON object");
   show->footer(
-      "Asks the register and reads the disk; needs no running node and changes nothing.\n"
+      "Asks the register, reads the disk, and asks the node itself when it runs (who is in sync, catching "
+      "up, "
+      "copying,\n"
+      "away); needs no running node and changes nothing.\n"
       "Exit status: 0 well; 1 the register is behind what the disk has seen or cannot be read, or the "
       "disk's\n"
       "             superblock is damaged; 2 the register does not answer (what the disk says is shown all "
@@ -405,6 +413,7 @@ void add_group(CLI::App& app, int& out) {
       "             configuration.\n"
       "Example: mainstay group switch --config east-1.toml --to east-2 --reason 'kernel update'");
   move->callback([move_arguments, &out] { out = move_lead(*move_arguments); });
+  add_group_members(*group, out);
 
   auto arguments = std::make_shared<GroupArguments>();
   CLI::App* mend = group->add_subcommand(

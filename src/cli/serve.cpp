@@ -93,6 +93,26 @@ node::NodeOptions node_options(const config::BrokerConfig& from) {
   return to;
 }
 
+/// Of the file as it is now: [[group.node]], when nothing else would have to change with it.
+Result<std::vector<node::GroupOptions::Other>, Failure> reread_nodes(const std::string& file,
+                                                                     const config::BrokerConfig& was) {
+  const auto now = config::load_broker_config(file);
+  if (!now) return Failure{now.error().what};
+  const auto refuse = [&](const std::string& what) {
+    return Failure{file + ": " + what +
+                   " has changed since this node was started: only [[group.node]] is taken over "
+                   "by a reload, start the node again for the rest"};
+  };
+  if (!now->group) return refuse("[group], which is gone,");
+  if (now->node.name != was.node.name || now->node.region != was.node.region ||
+      now->node.cluster != was.node.cluster) {
+    return refuse("\"name\", \"region\" or \"cluster\" of [node]");
+  }
+  if (now->group->listen.text() != was.group->listen.text()) return refuse("\"listen\" of [group]");
+  if (now->group->min_copies != was.group->min_copies) return refuse("\"min_copies\" of [group]");
+  return group_options(*now->group).others;
+}
+
 int serve(const std::string& file) {
   const auto config = config::load_broker_config(file);
   if (!config) {
@@ -114,7 +134,9 @@ int serve(const std::string& file) {
   io::SystemClock clock;
   io::Loop loop;
   int status = kOk;
-  auto node = node::Node::start(node_options(*config), loop, clock, log, [&](const std::string&, int code) {
+  node::NodeOptions options = node_options(*config);
+  if (options.group) options.group->reread = [&file, &config] { return reread_nodes(file, *config); };
+  auto node = node::Node::start(std::move(options), loop, clock, log, [&](const std::string&, int code) {
     status = code;
     loop.stop();
   });

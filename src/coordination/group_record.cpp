@@ -15,7 +15,8 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::uint64_t kFormat = 1;
+constexpr std::uint64_t kFormat = 2;  // 1: without removed nodes; still written when there are none
+constexpr std::size_t kRemovedMax = 64;
 constexpr std::size_t kTextMax = 1024;          // of `by` and `reason`
 constexpr std::size_t kRecordBytesMax = 65536;  // far more than the longest valid record
 constexpr std::array<std::string_view, 2> kModes = {"serving", "draining"};
@@ -55,8 +56,12 @@ GroupRecord record_of(std::string_view text) {
                                "; use the newer program");
     }
   }
-  const Fields fields(value, "the record", 10);
-  if (fields.number("format") != kFormat) throw fields.problem("format", "is not 1");
+  const json::value* told = value.is_object() ? value.get_object().if_contains("format") : nullptr;
+  const bool newest =
+      told != nullptr && told->is_int64() && told->get_int64() == static_cast<std::int64_t>(kFormat);
+  const Fields fields(value, "the record", newest ? 11 : 10);
+  const std::uint64_t format = fields.number("format");
+  if (format != 1 && format != kFormat) throw fields.problem("format", "is not 1 or 2");
   GroupRecord record;
   record.cluster = fields.uuid("cluster");
   record.epoch = Epoch{fields.number("epoch")};
@@ -74,6 +79,14 @@ GroupRecord record_of(std::string_view text) {
   record.by = fields.text("by");
   record.reason = fields.text("reason");
   record.at = WallTime{fields.signed_number("at_ms")};
+  if (format == 1) return record;
+  const json::value& removed = fields.at("removed");
+  if (!removed.is_array() || removed.get_array().empty())
+    throw fields.problem("removed", "is no list of nodes");
+  for (const json::value& node : removed.get_array()) {
+    if (!node.is_string() || !record.removed.emplace(node.get_string()).second)
+      throw fields.problem("removed", "holds something else than nodes, each once");
+  }
   return record;
 }
 
@@ -100,6 +113,13 @@ std::string invalid(const GroupRecord& record) {
   }
   if (!record.isr.contains(record.leader))
     return "its leader " + record.leader.text() + " is not in its in-sync set";
+  if (record.removed.size() > kRemovedMax)
+    return "it names more than " + std::to_string(kRemovedMax) + " removed nodes";
+  for (const std::string& node : record.removed) {
+    if (!is_name(node)) return "'" + node + "' is no name of a node";
+    for (const Member& member : record.isr)
+      if (member.node == node) return "node " + node + " is removed and in the in-sync set";
+  }
   if (record.by.size() > kTextMax || record.reason.size() > kTextMax)
     return "\"by\" or \"reason\" is longer than " + std::to_string(kTextMax) + " bytes";
   if (!is_utf8(record.by) || !is_utf8(record.reason)) return "\"by\" or \"reason\" is not UTF-8";
@@ -118,6 +138,10 @@ std::string forbidden(const GroupRecord& from, const GroupRecord& to) {
     return to.leader.text() + " is not in the in-sync set and may miss what was acknowledged";
   if (to.isr != from.isr)
     return "a new leader leaves the in-sync set as it is; changing it is another change, under its own epoch";
+  if (to.removed != from.removed)
+    return "a new leader leaves the removed nodes as they are; changing them is another change, under its "
+           "own "
+           "epoch";
   return {};
 }
 
@@ -126,16 +150,22 @@ std::string encode_group_record(const GroupRecord& record) {
   MS_ASSERT(wrong.empty(), "a record that is stored is valid");
   json::array isr;
   for (const Member& member : record.isr) isr.push_back(member_object(member));
-  return json::serialize(json::object{{"format", kFormat},
-                                      {"cluster", record.cluster.text()},
-                                      {"epoch", record.epoch.value},
-                                      {"leader", member_object(record.leader)},
-                                      {"isr", std::move(isr)},
-                                      {"mode", kModes.at(static_cast<std::size_t>(record.mode))},
-                                      {"region_term", record.region_term.value},
-                                      {"by", record.by},
-                                      {"reason", record.reason},
-                                      {"at_ms", record.at.ms}});
+  json::object out{{"format", record.removed.empty() ? 1 : kFormat},
+                   {"cluster", record.cluster.text()},
+                   {"epoch", record.epoch.value},
+                   {"leader", member_object(record.leader)},
+                   {"isr", std::move(isr)},
+                   {"mode", kModes.at(static_cast<std::size_t>(record.mode))},
+                   {"region_term", record.region_term.value},
+                   {"by", record.by},
+                   {"reason", record.reason},
+                   {"at_ms", record.at.ms}};
+  if (!record.removed.empty()) {
+    json::array removed;
+    for (const std::string& node : record.removed) removed.push_back(json::value(node));
+    out["removed"] = std::move(removed);
+  }
+  return json::serialize(out);
 }
 
 Result<GroupRecord, NotAGroupRecord> decode_group_record(std::string_view text) {

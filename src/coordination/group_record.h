@@ -38,7 +38,9 @@ struct GroupRecord {
   std::set<Member> isr;  ///< whose durable copies a commit needs; a node at most once
   GroupMode mode = GroupMode::serving;
   RegionTerm region_term;  ///< never goes back
-  std::string by;          ///< who changed it ("node east-1", "operator alice")
+  /// Nodes that an operator took out of the group: no leader takes them in, until one is told to (format 2).
+  std::set<std::string> removed;
+  std::string by;  ///< who changed it ("node east-1", "operator alice")
   std::string reason;
   WallTime at;
 

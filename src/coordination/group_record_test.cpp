@@ -59,6 +59,35 @@ TEST(GroupRecord, ComesBackFromItsTextWhole) {
   EXPECT_EQ(decode_group_record(encode_group_record(extreme)).value(), extreme);
 }
 
+TEST(GroupRecord, RemovedNodesAreOfFormatTwo) {
+  const GroupRecord record = changed([](GroupRecord& r) { r.removed = {"c_3", "d"}; });
+  const std::string text = encode_group_record(record);
+  EXPECT_EQ(decode_group_record(text).value(), record);
+  EXPECT_THAT(text, HasSubstr(R"({"format":2,)"));
+  EXPECT_THAT(text, HasSubstr(R"("removed":["c_3","d"])"));
+  const auto with = [&](std::string from, const std::string& to) {
+    std::string other = text;
+    other.replace(other.find(from), from.size(), to);
+    return decode_group_record(other).has_value();
+  };
+  EXPECT_FALSE(with(R"("format":2)", R"("format":1)"));
+  EXPECT_FALSE(with(R"("format":2)", R"("format":3)"));
+  EXPECT_FALSE(with(R"(["c_3","d"])", R"([])"));
+  EXPECT_FALSE(with(R"(["c_3","d"])", R"(["c_3","c_3"])"));
+  EXPECT_FALSE(with(R"(["c_3","d"])", R"(["c_3",4])"));
+  EXPECT_FALSE(with(R"(["c_3","d"])", R"("c_3")"));
+  EXPECT_FALSE(with(R"(,"removed":["c_3","d"])", ""));
+  EXPECT_THAT(invalid(changed([](auto& r) { r.removed = {"b.2"}; })),
+              HasSubstr("removed and in the in-sync set"));
+  EXPECT_THAT(invalid(changed([](auto& r) { r.removed = {"no name"}; })), HasSubstr("no name of a node"));
+  EXPECT_THAT(forbidden(pair_of_a_and_b(), changed([](auto& r) {
+                          r.leader = kB;
+                          r.removed = {"c_3"};
+                        })),
+              HasSubstr("leaves the removed nodes as they are"));
+  EXPECT_EQ(forbidden(pair_of_a_and_b(), changed([](auto& r) { r.removed = {"c_3"}; })), "");
+}
+
 TEST(GroupRecord, InvalidOnesAreNamed) {
   EXPECT_EQ(invalid(pair_of_a_and_b()), "");
   EXPECT_THAT(invalid(changed([](auto& r) { r.cluster = {}; })), HasSubstr("no cluster"));
@@ -134,7 +163,8 @@ TEST(GroupRecord, TextThatIsNotExactlyOneIsRefusedWithTheReason) {
     const char *from, *to, *why;
   };
   for (const Case& c : std::initializer_list<Case>{
-           {"\"format\":1", "\"format\":2", "use the newer program"},
+           {"\"format\":1", "\"format\":3", "use the newer program"},
+           {"\"format\":1", "\"format\":2", "\"removed\" of the record is missing"},
            {"\"format\":1", "\"format\":0", "is not 1"},
            {"\"format\":1,", "", "\"format\" of the record is missing"},
            {"\"epoch\":7", "\"epoch\":0", "epoch is 0"},

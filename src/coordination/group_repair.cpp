@@ -239,6 +239,7 @@ class Planner {
     next.cluster = reports_.front().cluster;
     next.leader = of(asked)->member;
     next.isr = {next.leader};
+    next.removed.erase(asked);
     finish(std::move(next));
     plan_.findings.push_back(why + "; node " + asked +
                              " leads because you say so, and only its copy counts at first");

@@ -292,6 +292,11 @@ Sender Member::Impl::sender(const Peer& to) const {
 void Member::Impl::send(PeerId to, const Message& message) {
   const auto peer = peers.find(to);
   if (peer == peers.end() || peer->second.version == 0) return;
+  if (!speaks(peer->second.version, message)) {
+    last_problem = "node " + (peer->second.member ? peer->second.member->node : peer->second.dialled) +
+                   " is of an older release, which neither asks for nor gives full copies: upgrade it first";
+    return;
+  }
   packet_buffer.clear();
   encode(sender(peer->second), message, packet_buffer, peer->second.version);
   peer->second.sent = now;
@@ -457,7 +462,8 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
       next_ask = now;
     }
   } else if (std::get_if<CopyAsk>(&packet->message) != nullptr) {
-    if (role == Role::leader && !sender.leads) put(CopyHeard{from, sender.member, to_buffer(bytes)});
+    if (role == Role::leader && !sender.leads && stranger(sender.member.node).empty())
+      put(CopyHeard{from, sender.member, to_buffer(bytes)});
   } else if (sender.leads && role == Role::follower && copy_from == sender.member &&
              sender.epoch >= block.promised) {
     put(CopyHeard{from, sender.member, to_buffer(bytes)});  // the other packets about a copy
@@ -641,6 +647,32 @@ bool Member::handing_over() const {
   return !impl_->over && impl_->handing_over.has_value();
 }
 
+void Member::list(std::set<std::string> others, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  if (it.role == Role::leader) {
+    for (const std::string& node : others)
+      if (it.force.removed.contains(node)) it.to_accept.insert(node);
+  }
+  it.options.listed = std::move(others);
+  if (it.role == Role::leader) it.drop_strangers();
+  it.advance();
+}
+
+std::optional<std::string> Member::remove(const std::string& node, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  it.now = now, it.wall = wall;
+  if (it.over || it.role != Role::leader) return "this node does not lead";
+  if (node == it.self().node) return "it leads: move the lead first";
+  if (it.handing_over) return "a move to " + it.handing_over->to + " is under way";
+  if (!it.force.removed.contains(node)) it.to_remove.insert(node);
+  it.to_accept.erase(node);
+  it.drop_strangers();
+  it.advance();
+  return {};
+}
+
 void Member::send_copy(PeerId to, const Message& message, Instant now, WallTime wall) {
   if (impl_->over) return;
   impl_->now = now, impl_->wall = wall;
@@ -757,7 +789,9 @@ MemberStatus Member::status() const {
     if (!peer.member) continue;
     status.connected.push_back(peer.member->node);
     status.versions[peer.member->node] = peer.version;
+    if (peer.shipper && peer.shipper->following()) status.following.insert(peer.member->node);
   }
+  if (status.known) status.removed = status.known->removed;
   status.register_refused = it.register_refused;
   status.times = it.times;
   status.round_trip = it.round_trip;
@@ -766,6 +800,7 @@ MemberStatus Member::status() const {
     status.grace_until = it.grace_until;
   }
   if (it.role == Role::leader) {
+    status.removed = it.force.removed;
     status.epoch = it.force.epoch;
     status.leader = it.self().node;
     for (const MemberId& member : it.need()) status.need.push_back(member.node);

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -60,7 +61,9 @@ struct MemberOptions {
   Duration backup_register_every = seconds(2);
   /// R7: alone, and without the register for so long: nothing is accepted, nothing delivered.
   Duration alone_without_register_max = milliseconds(10'000);
-  Duration rejoin_after = milliseconds(200);    ///< a follower must have kept up for so long to be added
+  Duration rejoin_after = milliseconds(200);  ///< a follower must have kept up for so long to be added
+  /// Names of the other nodes of the group: a leader takes in no others, and drops others. Nothing: anybody.
+  std::optional<std::set<std::string>> listed;
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not acknowledged
 };
@@ -145,6 +148,8 @@ struct MemberStatus {
   std::vector<std::string> in_sync;  ///< nodes, as last known
   std::vector<std::string> need;     ///< leader: nodes whose acknowledgement a commit waits for
   bool alone = false;                ///< leader whose in-sync set is itself
+  std::set<std::string> removed;     ///< nodes that an operator took out, as last known
+  std::set<std::string> following;   ///< leader: nodes that it ships to
   std::string last_problem;
   std::vector<std::string> connected;             ///< nodes
   std::map<std::string, std::uint16_t> versions;  ///< of packets to each of them
@@ -203,6 +208,13 @@ class Member {
 
   /// A planned move is under way.
   [[nodiscard]] bool handing_over() const;
+
+  /// The other nodes of the group from now on. A leader drops from the in-sync set who is not among them, and
+  /// takes in again who is and was removed.
+  void list(std::set<std::string> others, Instant now, WallTime wall);
+  /// Leader: drops the node from the in-sync set (R3) and takes it in no more, whoever leads, until it is
+  /// listed anew. Done when status() tells it as removed and not in sync. @return why not.
+  [[nodiscard]] std::optional<std::string> remove(const std::string& node, Instant now, WallTime wall);
 
   /// Of a full copy, in this node's name. Nothing when the peer is gone.
   void send_copy(PeerId to, const Message& message, Instant now, WallTime wall);

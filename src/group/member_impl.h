@@ -87,7 +87,8 @@ struct Member::Impl {
     std::optional<Hello> hello;
     std::uint64_t hello_at = 0;  ///< by `events`
     bool hello_asked = false;
-    bool copy_told = false;  ///< NeedCopy was said
+    bool copy_told = false;      ///< NeedCopy was said
+    bool stranger_told = false;  ///< refused: it is no node of the group
     Instant sent{};
     Instant stamp{}, stamp_at{};  ///< what it said its clock was, and when that came: given back to it
     Duration granted{};           ///< of the lease that it asked for with it
@@ -159,6 +160,8 @@ struct Member::Impl {
     Instant since;
   };
   std::optional<HandOver> handing_over;
+  /// Wishes of an operator, until the register has them; forgotten with the leadership.
+  std::set<std::string> to_remove, to_accept;
 
   [[nodiscard]] static bool bug(Bug which) { return resurrected(which); }
   [[nodiscard]] const MemberId& self() const { return options.self; }
@@ -216,9 +219,13 @@ struct Member::Impl {
   void note_dropped(const GroupRecord& record);
   [[nodiscard]] Duration rejoin_after(const std::string& node) const;
   void wish_change();
+  bool wish_members();
+  void drop_strangers();
+  [[nodiscard]] std::string stranger(const std::string& node) const;
   void on_follow(PeerId from, Peer& peer, journal::LogPosition position);
   void on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position);
   void pump(PeerId id, Peer& peer);
+  void needs_copy(PeerId id, Peer& peer, const std::string& why);
 };
 
 }  // namespace mainstay::group

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "group/member_impl.h"
@@ -20,6 +21,8 @@ void Member::Impl::lead(const GroupRecord& record) {
   answered.clear();
   joining.clear();
   dropped.clear();
+  to_remove.clear();
+  to_accept.clear();
   led_since = proof = now;
   proof_until = now + times.lease;
   for (auto& [id, peer] : peers) {
@@ -45,6 +48,7 @@ void Member::Impl::go_on_under(const GroupRecord& record) {
   for (auto& [id, peer] : peers) peer.follow_waits.reset();
   put(Lead{record.epoch, true});
   hello_to_all();
+  drop_strangers();
   commit();
 }
 
@@ -64,6 +68,21 @@ void Member::Impl::note_dropped(const GroupRecord& record) {
 Duration Member::Impl::rejoin_after(const std::string& node) const {
   const auto found = dropped.find(node);
   return found == dropped.end() ? options.rejoin_after : found->second.rejoin_after;
+}
+
+/// Who is no longer of the group, and of no set in force, gets nothing more.
+void Member::Impl::drop_strangers() {
+  for (auto& [id, peer] : peers) {
+    peer.stranger_told = false;
+    if (!peer.member || !peer.shipper || force.isr.contains(*peer.member)) continue;
+    const std::string why = stranger(peer.member->node);
+    if (why.empty()) continue;
+    joining.erase(*peer.member);
+    peer.shipper.reset();
+    peer.front_since.reset();
+    peer.stranger_told = true;
+    send(id, Refuse{RefusalCode::foreign, why});
+  }
 }
 
 std::set<MemberId> Member::Impl::need() const {
@@ -116,7 +135,25 @@ bool Member::Impl::nobody_else_may_lead() const {
   return role == Role::leader && !register_refused && need().empty();
 }
 
+/// Why a node is not taken in; empty: it is.
+std::string Member::Impl::stranger(const std::string& node) const {
+  if (force.removed.contains(node) || to_remove.contains(node))
+    return "node " + node +
+           " was removed from the group: `mainstay group reload` on the node that leads, with a "
+           "file that lists it, takes it in again";
+  if (options.listed && !options.listed->contains(node))
+    return "node " + node + " is not listed under [[group.node]] of leader " + self().node +
+           ": list it there, then `mainstay group reload`";
+  return {};
+}
+
 void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition position) {
+  if (const std::string why = stranger(peer.member->node); !why.empty()) {
+    // Kept: it may become one of the group while the line lasts. Told once: it asks again after each no.
+    peer.follow_waits = position;
+    if (!std::exchange(peer.stranger_told, true)) send(from, Refuse{RefusalCode::foreign, why});
+    return;
+  }
   if (position.lsn > durable.lsn) {
     // Shipped by this leadership before a line broke, and our own disk is slower: soon.
     if (position.lsn > appended.lsn) {
@@ -136,12 +173,9 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   if (const auto fits = peer.shipper->follow(position, durable.lsn); !fits) {
     const bool removed = fits.error().code == replication::RefusalCode::removed;
     peer.shipper.reset();
-    if (removed) {
-      last_problem = "node " + peer.member->node + " needs a full copy: " + fits.error().what;
-    } else {
-      alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
-    }
-    send(from, Refuse{removed ? RefusalCode::removed : RefusalCode::diverged, fits.error().what});
+    if (removed) return needs_copy(from, peer, fits.error().what);
+    alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
+    send(from, Refuse{RefusalCode::diverged, fits.error().what});
     close(from, fits.error().what);
     return;
   }
@@ -157,6 +191,14 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   if (bug(Bug::add_before_catch_up)) peer.front_since = Instant{};
   send(from, Accept{position});
   pump(from, peer);
+}
+
+/// The line stays: it is asked for a copy over it.
+void Member::Impl::needs_copy(PeerId id, Peer& peer, const std::string& why) {
+  last_problem = "node " + peer.member->node + " needs a full copy: " + why;
+  peer.shipper.reset();
+  peer.front_since.reset();
+  send(id, Refuse{RefusalCode::removed, why});
 }
 
 void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position) {
@@ -183,10 +225,7 @@ void Member::Impl::pump(PeerId id, Peer& peer) {
     const auto more = peer.shipper->next(durable.lsn, ship_buffer);
     if (!more && more.error().code == journal::JournalErrorCode::not_found) {
       // An empty log fits any, and what comes behind a position may go while it is being sent.
-      last_problem = "node " + peer.member->node + " needs a full copy: " + more.error().what;
-      send(id, Refuse{RefusalCode::removed, more.error().what});
-      close(id, more.error().what);
-      return;
+      return needs_copy(id, peer, more.error().what);
     }
     if (!more) {
       alarm("the log cannot be read to be shipped: " + more.error().what);
@@ -207,7 +246,8 @@ void Member::Impl::pump(PeerId id, Peer& peer) {
 void Member::Impl::lead_on() {
   std::vector<PeerId> waiting;
   for (const auto& [id, peer] : peers)
-    if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn) waiting.push_back(id);
+    if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn && stranger(peer.member->node).empty())
+      waiting.push_back(id);
   for (const PeerId id : waiting) on_follow(id, peers.at(id), *peers.at(id).follow_waits);
   for (auto& [id, peer] : peers) {
     // Who says nothing keeps up with nothing.
@@ -256,6 +296,37 @@ void Member::Impl::lead_on() {
   wish_change();
 }
 
+/// What an operator wishes, the register's record does not have yet. @return a change was begun
+bool Member::Impl::wish_members() {
+  GroupRecord next = force;
+  std::string dropped, taken_out, taken_in;
+  const auto name = [](std::string& to, const std::string& node) { to += (to.empty() ? "" : ", ") + node; };
+  std::erase_if(next.isr, [&](const MemberId& member) {
+    const bool unlisted = options.listed && !options.listed->contains(member.node);
+    if (member == self() || (!unlisted && !to_remove.contains(member.node))) return false;
+    name(dropped, member.node);
+    return true;
+  });
+  for (const std::string& node : to_remove)
+    if (next.removed.insert(node).second) name(taken_out, node);
+  for (const std::string& node : to_accept)
+    if (next.removed.erase(node) != 0) name(taken_in, node);
+  if (dropped.empty() && taken_out.empty() && taken_in.empty()) {
+    to_remove.clear();
+    to_accept.clear();
+    return false;
+  }
+  if (!taken_out.empty()) {
+    next.reason = "removed by an operator: " + taken_out;
+  } else if (!dropped.empty()) {
+    next.reason = "no longer listed: " + dropped;
+  } else {
+    next.reason = "listed again: " + taken_in;
+  }
+  begin_change(Purpose::shrink, *known, next);
+  return true;
+}
+
 /// At most one change at a time, the most urgent first.
 void Member::Impl::wish_change() {
   if (change || won || !known || known->epoch() != force.epoch) return;
@@ -272,6 +343,7 @@ void Member::Impl::wish_change() {
     begin_change(Purpose::shrink, *known, next);
     return;
   }
+  if (wish_members()) return;
   for (auto& [id, peer] : peers) {
     if (!peer.member) continue;
     const std::string& name = peer.member->node;
@@ -288,7 +360,7 @@ void Member::Impl::wish_change() {
                                     ? std::any_of(force.isr.begin(), force.isr.end(),
                                                   [&](const MemberId& each) { return each.node == name; })
                                     : force.isr.contains(*peer.member);
-    if (member_already || !peer.shipper || !peer.front_since) continue;
+    if (member_already || !peer.shipper || !peer.front_since || !stranger(name).empty()) continue;
     if (now - *peer.front_since < rejoin_after(name) && !bug(Bug::add_before_catch_up)) continue;
     if (joining.insert(*peer.member).second) answered[*peer.member] = now;
     const Lsn acknowledged_at_most =

@@ -42,6 +42,7 @@ class TestGroup {
     bool hold_blocks = false;       ///< superblocks are not stored
     bool hold_syncs = false;        ///< own batches stay unsynced
     bool syncing = false;
+    std::optional<std::set<std::string>> listed;  ///< MemberOptions::listed
   };
   enum class Answers { well, unavailable, unknown_dropped, unknown_stored };
 
@@ -88,6 +89,7 @@ class TestGroup {
     with.cluster = block.cluster;
     with.self = {name, block.incarnation};
     with.may_create = true;
+    with.listed = it.listed;
     it.builder.reset();
     it.syncing = false;
     it.member = std::make_unique<Member>(with, *it.journal, block, random_, now_);
@@ -214,6 +216,16 @@ class TestGroup {
     settle();
   }
   [[nodiscard]] Instant now() const { return now_; }
+  void list(const std::string& name, const std::set<std::string>& others) {
+    node(name).listed = others;
+    if (node(name).member) member(name).list(others, now_, {});
+    settle();
+  }
+  std::optional<std::string> remove(const std::string& leader, const std::string& name) {
+    auto why = member(leader).remove(name, now_, {});
+    settle();
+    return why;
+  }
 
  private:
   void connect(const std::string& a, const std::string& b) {
@@ -333,6 +345,8 @@ class TestGroup {
       if (!lead->continues) it.builder.emplace(it.journal->durable(), it.journal->recovery().epoch);
       it.builder->start_epoch(lead->epoch);
       (void)it.builder->append(journal::RecordType::epoch_started, BytesView{});
+    } else if (std::holds_alternative<NeedCopy>(output)) {
+      it.seen.push_back("need copy");
     } else if (const auto* restart = std::get_if<Restart>(&output)) {
       it.restart = *restart;
     } else if (const auto* alarm = std::get_if<Alarm>(&output)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "replication/framing.h"
 
 namespace mainstay::group {
@@ -262,7 +263,15 @@ Result<std::optional<std::size_t>, replication::PacketError> packet_bytes(BytesV
   return replication::packet_bytes(kFraming, stream);
 }
 
+bool speaks(std::uint16_t version, const Message& message) {
+  const bool of_copies =
+      std::holds_alternative<CopyAsk>(message) || std::holds_alternative<CopyPlan>(message) ||
+      std::holds_alternative<CopyPart>(message) || std::holds_alternative<CopyRefused>(message);
+  return version >= 2 || !of_copies;
+}
+
 void encode(const Sender& sender, const Message& message, Buffer& to, std::uint16_t version) {
+  MS_ASSERT(speaks(version, message), "an older release is sent what it knows");
   if (const auto* records = std::get_if<Records>(&message)) {
     to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 12 + records->raw.size());
   } else if (const auto* part = std::get_if<CopyPart>(&message)) {

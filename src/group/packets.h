@@ -152,6 +152,9 @@ struct CopyRefused {
 using Message = std::variant<Hello, Follow, Accept, Refuse, Records, Ack, Beacon, TakeOver, CopyAsk, CopyPlan,
                              CopyPart, CopyRefused>;
 
+/// Whether this version of packets has a word for it: version 1 knows no full copies.
+[[nodiscard]] bool speaks(std::uint16_t version, const Message& message);
+
 struct Packet {
   std::uint16_t version{};
   Sender sender;

@@ -108,11 +108,22 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
     return backend.group_switch(text_of(*body, "to"), text_of(*body, "by"), text_of(*body, "reason"),
                                 [respond](const CommandResult& result) { respond_with(result, respond); });
   }
+  const auto* force = body->if_contains("force");
+  const bool forced = force != nullptr && force->is_bool() && force->as_bool();
+  if (path == "/group/reload") {
+    return backend.group_reload(text_of(*body, "by"), forced,
+                                [respond](const CommandResult& result) { respond_with(result, respond); });
+  }
+  if (path == "/group/remove") {
+    return backend.group_remove(text_of(*body, "node"), text_of(*body, "by"), text_of(*body, "reason"),
+                                forced,
+                                [respond](const CommandResult& result) { respond_with(result, respond); });
+  }
   if (path == "/messages/known") return known_messages(*body, backend, respond);
   respond(
       error(404,
             "no such command; there are /region/switch /region/promote /region/admit-producers /group/switch "
-            "/messages/known"));
+            "/group/reload /group/remove /messages/known"));
 }
 
 namespace {
@@ -233,6 +244,9 @@ std::string status_json(const NodeStatus& s) {
                                     {"packet_version", other.packet_version},
                                     {"lag_records", other.lag_records}});
     }
+    json::array nodes;
+    for (const NodeStatus::Group::Node& node : s.group->nodes)
+      nodes.push_back(json::object{{"name", node.name}, {"state", node.state}, {"lsn", node.lsn}});
     out["group"] = json::object{{"role", s.group->role},
                                 {"leader", s.group->leader},
                                 {"epoch", s.group->epoch},
@@ -252,6 +266,7 @@ std::string status_json(const NodeStatus& s) {
                                 {"alarms", s.group->alarms},
                                 {"disk_probe_ms", s.group->disk_probe_seconds * 1e3},
                                 {"layout_warnings", names(s.group->layout_warnings)},
+                                {"nodes", std::move(nodes)},
                                 {"copy", copy_json(s.group->copy)}};
   }
   return json::serialize(out);

@@ -8,6 +8,8 @@
 //   POST /region/promote         {"by","reason","force"}  make this node's region the active one
 //   POST /region/admit-producers {"by","reason"}          end of recovery after a forced promotion
 //   POST /group/switch           {"to","by","reason"}     gives the lead of the group to another node in sync
+//   POST /group/reload           {"by","force"}           reads [[group.node]] anew and goes by it
+//   POST /group/remove           {"node","by","reason","force"}  takes a node out of the group
 //   POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]}
 //
 // POSTs need `Authorization: Bearer <token of [control]>`. Errors are {"error": sentence} with a fitting
@@ -95,6 +97,13 @@ struct NodeStatus {
     std::uint64_t alarms{};         ///< raised since the start
     double disk_probe_seconds{};    ///< the last one, or the one under way when that is longer already
     std::vector<std::string> layout_warnings;  ///< allow_unsafe_layout: what it allowed
+    /// What is known here of each node of the group, this one included.
+    struct Node {
+      std::string name;
+      std::string state;    ///< leader | in sync | copying | catching up | connected | away | removed
+      std::uint64_t lsn{};  ///< up to which its log is known to be this one's
+    };
+    std::vector<Node> nodes;
     /// A full copy of log and state, under way.
     struct Copy {
       std::string way;    ///< taking | giving; empty: there is none
@@ -182,6 +191,10 @@ class ControlBackend {
   /// Moves the lead of the group to node `to`; answered when it has moved or stayed.
   virtual void group_switch(const std::string& to, const std::string& by, const std::string& reason,
                             CommandDone done) = 0;
+  /// Reads the file's [[group.node]] anew; answered when this node, and if it leads the register, go by it.
+  virtual void group_reload(const std::string& by, bool force, CommandDone done) = 0;
+  virtual void group_remove(const std::string& node, const std::string& by, const std::string& reason,
+                            bool force, CommandDone done) = 0;
   virtual void region_command(const RegionCommand& command, CommandDone done) = 0;
   /// Fails, saying why, when there is no such queue or this node is not live: only the leader knows them all.
   virtual Result<std::vector<bool>, Failure> known_messages(const std::string& queue,

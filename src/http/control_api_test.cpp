@@ -18,6 +18,15 @@ class FakeNode : public ControlBackend {
     switched_to = to + " by " + by + ": " + reason;
     done({409, "node " + to + " is not in the in-sync set", {}, {}, {}, {}});
   }
+  void group_reload(const std::string& by, bool force, CommandDone done) override {
+    switched_to = "reload by " + by + (force ? ", forced" : "");
+    done({200, {}, {}, {}, {}, "accepted: east-3"});
+  }
+  void group_remove(const std::string& gone, const std::string& by, const std::string& reason, bool force,
+                    CommandDone done) override {
+    switched_to = "without " + gone + " by " + by + ": " + reason + (force ? ", forced" : "");
+    done({409, "one copy is left", {}, {}, {}, {}});
+  }
   std::string switched_to;
   void region_command(const RegionCommand& command, CommandDone done) override {
     commands.push_back(command);
@@ -139,6 +148,39 @@ TEST_F(ControlApi, UsedPartOfEachLimitIsTheSignalToScaleOn) {
 
 TEST_F(ControlApi, LimitsThatAreNotKnownAreNotUsed) {
   for (const LimitUsed& used : limits_used(NodeStatus{})) EXPECT_EQ(used.part, 0) << used.limit;
+}
+
+TEST_F(ControlApi, NodesOfAGroupAreReloadedAndRemoved) {
+  EXPECT_EQ(ask("POST", "/group/reload", R"({"by": "alice"})", "").status, 401);
+  EXPECT_EQ(node.switched_to, "");
+  const Response reloaded = ask("POST", "/group/reload", R"({"by": "alice", "force": true})");
+  EXPECT_EQ(reloaded.status, 200);
+  EXPECT_THAT(reloaded.body, HasSubstr("accepted: east-3"));
+  EXPECT_EQ(node.switched_to, "reload by alice, forced");
+  const Response removed =
+      ask("POST", "/group/remove", R"({"node": "east-2", "by": "alice", "reason": "moved"})");
+  EXPECT_EQ(removed.status, 409);
+  EXPECT_THAT(removed.body, HasSubstr("one copy is left"));
+  EXPECT_EQ(node.switched_to, "without east-2 by alice: moved");
+}
+
+TEST_F(ControlApi, ACopyAndTheNodesOfAGroupAreTold) {
+  EXPECT_THAT(ask("GET", "/status").body, ::testing::Not(HasSubstr("\"copy\"")));
+  node.now.group.emplace();
+  EXPECT_THAT(ask("GET", "/status").body, HasSubstr("\"copy\":null"));
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_copy_bytes_total 0"));
+  node.now.group->copy = {"giving", "east-2", "copying", 3, 7};
+  node.now.group->nodes = {{"east-1", "leader", 9}, {"east-2", "copying", 0}};
+  EXPECT_THAT(
+      ask("GET", "/status").body,
+      HasSubstr(
+          R"("copy":{"way":"giving","node":"east-2","phase":"copying","bytes_done":3,"bytes_total":7})"));
+  EXPECT_THAT(ask("GET", "/status").body, HasSubstr(R"({"name":"east-2","state":"copying","lsn":0})"));
+  const std::string metrics = ask("GET", "/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("mainstay_group_copy_bytes_total 7"));
+  EXPECT_THAT(metrics, HasSubstr("mainstay_group_copy_bytes_done 3"));
+  EXPECT_THAT(metrics, HasSubstr(R"(mainstay_group_node_in_sync{node="east-1"} 1)"));
+  EXPECT_THAT(metrics, HasSubstr(R"(mainstay_group_node_in_sync{node="east-2"} 0)"));
 }
 
 }  // namespace

@@ -144,6 +144,11 @@ std::string metrics_text(const NodeStatus& s) {
     f.gauge("mainstay_group_layout_unsafe",
             "Rules of the layout that allow_unsafe_layout allowed to be broken.",
             static_cast<double>(s.group->layout_warnings.size()));
+    for (const auto& node : s.group->nodes) {
+      f.add("mainstay_group_node_in_sync", "1 when the node counts as in sync, as far as this one knows.",
+            MetricType::Gauge, {{"node", node.name}},
+            node.state == "in sync" || node.state == "leader" ? 1 : 0);
+    }
     const auto& copy = s.group->copy;
     f.gauge("mainstay_group_copy_bytes_total", "Of a full copy that this node takes or gives; 0: none.",
             static_cast<double>(copy.bytes_total));

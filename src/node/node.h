@@ -79,6 +79,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   http::NodeStatus status() override;
   void group_switch(const std::string& to, const std::string& by, const std::string& reason,
                     http::CommandDone done) override;
+  void group_reload(const std::string& by, bool force, http::CommandDone done) override;
+  void group_remove(const std::string& node, const std::string& by, const std::string& reason, bool force,
+                    http::CommandDone done) override;
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
   Result<std::vector<bool>, Failure> known_messages(const std::string& queue,
                                                     const std::vector<std::string>& ids) override;
@@ -161,6 +164,12 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] std::string too_few_copies() const;
   [[nodiscard]] http::NodeStatus::Group group_status() const;
   [[nodiscard]] const std::string& group_fence() const;
+  // node_members.cpp: who is one of the group
+  void tell_nodes(http::NodeStatus::Group& group) const;
+  void tick_members(Instant now);
+  void forget_dialled(const std::set<std::string>& gone);
+  void decide_move(Instant now);
+  [[nodiscard]] std::string too_few_without(const std::set<std::string>& gone) const;
   [[nodiscard]] bool keep_for_group();
   friend class GroupStreams;
 
@@ -288,6 +297,14 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
     void operator()(Group* group) const;
   };
   std::unique_ptr<Group, GroupDeleter> group_;
+  /// Of the group's nodes, by an operator; answered when the register has it.
+  struct MemberChange {
+    std::set<std::string> gone, removed, back;  // from the in-sync set; taken out; taken in again
+    std::string note;
+    Instant deadline{};
+    http::CommandDone done;
+  };
+  std::optional<MemberChange> member_change_;
   bool install_copy_ = false;  // a full copy is ready to take the place of what is here
 
   // who leads

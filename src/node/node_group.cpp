@@ -22,6 +22,7 @@ constexpr Duration kRedialAfter = milliseconds(250);
 constexpr std::size_t kLines = 2;
 constexpr Duration kProbeEvery = seconds(1);
 constexpr Duration kRoomRetry = seconds(1);
+constexpr Duration kMoveMax = seconds(20);  // for a new leader to be known
 constexpr std::size_t kGroupPacketBytesMax = 80U << 20;
 
 Result<void, DiskError> probe(Disk& disk) {
@@ -66,10 +67,11 @@ struct Node::Group {
 
   std::map<io::StreamId, Instant> heard;
   /// This node dials those whose names come before its own, one at a time.
-  std::size_t dialing = 0;
+  std::size_t turn = 0;  ///< among the others
+  std::string dialing;
   bool connecting = false;
   Instant dial_at{};
-  std::map<std::size_t, std::set<io::StreamId>> dialled;  ///< by position among the others
+  std::map<std::string, std::set<io::StreamId>> dialled;
   std::string dial_problem;
 
   std::optional<group::Restart> restart;
@@ -78,6 +80,9 @@ struct Node::Group {
   struct Move {
     std::string to;
     http::CommandDone done;
+    Epoch epoch{};              ///< of the leadership that is given away
+    std::optional<Lsn> left{};  ///< it has ended, with so much committed: the register will say who leads
+    Instant deadline{};
   };
   std::optional<Move> move;     ///< a planned one, under way
   std::size_t room_wanted = 0;  ///< a backup's last batch, for which the disk had no space; 0: it had
@@ -134,6 +139,7 @@ replica::ReplicaOptions::InGroup Node::in_group(group::Superblock block) {
   in.member.self = {options_.name, journal_->incarnation()};
   in.copies_min = options_.group->copies_min;
   for (const GroupOptions::Other& other : options_.group->others) in.others.push_back(other.name);
+  in.member.listed.emplace(in.others.begin(), in.others.end());
   in.block = std::move(block);
   return in;
 }
@@ -251,7 +257,7 @@ void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outg
   }
   group_->heard[peer] = clock_.now();
   if (replica_ != nullptr && !rejoining_)
-    replica_->group_connected(peer, outgoing ? options_.group->others[group_->dialing].name : "",
+    replica_->group_connected(peer, outgoing ? group_->dialing : std::string(),
                               clock_.now(), clock_.wall());
   schedule_pump();
 }
@@ -305,12 +311,14 @@ void Node::tick_group(Instant now) {
   const auto& others = options_.group->others;
   if (!g.connecting && now >= g.dial_at && !rejoining_ && !stopping_) {
     for (std::size_t tried = 0; tried < others.size(); ++tried) {
-      g.dialing = (g.dialing + 1) % others.size();
-      if (others[g.dialing].name > options_.name || g.dialled[g.dialing].size() >= kLines) continue;
+      g.turn = (g.turn + 1) % others.size();
+      const GroupOptions::Other& other = others[g.turn];
+      if (other.name > options_.name || g.dialled[other.name].size() >= kLines) continue;
+      g.dialing = other.name;
       g.connecting = true;
       g.dial_at = now + kRedialAfter;
-      g.hub->connect(others[g.dialing].listener.host, others[g.dialing].listener.port,
-                     [this, name = others[g.dialing].name](const std::string& why) {
+      g.hub->connect(other.listener.host, other.listener.port,
+                     [this, name = other.name](const std::string& why) {
                        group_->connecting = false;
                        group_->dial_at = clock_.now() + kRedialAfter;
                        if (why != group_->dial_problem) log(LogLevel::info, no_connection(name, why));
@@ -320,12 +328,8 @@ void Node::tick_group(Instant now) {
     }
   }
 
-  if (g.move && !rejoining_ && !replica_->member()->handing_over()) {
-    http::CommandResult stayed;
-    stayed.status = 409;
-    stayed.error = "the lead stays here: " + replica_->member()->status().last_problem;
-    std::exchange(g.move, std::nullopt)->done(stayed);
-  }
+  decide_move(now);
+  tick_members(now);
   probe_disk(now);
   if (rejoining_) return;
   tick_copy(now);
@@ -401,10 +405,8 @@ void Node::restart_in_group(const group::Restart& restart) {
   if (rejoining_) return;
   log(LogLevel::warning, "group: beginning anew from the log: " + restart.why);
   if (group_->move) {
-    http::CommandResult moved;
-    moved.lsn = replica_->committed().value;
-    moved.note = restart.why;
-    std::exchange(group_->move, std::nullopt)->done(moved);
+    group_->move->left = replica_->committed();
+    group_->move->deadline = clock_.now() + kMoveMax;
   }
   group_->restart = restart;
   group_->stalled = false;
@@ -483,9 +485,48 @@ void Node::group_switch(const std::string& to, const std::string& by, const std:
   }
   log(LogLevel::info, "group: the lead goes to node " + to + ", asked for by " + by +
                           (reason.empty() ? "" : " (" + reason + ")"));
-  group_->move = Group::Move{to, std::move(done)};
+  group_->move = Group::Move{to, std::move(done), replica_->member()->epoch()};
   tick_group(clock_.now());  // clients are sent on now
   schedule_pump();
+}
+
+/// Answers a planned move when it is known who leads: that this node does no longer is not enough.
+void Node::decide_move(Instant now) {
+  Group& g = *group_;
+  if (!g.move || rejoining_) return;
+  const group::MemberStatus status = replica_->member()->status();
+  const auto answer = [&](int code, const std::string& what) {
+    http::CommandResult result;
+    result.status = code;
+    (code == 200 ? result.note : result.error) = what;
+    if (g.move->left) result.lsn = g.move->left->value;
+    std::exchange(g.move, std::nullopt)->done(result);
+  };
+  if (!g.move->left) {
+    if (!replica_->member()->handing_over()) answer(409, "the lead stays here: " + status.last_problem);
+    return;
+  }
+  // By the register, or by the word of a leader that is followed.
+  std::string leader;
+  if (status.known && status.known->epoch > g.move->epoch) leader = status.known->leader.node;
+  if (!status.leader.empty() && status.epoch > g.move->epoch) leader = status.leader;
+  if (leader == g.move->to) return answer(200, "node " + leader + " leads");
+  const bool mine = leader == options_.name;
+  if (!leader.empty() && (!mine || status.role == group::Role::leader)) {
+    return answer(409, "node " + leader + " leads, not node " + g.move->to);
+  }
+  if (now < g.move->deadline) return;
+  answer(504,
+         "this node has given the lead up, and who leads is not known yet: `mainstay group status` tells");
+}
+
+void Node::forget_dialled(const std::set<std::string>& gone) {
+  for (const std::string& name : gone) {
+    const auto line = group_->dialled.find(name);
+    if (line == group_->dialled.end()) continue;
+    const std::set<io::StreamId> lines = line->second;
+    for (const io::StreamId each : lines) group_->hub->close(each);
+  }
 }
 
 http::NodeStatus::Group Node::group_status() const {
@@ -550,6 +591,7 @@ http::NodeStatus::Group Node::group_status() const {
     s.others.push_back(std::move(to));
   }
   tell_copy(s);
+  tell_nodes(s);
   return s;
 }
 

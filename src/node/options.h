@@ -42,6 +42,9 @@ struct GroupOptions {
   };
   Listener listen;  ///< for the other nodes: replication and beacons
   std::vector<Other> others;
+  /// Reads `others` anew from where they came from, checked as at a start; what is wrong otherwise. Empty:
+  /// cannot be.
+  std::function<Result<std::vector<Other>, Failure>()> reread;
   group::MemberOptions member;           ///< times; who it is, is filled in
   Duration silence_max = seconds(2);     ///< a connection that brings nothing for so long is ended
   Duration disk_stall_max = seconds(2);  ///< R9: a write or a probe that takes longer gives up the lead

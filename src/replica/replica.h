@@ -247,6 +247,9 @@ class Replica {
   void disk_stalled(bool stalled, Instant now, WallTime wall);
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
   void cover(Lsn lsn, Instant now, WallTime wall);
+  /// Also says whose copies the log is kept for (removable_before()).
+  void list_nodes(const std::vector<std::string>& others, Instant now, WallTime wall);
+  [[nodiscard]] std::optional<std::string> remove_node(const std::string& node, Instant now, WallTime wall);
   void send_copy(PeerId to, const group::Message& message, Instant now, WallTime wall);
   void end_for_copy(Instant now, WallTime wall);
   /// Nothing: in no group.

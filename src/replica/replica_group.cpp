@@ -55,6 +55,15 @@ void Replica::disk_stalled(bool stalled, Instant now, WallTime wall) {
 void Replica::cover(Lsn lsn, Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.cover(lsn, now, wall); });
 }
+void Replica::list_nodes(const std::vector<std::string>& others, Instant now, WallTime wall) {
+  impl_->options.group->others = others;
+  impl_->tell_member(now, wall, [&](group::Member& member) {
+    member.list({others.begin(), others.end()}, now, wall);
+  });
+}
+std::optional<std::string> Replica::remove_node(const std::string& node, Instant now, WallTime wall) {
+  return impl_->tell_member(now, wall, [&](group::Member& member) { return member.remove(node, now, wall); });
+}
 void Replica::send_copy(PeerId to, const group::Message& message, Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.send_copy(to, message, now, wall); });
 }

@@ -10,20 +10,35 @@ class Group:
 
     def __init__(self, binary, directory, nodes=2, queues=None, group=None, **tables):
         self.cluster = str(uuid.uuid4())
-        names = [f"n{i + 1}" for i in range(nodes)]
-        ports = {name: free_port() for name in names}
-        self.nodes = {}
-        for name in names:
-            node = Broker(binary, directory / name, name=name, region="a", queues=queues, register=directory / "register.db", **tables)
-            del node.config["replication"]
-            del node.config["register"]["initial_region"]
-            node.config["node"]["cluster"] = self.cluster
-            node.config["group"] = {"listen": f"127.0.0.1:{ports[name]}", "create": True, "min_copies": 1,
-                                    "allow_unsafe_layout": "a test on one machine", **(group or {})}
-            others = [other for other in names if other != name]
-            node.arrays = {"group.node": [{"name": other, "address": f"127.0.0.1:{ports[other]}"} for other in others]}
-            node.write_config()
-            self.nodes[name] = node
+        self.binary, self.directory = binary, directory
+        self.queues, self.group, self.tables = queues, group or {}, tables
+        self.nodes, self.ports = {}, {}
+        for i in range(nodes):
+            self.add(f"n{i + 1}")
+        for name in self.nodes:
+            self.list_nodes(name)
+
+    def add(self, name):
+        """One node more, which lists all that are there; none of them lists it yet."""
+        self.ports[name] = free_port()
+        node = Broker(self.binary, self.directory / name, name=name, region="a", queues=self.queues,
+                      register=self.directory / "register.db", **self.tables)
+        del node.config["replication"]
+        del node.config["register"]["initial_region"]
+        node.config["node"]["cluster"] = self.cluster
+        node.config["group"] = {"listen": f"127.0.0.1:{self.ports[name]}", "create": True, "min_copies": 1,
+                                "allow_unsafe_layout": "a test on one machine", **self.group}
+        self.nodes[name] = node
+        self.list_nodes(name)
+        return node
+
+    def list_nodes(self, name, but=()):
+        """Writes the node's file, which lists every other node there is but some."""
+        others = [other for other in self.nodes if other != name and other not in but]
+        node = self.nodes[name]
+        node.arrays = {"group.node": [{"name": other, "address": f"127.0.0.1:{self.ports[other]}"} for other in others]}
+        node.write_config()
+        return node
 
     def start(self):
         for node in self.nodes.values():
