@@ -92,6 +92,7 @@ void GroupBroker::start() {
 }
 
 void GroupBroker::try_start() {
+  if (const auto installed = install_copy(); !installed) return could_not_start(installed.error().what);
   const auto loaded = group::load_superblock(*disk_, "");
   if (!loaded) return could_not_start(loaded.error().what);
   group::Superblock block;
@@ -105,6 +106,7 @@ void GroupBroker::try_start() {
   journal_ = std::move(recovered->journal);
   pages_ = std::move(recovered->pages);
   const journal::LogPosition end = journal_->durable();
+  if (incarnation() != Uuid{} && journal_->incarnation() != incarnation()) disk_was_copied(end);
   if (journal_->recovery().torn_bytes > 0) world_.reached("torn tail cut");
   if (recovered->checkpoint > Lsn{}) world_.reached("checkpoint used");
   if (recovered->checkpoint > Lsn{} && pages_->pages_in_use() > 0)
@@ -168,6 +170,7 @@ void GroupBroker::try_start() {
                                                 recovered->last_term, recovered->ends_sealed, random_, now(),
                                                 wall());
   failed_starts_ = 0;
+  copy_ = std::make_unique<GroupCopy>(copy_host());
   world_.trace(name_ + " starts, LSN " + std::to_string(log_.durable) + " from checkpoint " +
                std::to_string(recovered->checkpoint.value) + ", promised epoch " +
                std::to_string(block.promised.value));
@@ -175,7 +178,53 @@ void GroupBroker::try_start() {
   later(world_.between(milliseconds(10), milliseconds(200)), [this] { maintain(); });
 }
 
+/// Beside the log that is here, a copy has become whole in the life before.
+Result<void, Failure> GroupBroker::install_copy() {
+  if (std::exchange(install_copy_, false)) {
+    const auto begun = replica::begin_install(*disk_);
+    if (!begun) world_.trace(name_ + " does not install its copy: " + begun.error().what);
+  }
+  const auto installed = replica::finish_install(*disk_);
+  if (!installed) return installed.error();
+  if (*installed) world_.reached("a full copy was installed");
+  return {};
+}
+
+/// A full copy has taken the place of what was here: to everybody a new disk.
+void GroupBroker::disk_was_copied(const journal::LogPosition& end) {
+  group_world_.checker.disk(incarnation(), nullptr);
+  const auto copied = group_world_.copied.find(end.hash);
+  if (copied == group_world_.copied.end() || copied->second.hashes.size() != end.lsn.value) {
+    world_.report.violated(name_ + " has a disk that nobody gave it");
+    return;
+  }
+  log_.hashes = copied->second.hashes;
+  log_.durable = end.lsn.value;
+  epochs_ = copied->second.epochs;
+}
+
+GroupCopy::Host GroupBroker::copy_host() {
+  return {group_world_,
+          name_,
+          *disk_,
+          *replica_,
+          *journal_,
+          random_,
+          journal_options(name_),
+          log_,
+          epochs_,
+          [this] { return now(); },
+          [this](Duration delay, std::function<void()> event) {
+            later(delay, [this, event = std::move(event)] {
+              if (!restart_) event();
+            });
+          },
+          [this] { step(); },
+          [this] { maintain_checkpoint(); }};
+}
+
 void GroupBroker::end_process() {
+  copy_.reset();
   checkpoint_.reset();
   received_.reset();
   restart_.reset();
@@ -198,7 +247,9 @@ void GroupBroker::restart_when_quiet() {
     return;
   }
   if (restart_->cut && restart_->cut->lsn < Lsn{log_.durable}) world_.reached("state rebuilt after a cut");
+  const bool install = copy_->installs();
   cut_and_restart(*restart_, journal_options(name_));
+  install_copy_ = install;
 }
 
 // ---- the driver's loop
@@ -214,7 +265,10 @@ void GroupBroker::packet(PeerId from, Buffer bytes) {
   });
 }
 void GroupBroker::disconnected(PeerId peer) {
-  feed([this, peer] { replica_->group_disconnected(peer, now(), wall()); });
+  feed([this, peer] {
+    copy_->line_gone(peer);
+    replica_->group_disconnected(peer, now(), wall());
+  });
 }
 
 bool GroupBroker::hand_over(const std::string& to) {
@@ -333,6 +387,10 @@ void GroupBroker::act_in_group(replica::Output& output) {
     register_.read(answer(&replica::Replica::register_read));
   } else if (const auto* change = std::get_if<group::ChangeRegister>(&output)) {
     register_.change(change->expected, change->next, answer(&replica::Replica::register_changed));
+  } else if (const auto* need = std::get_if<group::NeedCopy>(&output)) {
+    copy_->needed(*need);
+  } else if (const auto* heard = std::get_if<group::CopyHeard>(&output)) {
+    copy_->heard(*heard);
   } else if (const auto* again = std::get_if<group::Restart>(&output)) {
     world_.trace(name_ + " begins anew: " + again->why);
     restart_ = *again;
@@ -400,7 +458,10 @@ void GroupBroker::tick() {
     step();
     if (!up() || restart_) return;
   }
-  if (guarded([this] { replica_->tick(now(), wall()); })) step();
+  if (!guarded([this] { replica_->tick(now(), wall()); })) return;
+  const std::uint64_t before = life();
+  step();
+  if (up() && life() == before && !restart_) copy_->tick();
 }
 
 /// R7, R8: a leader that may neither accept nor deliver sends its clients away.
@@ -439,7 +500,7 @@ void GroupBroker::maintain() {
   if (loads > std::exchange(loads_seen_, loads) && limits_.index_bytes == kTinyIndexBytes)
     world_.reached("a page was loaded back");
   if (random_.chance(1, 4)) replica_->write_ahead(4 << 10);
-  if (random_.chance(1, 4) || checkpoint_) maintain_checkpoint();
+  if (random_.chance(1, 4) || checkpoint_ || copy_->wants_cut()) maintain_checkpoint();
 }
 
 void GroupBroker::maintain_checkpoint() {
@@ -447,7 +508,10 @@ void GroupBroker::maintain_checkpoint() {
   if (!checkpoint_) {
     checkpoint_ = replica_->checkpoint();
     if (!checkpoint_) return;
-    keep_from_ = replica_->removable_before(checkpoint_->lsn);
+    copy_->cut_begins(*checkpoint_);
+    keep_from_ = group_world_.full_copies ? std::min(checkpoint_->needed, checkpoint_->lsn.next())
+                                          : replica_->removable_before(checkpoint_->lsn);
+    if (const auto kept = copy_->keeps()) keep_from_ = std::min(keep_from_, *kept);
   }
   if (!replica_->may_store(*checkpoint_, now(), wall())) {
     world_.reached(checkpoint_->lsn > replica_->committed() ? "checkpoint waits for its records' commit"
@@ -461,6 +525,9 @@ void GroupBroker::maintain_checkpoint() {
   pages_->checkpoint_stored(made.sealed);
   world_.reached("checkpoint stored");
   check_epochs(made.lsn);
+  const std::uint64_t before = life();
+  copy_->cut_stored(made);
+  if (life() != before) return;
   if (!up() || group_world_.whole_logs) return;
   const auto begins = [this] {
     const auto extents = journal_->extents();
@@ -470,7 +537,7 @@ void GroupBroker::maintain_checkpoint() {
   if (const auto removed = journal_->remove_before(keep_from_); !removed) return fail("removal failed");
   if (begins() <= first) return;
   world_.reached("segments removed");
-  group_world_.checker.removed(name_, log_, begins());
+  if (!group_world_.full_copies) group_world_.checker.removed(name_, log_, begins());
 }
 
 /// Recovery may begin behind this checkpoint now: the superblock must tell who led up to there.

@@ -8,6 +8,7 @@
 
 #include "replica/recover.h"
 #include "sim/broker_host.h"
+#include "sim/group_copy.h"
 #include "sim/group_machine.h"
 
 namespace mainstay::sim {
@@ -52,6 +53,9 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   void maintain();
   void maintain_checkpoint();
   void check_epochs(Lsn checkpoint);
+  [[nodiscard]] Result<void, Failure> install_copy();
+  void disk_was_copied(const journal::LogPosition& end);
+  [[nodiscard]] GroupCopy::Host copy_host();
   void could_not_start(const std::string& why);
   /// An input of the member, unless it is over.
   void feed(std::function<void()> input);
@@ -85,6 +89,8 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   Duration last_contact_{};  ///< true time of a word of a peer or of the register, as the process took it
   std::uint64_t loads_seen_ = 0;
   Epoch written_epoch_;
+  std::unique_ptr<GroupCopy> copy_;
+  bool install_copy_ = false;  ///< before the next start
 };
 
 }  // namespace mainstay::sim

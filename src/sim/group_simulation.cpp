@@ -73,6 +73,8 @@ class GroupSimulation {
     const std::uint64_t count = world_.random.chance(1, 8) ? 1 : world_.random.chance(1, 3) ? 3 : 2;
     if (!world_.members_only) {
       world_.whole_logs = world_.random.chance(1, 2);
+      // Not drawn, so that older seeds stay what they were.
+      world_.full_copies = !world_.whole_logs && options.seed % 2 == 0 && world_.bug == group::Bug::none;
       world_.copies_min = count > 1 && world_.random.chance(1, 2) ? 2 : 1;
     }
     for (std::uint64_t i = 0; i < count; ++i) add_node(i, count);
@@ -92,7 +94,9 @@ class GroupSimulation {
     if (world_.members_only) {
       world_.report.options += ", members only";
     } else {
-      world_.report.options += world_.whole_logs ? ", whole logs" : ", segments are removed";
+      world_.report.options += world_.whole_logs    ? ", whole logs"
+                               : world_.full_copies ? ", segments are removed, and copied"
+                                                    : ", segments are removed";
       if (world_.copies_min > 1) world_.report.options += ", two copies at least";
     }
   }
@@ -264,7 +268,9 @@ class GroupSimulation {
   /// Another disk of the in-sync set is there, and will be: with the last one everything would be gone,
   /// rightly.
   bool may_lose(const GroupMachine& victim) {
-    if (register_.under_way() != 0 || world_.register_was_put_back || !world_.whole_logs) return false;
+    if (register_.under_way() != 0 || world_.register_was_put_back ||
+        (!world_.whole_logs && !world_.full_copies))
+      return false;
     return std::any_of(nodes_.begin(), nodes_.end(), [&](const GroupMachine* node) {
       return node != &victim && register_.names(node->name(), node->incarnation());
     });
@@ -493,6 +499,11 @@ std::vector<std::string> group_probes(bool members_only) {
                            "restored from a checkpoint with pages",
                            "state rebuilt after a cut",
                            "segments removed",
+                           "a full copy was asked for",
+                           "a full copy began",
+                           "a full copy was gone on with",
+                           "a full copy was dropped",
+                           "a full copy was installed",
                            "a message was moved",
                            "a page was loaded back",
                            "torn tail cut",

@@ -2,6 +2,10 @@
 // their register and their clients.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <vector>
+
 #include "group/bugs.h"
 #include "sim/group_checker.h"
 #include "sim/world.h"
@@ -32,6 +36,14 @@ struct GroupWorld : World {
   GroupChecker checker;
   /// Drawn: no node removes segments, so that a new disk can have all of the log.
   bool whole_logs = true;
+  /// Drawn: nodes remove what others may lack, and a full copy brings those back.
+  bool full_copies = false;
+  /// What a copy holds, by LSN - 1, under the hash of its last record.
+  struct Copied {
+    std::vector<std::uint64_t> hashes;
+    std::vector<Epoch> epochs;
+  };
+  std::map<std::uint64_t, Copied> copied;
   unsigned copies_min = 1;             ///< drawn
   bool register_was_put_back = false;  ///< and not repaired yet
   /// Nodes may say so: answers from before a repair may arrive later, at nodes that were paused.
