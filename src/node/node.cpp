@@ -129,7 +129,10 @@ Result<void, Failure> Node::recover() {
         epochs.back().last = record.header.lsn;
       },
       broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
-  if (!recovered) return Failure{recovered.error().what};
+  if (!recovered) {
+    if (set_damage_aside(block, recovered.error().what)) return recover();
+    return Failure{recovered.error().what};
+  }
   journal_ = std::move(recovered->journal);
   pages_ = std::move(recovered->pages);
   if (!recovered->not_used.empty()) log(LogLevel::warning, "not used: " + recovered->not_used);

@@ -198,6 +198,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] bool copy_is_quiet() const;
   void end_copying();
   [[nodiscard]] Result<void, Failure> install_copy();
+  [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why);
   void tell_copy(http::NodeStatus::Group& group) const;
 
   // node_region.cpp: the register and region commands
@@ -305,7 +306,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
     http::CommandDone done;
   };
   std::optional<MemberChange> member_change_;
-  bool install_copy_ = false;  // a full copy is ready to take the place of what is here
+  bool damage_set_aside_ = false;  // once in a process's life
+  bool install_copy_ = false;      // a full copy is ready to take the place of what is here
 
   // who leads
   coordination::RegionRecord region_;  // last read

@@ -103,6 +103,27 @@ Result<void, Failure> Node::install_copy() {
   return {};
 }
 
+/// R10: a log that is damaged before good records is never cut. While another node is in sync, as far as this
+/// disk knows, it is set aside as a whole, and the node begins anew as a new disk. @return whether to recover
+/// again
+bool Node::set_damage_aside(const group::Superblock& block, const std::string& why) {
+  if (!options_.group || options_.group->others.empty() || !block.record || damage_set_aside_) return false;
+  const auto& isr = block.record->isr;
+  const bool another =
+      std::any_of(isr.begin(), isr.end(), [&](const auto& it) { return it.node != options_.name; });
+  if (!another || journal::verify(*disk_, "").ok) return false;
+  const auto home = replica::set_aside(*disk_);
+  if (!home) {
+    log(LogLevel::error, "the damaged log cannot be set aside: " + home.error().what);
+    return false;
+  }
+  damage_set_aside_ = true;
+  log(LogLevel::error, "ALARM: " + why + ". This node's log is damaged and kept as it is in " +
+                           disk_->describe(home->directory) +
+                           "; the node goes on as a new disk and gets everything from the others");
+  return true;
+}
+
 // ---- both
 // ------------------------------------------------------------------------------------------------------------
 

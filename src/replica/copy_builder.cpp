@@ -352,6 +352,38 @@ Result<void, Failure> begin_install(Disk& disk) {
   return {};
 }
 
+Result<SetAside, Failure> set_aside(Disk& disk) {
+  const auto kept = names_in(disk, "quarantine");
+  if (!kept) return failed(kept.error().what);
+  std::string home;
+  for (int number = 1;; ++number) {
+    home = "damaged-" + std::to_string(number);
+    if (std::find(kept->begin(), kept->end(), home) == kept->end()) break;
+  }
+  home = "quarantine/" + home;
+  if (const auto done = disk.make_directory(home + "/pages"); !done) return failed(done.error().what);
+  const auto lock = disk.lock("lock");
+  if (!lock) return failed(lock.error().what);
+  for (const bool pages : {true, false}) {
+    const std::string from = pages ? "pages" : "";
+    const std::string to = pages ? home + "/pages" : home;
+    const auto names = names_in(disk, from);
+    if (!names) return failed(names.error().what);
+    for (const std::string& name : *names) {
+      if (!pages && !is_replaced(name)) continue;
+      const auto moved = disk.rename(pages ? from + "/" + name : name, to + "/" + name);
+      if (!moved) return failed(moved.error().what);
+    }
+    if (const auto done = disk.sync_directory(to); !done) return failed(done.error().what);
+    if (pages && names->empty()) continue;
+    if (const auto done = disk.sync_directory(from); !done) return failed(done.error().what);
+  }
+  for (const char* directory : {"quarantine", ""}) {
+    if (const auto done = disk.sync_directory(directory); !done) return failed(done.error().what);
+  }
+  return SetAside{home};
+}
+
 Result<std::optional<Installed>, Failure> finish_install(Disk& disk) {
   const auto marker = read_file(disk, kInstalling, 4096);
   if (!marker) {

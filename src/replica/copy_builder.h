@@ -64,4 +64,12 @@ struct Installed {
 /// files (quarantine, strangers') stay. A crash at any moment is mended by the next call.
 [[nodiscard]] Result<std::optional<Installed>, Failure> finish_install(Disk& disk);
 
+/// Moves the log, the state and the promises that are here into a directory of quarantine/, and leaves
+/// everything else: what remains is a new disk. For a log that is damaged before good records while others
+/// have it. Call it again after a crash: what is left of a log is as damaged.
+struct SetAside {
+  std::string directory;
+};
+[[nodiscard]] Result<SetAside, Failure> set_aside(Disk& disk);
+
 }  // namespace mainstay::replica

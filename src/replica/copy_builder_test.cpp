@@ -261,6 +261,29 @@ TEST(CopyBuilder, NoSpaceForAllOfItIsSaidBeforeItBegins) {
   EXPECT_NE(builder.error().what.find("the copy needs"), std::string::npos) << builder.error().what;
 }
 
+TEST(CopyBuilder, WhatIsSetAsideIsKeptWholeAndLeavesANewDisk) {
+  MemoryDisk disk;
+  const Uuid before = make_old(disk);
+  disk.put("notes.txt", as_bytes("a stranger's"));
+  const auto home = set_aside(disk);
+  ASSERT_TRUE(home) << home.error().what;
+  EXPECT_EQ(home->directory, "quarantine/damaged-1");
+  disk.crash_losing_unsynced();
+  EXPECT_TRUE(disk.exists("notes.txt"));
+  EXPECT_TRUE(disk.exists("quarantine/cut-7"));
+  SeededRandom random(3);
+  {
+    const auto kept = recover(disk, home->directory, options_of("west-1"), random);
+    ASSERT_TRUE(kept) << kept.error().what;
+    EXPECT_EQ(kept->journal->incarnation(), before);
+    EXPECT_EQ(group::read_superblock(disk, home->directory)->block->incarnation, before);
+  }
+  EXPECT_FALSE(group::read_superblock(disk, "")->block);
+  const auto fresh = recover(disk, "", options_of("west-1"), random);
+  ASSERT_TRUE(fresh) << fresh.error().what;
+  EXPECT_FALSE(fresh->journal->incarnation() == before);
+}
+
 /// The process dies between any two changes of the disk while the copy takes the old one's place, and what
 /// was not synced is lost, kept or torn.
 TEST(CopyBuilder, ACrashAtAnyMomentLeavesTheOldNodeOrTheNewOne) {

@@ -173,5 +173,27 @@ def interrupted(directory):
         expect(len(taken) == 2, "two copies begun, one of them anew after the leader's end", taken)
 
 
+def damaged_log(directory):
+    """A backup's log is damaged before good records: it is kept as it is, and the node gets everything from its leader."""
+    with Group(BINARY, directory, **SMALL).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        send(connect(leader), "plain", [f"m{n}" for n in range(200)], body="z" * 2_000)
+        group.wait_equal()
+        backup.stop()
+        victim = sorted(backup.data.glob("segment-*.log"))[0]
+        content = bytearray(victim.read_bytes())
+        content[100_000] ^= 4
+        victim.write_bytes(content)
+        publisher = Publisher(group)
+        publisher.start()
+        backup.start(ready=False)
+        time.sleep(1)
+        finish(group, publisher)
+        expect("ALARM" in backup.log() and "damaged-1" in backup.log(), "an alarm that says where the damaged log is")
+        kept = backup.data / "quarantine" / "damaged-1" / victim.name
+        expect(kept.read_bytes() == bytes(content), "the damaged segment to be kept as it was")
+
+
 if __name__ == "__main__":
-    run_case((wiped_disk, too_far_behind, delta_is_enough, interrupted))
+    run_case((wiped_disk, too_far_behind, delta_is_enough, interrupted, damaged_log))
