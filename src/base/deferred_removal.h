@@ -36,6 +36,12 @@ class DeferredRemoval final : public Disk {
   }
   /// Where the file cannot be kept it is removed at once.
   Result<void, DiskError> remove(const std::string& path) override;
+  Result<void, DiskError> link(const std::string& from, const std::string& to) override {
+    return disk_->link(from, to);
+  }
+  Result<void, DiskError> remove_directory(const std::string& path) override {
+    return disk_->remove_directory(path);
+  }
   Result<void, DiskError> make_directory(const std::string& path) override {
     return disk_->make_directory(path);
   }

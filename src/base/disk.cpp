@@ -9,6 +9,14 @@ void throw_exception_from_error(const DiskError& error, const boost::source_loca
                    static_cast<int>(where.line()));
 }
 
+Result<void, DiskError> Disk::link(const std::string& from, const std::string& /*to*/) {
+  return DiskError{DiskErrorCode::io, "this disk gives no file a second name: " + describe(from)};
+}
+
+Result<void, DiskError> Disk::remove_directory(const std::string& path) {
+  return DiskError{DiskErrorCode::io, "this disk removes no directories: " + describe(path)};
+}
+
 Result<Buffer, DiskError> read_file(Disk& disk, const std::string& path, std::uint64_t bytes_max) {
   auto file = disk.open(path, OpenMode::read);
   if (!file) return file.error();

@@ -46,6 +46,14 @@ class File {
     if (!got) return got.error();
     return std::optional(*got);
   }
+  /// As read(), and never older than what another machine that shares the storage had written and synced
+  /// before the call: nothing that this machine keeps of the file is believed unless the file system keeps
+  /// that coherent. At most 4096 bytes, of one page that begins at a multiple of 4096. One thread at a time.
+  /// A disk of one machine need not know the difference.
+  [[nodiscard]] virtual Result<std::size_t, DiskError> read_fresh(std::uint64_t offset,
+                                                                  std::span<std::byte> into) {
+    return read(offset, into);
+  }
   /// Writes all of `from` or fails; after a failure any prefix may have been written.
   [[nodiscard]] virtual Result<void, DiskError> write(std::uint64_t offset, BytesView from) = 0;
   /// Makes everything written before durable (fdatasync). A failure is final for this file.
@@ -84,6 +92,11 @@ class Disk {
   /// Replaces `to` if it exists, atomically.
   [[nodiscard]] virtual Result<void, DiskError> rename(const std::string& from, const std::string& to) = 0;
   [[nodiscard]] virtual Result<void, DiskError> remove(const std::string& path) = 0;
+  /// Gives the file `from` a second name; `exists` when there is a file of that name. Both are the same file
+  /// from then on: what is written through one is read through the other.
+  [[nodiscard]] virtual Result<void, DiskError> link(const std::string& from, const std::string& to);
+  /// Removes an empty directory.
+  [[nodiscard]] virtual Result<void, DiskError> remove_directory(const std::string& path);
   /// Creates the directory and its parents; succeeds if it is there.
   [[nodiscard]] virtual Result<void, DiskError> make_directory(const std::string& path) = 0;
   [[nodiscard]] virtual Result<void, DiskError> sync_directory(const std::string& path) = 0;

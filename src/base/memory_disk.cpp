@@ -176,6 +176,36 @@ Result<void, DiskError> MemoryDisk::remove(const std::string& path) {
   return {};
 }
 
+Result<void, DiskError> MemoryDisk::link(const std::string& from, const std::string& to) {
+  const std::lock_guard hold(mutex_);
+  const auto found = tree_.find(from);
+  if (found == tree_.end() || !found->second)
+    return error(DiskErrorCode::not_found, "link", from, "no such file");
+  if (tree_.contains(to)) return error(DiskErrorCode::exists, "link", to, "file exists");
+  const std::string parent = parent_of(to);
+  if (!parent.empty() && !tree_.contains(parent)) {
+    return error(DiskErrorCode::not_found, "link", to, "no such directory");
+  }
+  if (auto refused = begin_mutation("link", to)) return *refused;
+  change_tree({TreeChange::Kind::link, to, {}, found->second});
+  return {};
+}
+
+Result<void, DiskError> MemoryDisk::remove_directory(const std::string& path) {
+  const std::lock_guard hold(mutex_);
+  const auto found = tree_.find(path);
+  if (found == tree_.end() || found->second)
+    return error(DiskErrorCode::not_found, "remove directory", path, "no such directory");
+  for (const auto& [other, entry] : tree_) {
+    if (parent_of(other) == path)
+      return error(DiskErrorCode::io, "remove directory", path, "directory not empty");
+  }
+  if (auto refused = begin_mutation("remove directory", path)) return *refused;
+  ++counters_.removes;
+  change_tree({TreeChange::Kind::unlink, path, {}, nullptr});
+  return {};
+}
+
 Result<void, DiskError> MemoryDisk::make_directory(const std::string& path) {
   const std::lock_guard hold(mutex_);
   if (path.empty()) return {};

@@ -59,6 +59,8 @@ class MemoryDisk final : public Disk {
   Result<std::vector<std::string>, DiskError> list(const std::string& directory) override;
   Result<void, DiskError> rename(const std::string& from, const std::string& to) override;
   Result<void, DiskError> remove(const std::string& path) override;
+  Result<void, DiskError> link(const std::string& from, const std::string& to) override;
+  Result<void, DiskError> remove_directory(const std::string& path) override;
   Result<void, DiskError> make_directory(const std::string& path) override;
   Result<void, DiskError> sync_directory(const std::string& path) override;
   Result<std::uint64_t, DiskError> free_bytes() override;

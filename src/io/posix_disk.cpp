@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -60,7 +61,10 @@ class Descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
   [[nodiscard]] int get() const { return fd_; }
   [[nodiscard]] bool valid() const { return fd_ >= 0; }
 
@@ -70,6 +74,18 @@ class Descriptor {
 
 Descriptor open_descriptor(const std::string& path, int flags) {
   return Descriptor(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0640); }));
+}
+
+/// Whether a read through the page cache is as new as the last write of any machine that may use the file
+/// system. Numbers: statfs(2).
+bool keeps_cache_coherent(std::uint64_t type) {
+  static constexpr std::array<std::uint64_t, 12> kTypes = {
+      0xef53,     0x58465342, 0x9123683e,
+      0x01021994, 0x794c7630, 0xf2f52010,  // ext, XFS, btrfs, tmpfs, overlay, F2FS
+      0x2fc12fc1, 0x52654973, 0x01161970,
+      0x7461636f, 0x00c36400, 0x858458f6,  // ZFS, reiser, GFS2, OCFS2, Ceph, ramfs
+  };
+  return std::find(kTypes.begin(), kTypes.end(), type & 0xffffffff) != kTypes.end();
 }
 
 class PosixFile final : public File {
@@ -107,6 +123,26 @@ class PosixFile final : public File {
       done += static_cast<std::size_t>(got);
     }
     return std::optional(done);
+  }
+
+  Result<std::size_t, DiskError> read_fresh(std::uint64_t offset, std::span<std::byte> into) override {
+    MS_ASSERT(into.size() <= kPageBytes && offset % kPageBytes == 0, "one page is read at a time");
+    if (!coherent_) {
+      struct statfs where {};
+      if (retry([&] { return ::fstatfs(fd_.get(), &where); }) != 0)
+        return system_error("ask for", path_, errno);
+      coherent_ = keeps_cache_coherent(static_cast<std::uint64_t>(where.f_type));
+    }
+    if (*coherent_) return read(offset, into);
+    if (!direct_.valid()) direct_ = open_descriptor(path_, O_RDONLY | O_DIRECT);
+    if (!direct_.valid()) return system_error("open past the cache", path_, errno);
+    alignas(kPageBytes) std::array<std::byte, kPageBytes> page;
+    const ssize_t got =
+        retry([&] { return ::pread(direct_.get(), page.data(), page.size(), static_cast<off_t>(offset)); });
+    if (got < 0) return system_error("read past the cache", path_, errno);
+    const std::size_t count = std::min(into.size(), static_cast<std::size_t>(got));
+    std::copy_n(page.begin(), count, into.begin());
+    return count;
   }
 
   Result<void, DiskError> write(std::uint64_t offset, BytesView from) override {
@@ -178,8 +214,12 @@ class PosixFile final : public File {
     return std::nullopt;
   }
 
+  static constexpr std::size_t kPageBytes = 4096;
+
   Descriptor fd_;
   std::string path_;
+  std::optional<bool> coherent_;  ///< what this machine caches of it; unknown until asked
+  Descriptor direct_{-1};         ///< the same file past the cache
 };
 
 class PosixLock final : public DiskLock {
@@ -246,6 +286,19 @@ Result<void, DiskError> PosixDisk::rename(const std::string& from, const std::st
 Result<void, DiskError> PosixDisk::remove(const std::string& path) {
   const std::string full = describe(path);
   if (::unlink(full.c_str()) != 0) return system_error("remove", full, errno);
+  return {};
+}
+
+Result<void, DiskError> PosixDisk::link(const std::string& from, const std::string& to) {
+  if (::link(describe(from).c_str(), describe(to).c_str()) != 0) {
+    return system_error(("give the name " + describe(to) + " to").c_str(), describe(from), errno);
+  }
+  return {};
+}
+
+Result<void, DiskError> PosixDisk::remove_directory(const std::string& path) {
+  const std::string full = describe(path);
+  if (::rmdir(full.c_str()) != 0) return system_error("remove directory", full, errno);
   return {};
 }
 

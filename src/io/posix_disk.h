@@ -14,6 +14,10 @@ namespace mainstay::io {
 /// Durability: sync() is fdatasync, which also makes a changed length durable; sync_directory() is fsync on
 /// the directory. preallocate() allocates (fallocate where the file system can) and then really writes zeros:
 /// overwriting written blocks needs no metadata, so a later fdatasync has only data to wait for.
+///
+/// read_fresh() asks the page cache where the kernel keeps it coherent (file systems of one machine, GFS2,
+/// OCFS2, CephFS), and reads past it (O_DIRECT) everywhere else: over NFS each call is a READ that the server
+/// answers.
 class PosixDisk final : public Disk {
  public:
   /// @param root  an existing directory (`not_found` otherwise); made absolute, so that a later change of the
@@ -24,6 +28,8 @@ class PosixDisk final : public Disk {
   Result<std::vector<std::string>, DiskError> list(const std::string& directory) override;
   Result<void, DiskError> rename(const std::string& from, const std::string& to) override;
   Result<void, DiskError> remove(const std::string& path) override;
+  Result<void, DiskError> link(const std::string& from, const std::string& to) override;
+  Result<void, DiskError> remove_directory(const std::string& path) override;
   Result<void, DiskError> make_directory(const std::string& path) override;
   Result<void, DiskError> sync_directory(const std::string& path) override;
   Result<std::uint64_t, DiskError> free_bytes() override;
