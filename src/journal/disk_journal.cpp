@@ -344,8 +344,8 @@ Result<void, JournalError> DiskJournal::remove_before(Lsn lsn) {
     const std::size_t kept = std::max<std::size_t>(
         options_.spare_segments, std::min<std::size_t>(growing, options_.spare_segments_max));
     // A file that somebody still reads is not written over.
-    if (spares_.count() < kept && segment->header.segment_bytes == options_.segment_bytes &&
-        segment.use_count() == 1) {
+    if (options_.reuse_segments && spares_.count() < kept &&
+        segment->header.segment_bytes == options_.segment_bytes && segment.use_count() == 1) {
       auto spare = spares_.recycle(segment->path, segment->header.segment_bytes);
       if (!spare) return fail(spare.error());
       spares_.put(std::move(*spare));

@@ -63,6 +63,12 @@ Result<void, JournalError> check_identity(const std::string& where, const Identi
                             options.cluster.text() +
                             ". Point this node at its own directory, or at an empty one"};
   }
+  if (!options.incarnation.is_nil() && found.incarnation != options.incarnation) {
+    return JournalError{JournalErrorCode::foreign,
+                        where + " has incarnation " + found.incarnation.text() + ", not " +
+                            options.incarnation.text() +
+                            ": it was copied here from elsewhere. Put the right directory back"};
+  }
   if (!options.node.empty() && found.node != options.node) {
     return JournalError{JournalErrorCode::foreign,
                         where + " belongs to node \"" + found.node + "\", not to \"" + options.node +

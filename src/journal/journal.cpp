@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/assert.h"
 #include "journal/checkpoint.h"
 #include "journal/disk_journal.h"
 #include "journal/errors.h"
@@ -22,6 +23,8 @@ Result<void, JournalError> check_options(const JournalOptions& options) {
   if (options.node.size() > kNodeNameBytesMax) {
     return JournalError{JournalErrorCode::io, "the node's name is longer than 255 bytes"};
   }
+  MS_ASSERT(options.reuse_segments || options.release_step_bytes == 0,
+            "cutting a file that is no longer needed would cut it under its other name, too");
   return {};
 }
 
@@ -52,8 +55,10 @@ Result<std::unique_ptr<Journal>, JournalError> Journal::open(
         return corrupt(disk.describe(directory), "there are journal files but no superblock");
       }
     }
-    found->superblock = Superblock{
-        {options.cluster.is_nil() ? random.uuid() : options.cluster, random.uuid(), options.node}, false};
+    found->superblock =
+        Superblock{{options.cluster.is_nil() ? random.uuid() : options.cluster,
+                    options.incarnation.is_nil() ? random.uuid() : options.incarnation, options.node},
+                   false};
     found->repair = true;
   }
   const Superblock superblock = *found->superblock;

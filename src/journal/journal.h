@@ -101,6 +101,12 @@ struct JournalOptions {
   /// instead of being removed by remove_before() at once. 0: at once. Freeing a file's blocks makes the syncs
   /// of others wait: tens of milliseconds for 64 MiB on a file system that discards blocks as it frees them.
   std::uint64_t release_step_bytes = 0;
+  /// False: a segment's file is never written again once the next segment has begun, whatever becomes of it.
+  /// For files that have a second name in another log (copy_log.h); release_step_bytes must be 0 then.
+  bool reuse_segments = true;
+  /// Of a journal that is made here, whose incarnation would be drawn otherwise; refuses a directory of
+  /// another one. nil: any.
+  Uuid incarnation{};
   /// Longest record (journal::record_bytes of its body) that room() has to reckon with. Longer ones can be
   /// written too, but may need space beyond room().
   std::uint64_t record_bytes_max = (1ULL << 20) + (64ULL << 10);
