@@ -126,6 +126,16 @@ std::string invalid(const GroupRecord& record) {
   return {};
 }
 
+namespace {
+
+std::set<Uuid> disks_of(const GroupRecord& record) {
+  std::set<Uuid> disks;
+  for (const Member& member : record.isr) disks.insert(member.incarnation);
+  return disks;
+}
+
+}  // namespace
+
 std::string forbidden(const GroupRecord& from, const GroupRecord& to) {
   if (to.cluster != from.cluster)
     return "it is about cluster " + to.cluster.text() + ", the record there about " + from.cluster.text();
@@ -134,6 +144,8 @@ std::string forbidden(const GroupRecord& from, const GroupRecord& to) {
            std::to_string(from.region_term.value);
   }
   if (to.leader == from.leader) return {};
+  // Another node on the same disk, which nodes share: it has what that disk has.
+  if (disks_of(to) == disks_of(from) && from.isr.size() == 1 && to.isr.size() == 1) return {};
   if (!from.isr.contains(to.leader))
     return to.leader.text() + " is not in the in-sync set and may miss what was acknowledged";
   if (to.isr != from.isr)

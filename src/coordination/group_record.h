@@ -52,7 +52,8 @@ struct GroupRecord {
 
 /// What is wrong with this change, although the record itself is a valid one of the next epoch; empty when
 /// nothing is. A new leader comes from the set before and leaves the set as it is; only a leader that stays
-/// takes members in or drops them.
+/// takes members in or drops them. Where the set is one disk that nodes share (shared-store mode), any of
+/// them may lead on it: the set's disk is what stays.
 [[nodiscard]] std::string forbidden(const GroupRecord& from, const GroupRecord& to);
 
 /// The record as it is stored (docs/formats/register.md): one JSON object. @pre invalid(record) is empty
