@@ -629,6 +629,11 @@ void Member::disk_stalled(bool stalled, Instant now, WallTime wall) {
   it.advance();
 }
 
+void Member::disk_is_ours(Instant when) {
+  impl_->proof = std::max(impl_->proof, when);
+  impl_->register_heard = std::max(impl_->register_heard, when);
+}
+
 std::optional<std::string> Member::hand_over(const std::string& to, Instant now, WallTime wall) {
   Impl& it = *impl_;
   it.now = now, it.wall = wall;

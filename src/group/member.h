@@ -202,6 +202,9 @@ class Member {
 
   /// R9: syncs take too long or stand still; a leader hands over, a follower says nothing more.
   void disk_stalled(bool stalled, Instant now, WallTime wall);
+  /// Shared-store mode: at `when` the disk, which other nodes can take, had not been taken. As good as the
+  /// word of a follower or of the register that nobody else leads (R7, R8).
+  void disk_is_ours(Instant when);
   /// Leader, planned move: nothing more is appended until the move succeeded or was given up. When all is
   /// committed and on the follower's disk it is told to take over. @return why not.
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);

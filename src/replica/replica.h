@@ -245,6 +245,7 @@ class Replica {
   void register_changed(group::RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
                         WallTime wall);
   void disk_stalled(bool stalled, Instant now, WallTime wall);
+  void disk_is_ours(Instant when);
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
   void cover(Lsn lsn, Instant now, WallTime wall);
   /// Also says whose copies the log is kept for (removable_before()).

@@ -70,6 +70,9 @@ void Replica::send_copy(PeerId to, const group::Message& message, Instant now, W
 void Replica::end_for_copy(Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.end_for_copy(now, wall); });
 }
+void Replica::disk_is_ours(Instant when) {
+  impl_->member->disk_is_ours(when);
+}
 std::optional<std::string> Replica::hand_over(const std::string& to, Instant now, WallTime wall) {
   return impl_->tell_member(now, wall,
                             [&](group::Member& member) { return member.hand_over(to, now, wall); });
