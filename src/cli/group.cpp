@@ -93,6 +93,14 @@ std::set<std::string> nodes_of(const config::BrokerConfig& config) {
   return nodes;
 }
 
+bool shared(const config::BrokerConfig& config) {
+  return config.group && config.group->mode == config::GroupMode::shared_store;
+}
+
+std::string mode_text(const config::BrokerConfig& config) {
+  return shared(config) ? "shared-store" : "replicated";
+}
+
 json::array texts(const std::vector<std::string>& from) {
   json::array out;
   for (const std::string& text : from) out.push_back(json::value(text));
@@ -156,6 +164,7 @@ int status(const GroupArguments& arguments) {
         << json::serialize(json::object{
                {"group", config->region_register.group},
                {"region", config->node.region},
+               {"mode", mode_text(*config)},
                {"nodes", std::move(nodes)},
                {"register",
                 {{"place", register_place(config->region_register).text()},
@@ -173,6 +182,8 @@ int status(const GroupArguments& arguments) {
     return exit_status;
   }
   std::cout << "group           " << group << ", " << register_place(config->region_register).text() << "\n";
+  std::cout << "mode            " << mode_text(*config)
+            << (shared(*config) ? ": the nodes share one store, in " + config->node.data : "") << "\n";
   if (record) {
     print_record(*record);
   } else if (there && there->revision == 0) {
@@ -194,9 +205,9 @@ int status(const GroupArguments& arguments) {
     std::cout << "this disk       " << directory << " has no superblock of a group\n";
   } else {
     const MemberReport& it = (*disk)->report;
-    std::cout << "this disk       " << it.member.text() << ": promised epoch " << it.promised.value
-              << ", seen epoch " << it.seen.value << ", LSN " << (*disk)->committed.value
-              << " committed at least";
+    std::cout << (shared(*config) ? "this store      " : "this disk       ") << it.member.text()
+              << ": promised epoch " << it.promised.value << ", seen epoch " << it.seen.value << ", LSN "
+              << (*disk)->committed.value << " committed at least";
     if (record)
       std::cout << (record->leader == it.member       ? "; the record lets it lead"
                     : record->isr.contains(it.member) ? "; in the in-sync set"
@@ -287,6 +298,11 @@ int repair(const GroupArguments& arguments) {
   request.group = place->group;
   request.there = *there;
   request.nodes = nodes_of(*config);
+  // One store: whoever led on it last speaks for all.
+  if (shared(*config) && !request.reports.empty()) {
+    request.nodes.clear();
+    for (const MemberReport& report : request.reports) request.nodes.insert(report.member.node);
+  }
   request.without = {arguments.without.begin(), arguments.without.end()};
   request.leader = arguments.leader;
   request.by = arguments.by.empty() ? operator_name() : arguments.by;

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "group/shared_store.h"
 #include "group/superblock.h"
 #include "io/posix_disk.h"
 
@@ -13,7 +14,9 @@ Result<std::optional<DirectoryReport>, Failure> read_member_directory(const std:
                                                                       Clock& clock) {
   auto disk = io::PosixDisk::open(directory);
   if (!disk) return Failure{disk.error().what};
-  auto loaded = group::read_superblock(**disk, "");
+  auto claim = group::current_claim(**disk);
+  if (!claim) return claim.error();
+  auto loaded = group::read_superblock(**disk, claim->value_or(""));
   if (!loaded) return loaded.error();
   if (!loaded->block) return std::optional<DirectoryReport>();
   group::Superblock& block = *loaded->block;

@@ -17,6 +17,7 @@ struct DirectoryReport {
   Lsn committed;        ///< at least; stored now and then
   std::string damaged;  ///< one of the two copies of the superblock is not whole: which and why
 };
+/// Of a store that nodes share: what its current claim has, whichever node that is of.
 /// Changes nothing; safe beside a running node. Nothing: the directory has no superblock of a group, as that
 /// of a node that never was in one.
 [[nodiscard]] Result<std::optional<DirectoryReport>, Failure> read_member_directory(

@@ -10,6 +10,7 @@
 #include "io/loop.h"
 #include "io/system_clock.h"
 #include "node/node.h"
+#include "node/store_service.h"
 
 namespace mainstay::cli {
 namespace {
@@ -37,6 +38,8 @@ node::GroupOptions group_options(const config::GroupConfig& from) {
     to.layout_warnings.push_back(std::string(config::name_of(problem.rule)) + ": " + problem.what);
   to.keep_log_bytes = from.keep_log_bytes;
   to.copy_bytes_per_second = from.copy_bytes_per_second;
+  if (from.mode == config::GroupMode::shared_store)
+    to.store = node::GroupOptions::Store{from.lock == config::StoreLockPolicy::required};
   return to;
 }
 
@@ -132,6 +135,11 @@ int serve(const std::string& file) {
     }
   }
   io::SystemClock clock;
+  if (config->group && config->group->mode == config::GroupMode::shared_store) {
+    const node::ServiceEnd end = node::serve_store(node_options(*config), clock, log);
+    if (end.could_not_start) std::cerr << "mainstay serve: " << end.why << "\n";
+    return end.could_not_start ? kCouldNotRun : end.status;
+  }
   io::Loop loop;
   int status = kOk;
   node::NodeOptions options = node_options(*config);

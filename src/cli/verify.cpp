@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/member_reports.h"
+#include "group/shared_store.h"
 #include "io/posix_disk.h"
 #include "io/system_clock.h"
 #include "journal/journal.h"
@@ -40,6 +41,29 @@ int verify(const VerifyArguments& arguments) {
     std::cerr << "mainstay verify: " << disk.error().what << "\n";
     return kCouldNotRun;
   }
+  // A store that nodes share: the claim that has its content, which must not change hands meanwhile.
+  std::string shown = arguments.directory;
+  std::unique_ptr<DiskLock> lock;
+  const auto claim = group::current_claim(**disk);
+  if (!claim) {
+    std::cerr << "mainstay verify: " << claim.error().what << "\n";
+    return kCouldNotRun;
+  }
+  if (*claim) {
+    auto held = (*disk)->lock(group::kStoreLock);
+    if (!held) {
+      std::cerr << "mainstay verify: a node of the group uses this store, or a tool does ("
+                << held.error().what << "). Stop the group's nodes first\n";
+      return kCouldNotRun;
+    }
+    lock = std::move(*held);
+    shown = (*disk)->describe(**claim);
+    disk = io::PosixDisk::open(shown);
+    if (!disk) {
+      std::cerr << "mainstay verify: " << disk.error().what << "\n";
+      return kCouldNotRun;
+    }
+  }
   const journal::VerifyReport report = journal::verify(**disk, "");
   const replica::PagesReport pages = replica::verify_pages(**disk, "");
   io::SystemClock clock;
@@ -47,6 +71,7 @@ int verify(const VerifyArguments& arguments) {
   const bool ok = report.ok && pages.ok && group && (!*group || (*group)->damaged.empty());
   if (arguments.json) {
     std::cout << boost::json::serialize(boost::json::object{{"ok", ok},
+                                                            {"directory", shown},
                                                             {"first_lsn", report.first.value},
                                                             {"last_lsn", report.end.lsn.value},
                                                             {"hash", hex(report.end.hash)},
@@ -66,6 +91,7 @@ int verify(const VerifyArguments& arguments) {
                                                             {"group", group_object(group)}})
               << "\n";
   } else {
+    if (shown != arguments.directory) std::cout << "store     its content is in " << shown << "\n";
     std::cout << "segments  " << report.segments << "\nrecords   " << report.records << "  (LSN "
               << report.first.value << " to " << report.end.lsn.value << ")\nhash      "
               << hex(report.end.hash) << "\n";
@@ -106,7 +132,10 @@ void add_verify(CLI::App& app, int& status) {
   command->add_option("directory", arguments->directory, "the node's data directory")->required();
   command->add_flag("--json", arguments->json, "print the result as JSON");
   command->footer(
-      "Reads only; safe beside a running node (records being written may show as a torn tail).\n"
+      "Reads only; safe beside a running node (records being written may show as a torn tail). A directory "
+      "that "
+      "the nodes\n"
+      "of a group share is refused while a node holds its lock.\n"
       "Exit status: 0 whole, 1 damaged (each problem names file, offset and what to do), 2 cannot be read.\n"
       "Example: mainstay verify /var/lib/mainstay/east-1 --json");
   command->callback([arguments, &status] { status = verify(*arguments); });

@@ -117,6 +117,18 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
     TableReader t = top.table("group");
     c.group = read_group(t, report, c.node.name, c.node.region, c.region_register, voter_places);
     if (c.group) check_listeners(c, t);
+    if (c.group && c.group->mode == GroupMode::shared_store) {
+      if (!c.node.cluster)
+        t.problem(
+            "mode",
+            "mode \"shared-store\" needs \"cluster\" under [node], the same UUID in every node's file: by it "
+            "a node tells its group's store from another's");
+      if (c.replication.listen || !c.replication.peers.empty())
+        t.problem("mode",
+                  "mode \"shared-store\" and [replication] are both given: this version does not ship a "
+                  "shared store "
+                  "to another region; take [replication] away");
+    }
     if (c.group && c.group->others.empty() && c.group->min_copies > 1 && !c.replication.listen)
       t.problem("min_copies",
                 "\"min_copies\" is 2, this group has one node, and no other region can follow ([replication] "
@@ -185,6 +197,11 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
   Names queues;
   top.each_table("queue", [&](TableReader& t) {
     BrokerConfig::Queue queue = read_queue(t);
+    if (c.group && c.group->mode == GroupMode::shared_store && queue.durability == "region")
+      t.problem(
+          "durability",
+          "\"durability\" is \"region\", and in mode \"shared-store\" there is no second disk in the region: "
+          "use \"journal\"");
     queues.add(t, "queue", queue.name, lower(queue.name));
     c.queues.push_back(std::move(queue));
   });

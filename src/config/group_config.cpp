@@ -113,6 +113,10 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
                                       const std::string& region, const RegisterPlace& place,
                                       const std::vector<Place>& voter_places) {
   GroupConfig group;
+  const bool shared = t.choice("mode", {"replicated", "shared-store"}, "replicated") == "shared-store";
+  if (shared) group.mode = GroupMode::shared_store;
+  if (t.choice("lock", {"required", "preferred"}, "required") == "preferred")
+    group.lock = StoreLockPolicy::preferred;
   group.listen = t.endpoint("listen", t.present() ? Need::required : Need::optional).value_or(Endpoint{});
   group.zone = read_name(t, "zone", Need::optional);
   group.site = read_name(t, "site", Need::optional);
@@ -133,7 +137,7 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   });
   const bool alone = t.present() && group.others.empty();
   group.create = t.flag("create", group.create);
-  group.min_copies = static_cast<std::uint32_t>(t.integer("min_copies", 1, 2, alone ? 1 : 2));
+  group.min_copies = static_cast<std::uint32_t>(t.integer("min_copies", 1, 2, alone || shared ? 1 : 2));
   group.alone_without_register_max = seconds(t.integer("alone_without_register_max_s", 1, 86'400,
                                                        group.alone_without_register_max.ns / seconds(1).ns));
   group.keep_log_bytes = t.size("keep_log_bytes", 1ULL << 20, 1ULL << 44, group.keep_log_bytes);
@@ -143,6 +147,20 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   group.unsafe_layout_reason = t.text("allow_unsafe_layout", Need::optional);
   if (!t.present()) return std::nullopt;
 
+  if (!shared && t.has("lock"))
+    t.problem(
+        "lock",
+        "\"lock\" is about the one directory of mode = \"shared-store\": take it away, or add the mode");
+  if (shared && group.min_copies > 1)
+    t.problem(
+        "min_copies",
+        "\"min_copies\" is 2, and in mode \"shared-store\" all nodes have one copy: take it away; for two "
+        "copies use mode = \"replicated\"");
+  if (shared && group.others.empty())
+    t.problem("mode",
+              "mode \"shared-store\" is for several nodes with one directory: list the others as "
+              "[[group.node]], or "
+              "take the mode away");
   if (!alone && !group.listen.host.empty() && group.listen.port == 0)
     t.problem("listen",
               fmt::format("\"{}\" has port 0: the other nodes must know the port", group.listen.text()));

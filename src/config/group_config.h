@@ -30,7 +30,16 @@ struct GroupTimeouts {
   friend bool operator==(const GroupTimeouts&, const GroupTimeouts&) = default;
 };
 
+enum class GroupMode : std::uint8_t {
+  replicated,    ///< each node has a disk of its own
+  shared_store,  ///< all have one directory, on storage that they share
+};
+/// Shared-store mode: what is needed to lead beside the register and the fence.
+enum class StoreLockPolicy : std::uint8_t { required, preferred };
+
 struct GroupConfig {
+  GroupMode mode = GroupMode::replicated;
+  StoreLockPolicy lock = StoreLockPolicy::required;
   Endpoint listen;         ///< replication and beacons of the group: never AMQP or the control listener
   std::string zone, site;  ///< of this node; empty only in a layout that was allowed as unsafe
   struct Node {

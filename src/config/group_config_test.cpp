@@ -299,5 +299,56 @@ TEST(GroupTimeouts, BothProfilesHoldTheRelations) {
   EXPECT_TRUE(related(group_of(pair("profile = \"fast\"\n")).timeouts));
 }
 
+// ---- shared-store mode
+
+constexpr std::string_view kClusterHead = R"([node]
+name = "east-1"
+region = "east"
+data = "data"
+cluster = "6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab"
+[[user]]
+name = "u"
+password = "p"
+)";
+std::string shared_store(std::string_view more, std::string_view other = kOther,
+                         std::string_view head = kClusterHead) {
+  return fmt::format("{}{}{}mode = \"shared-store\"\n{}{}", head, kVoters, kSelf, more, other);
+}
+std::string refusal(const std::string& text) {
+  const auto config = parse_broker_config(text, "east-1.toml", "/etc");
+  return config ? "" : config.error().what;
+}
+
+TEST(SharedStoreConfig, ReadsModeAndLock) {
+  const auto config = parse_broker_config(shared_store(""), "east-1.toml", "/etc");
+  ASSERT_TRUE(config) << config.error().what;
+  EXPECT_EQ(config->group->mode, GroupMode::shared_store);
+  EXPECT_EQ(config->group->lock, StoreLockPolicy::required);
+  EXPECT_EQ(config->group->min_copies, 1U);
+  const auto other = parse_broker_config(shared_store("lock = \"preferred\"\n"), "east-1.toml", "/etc");
+  ASSERT_TRUE(other) << other.error().what;
+  EXPECT_EQ(other->group->lock, StoreLockPolicy::preferred);
+  const auto replicated = parse_broker_config(pair(), "east-1.toml", "/etc");
+  ASSERT_TRUE(replicated) << replicated.error().what;
+  EXPECT_EQ(replicated->group->mode, GroupMode::replicated);
+}
+
+TEST(SharedStoreConfig, RefusesWhatHasNoMeaningOnOneCopy) {
+  EXPECT_THAT(refusal(shared_store("min_copies = 2\n")), HasSubstr("all nodes have one copy"));
+  EXPECT_THAT(refusal(shared_store("", "")), HasSubstr("several nodes with one directory"));
+  EXPECT_THAT(refusal(shared_store("", kOther, kHead)), HasSubstr("needs \"cluster\""));
+  EXPECT_THAT(refusal(shared_store("") + "[replication]\nlisten = \"10.0.0.1:5681\"\n"),
+              HasSubstr("does not ship a shared store"));
+  EXPECT_THAT(refusal(shared_store("") + "[[queue]]\nname = \"q\"\ndurability = \"region\"\n"),
+              HasSubstr("no second disk"));
+  EXPECT_THAT(refusal(pair("lock = \"required\"\n")), HasSubstr("mode = \"shared-store\""));
+}
+
+TEST(SharedStoreConfig, PlacementIsCheckedAsForAnyGroup) {
+  constexpr std::string_view kSameZone =
+      "[[group.node]]\nname = \"east-2\"\naddress = \"10.0.0.2:5690\"\nzone = \"a\"\nsite = \"dc-a\"\n";
+  EXPECT_THAT(refusal(shared_store("", kSameZone)), HasSubstr("nodes-share-a-zone"));
+}
+
 }  // namespace
 }  // namespace mainstay::config

@@ -631,6 +631,7 @@ void Member::disk_stalled(bool stalled, Instant now, WallTime wall) {
 
 void Member::disk_is_ours(Instant when) {
   impl_->proof = std::max(impl_->proof, when);
+  impl_->proof_until = std::max(impl_->proof_until, when + impl_->times.lease);
   impl_->register_heard = std::max(impl_->register_heard, when);
 }
 

@@ -38,6 +38,11 @@ struct MemberOptions {
   MemberId self;
   /// Newest version of packets that it speaks; lower than kPacketVersion: as an older release does.
   std::uint16_t packet_version = kPacketVersion;
+  /// Why it leads when the register names it already; empty: its node was started again.
+  std::string begun_because;
+  /// Shared-store mode: nodes that the register does not name may take the disk. Then being alone in the
+  /// in-sync set proves nothing, and disk_is_ours() does.
+  bool disk_is_shared = false;
   bool may_create = false;  ///< may write the register's first record (a new group; every node of it may)
   Duration beacon_every = milliseconds(100);
   /// R3: an in-sync follower that has not answered for so long is dropped.

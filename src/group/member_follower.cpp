@@ -66,8 +66,9 @@ void Member::Impl::consider(const GroupState& state) {
     return;
   }
   GroupRecord next = record;
-  next.reason = take_over   ? "planned move from " + record.leader.node
-                : log_begun ? "restart of the leader"
+  next.reason = take_over                                     ? "planned move from " + record.leader.node
+                : log_begun && !options.begun_because.empty() ? options.begun_because
+                : log_begun                                   ? "restart of the leader"
                             : "nothing heard of leader " + record.leader.node;
   become_candidate(state, next, Purpose::promote);
 }

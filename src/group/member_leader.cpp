@@ -132,7 +132,7 @@ bool Member::Impl::silent(const MemberId& member) const {
 /// Neither the record that this leader acts on nor any that may be stored names another node, and only who is
 /// named may take over (R4). So there is nobody to be quiet for; R7 says for how long without the register.
 bool Member::Impl::nobody_else_may_lead() const {
-  return role == Role::leader && !register_refused && need().empty();
+  return role == Role::leader && !register_refused && !options.disk_is_shared && need().empty();
 }
 
 /// Why a node is not taken in; empty: it is.

@@ -73,9 +73,10 @@ void StoreWatch::lock_tried(Lock outcome, const std::string& what, Instant now) 
   MS_ASSERT(step_ == Step::locking, "an answer follows its question");
   locked_ = outcome == Lock::taken;
   holder_ = outcome == Lock::held ? what : "";
-  // With the lock required a free one says that nobody leads. Otherwise somebody may lead without it.
+  // Free, and its last holder is still heard: it gives the lead to another, or leads without.
   const bool soon = is_invited(now);
-  const bool go = options_.lock_required ? locked_ : silent(now) || (locked_ && (soon || !leader_));
+  const bool alone = locked_ && (soon || !leader_);
+  const bool go = alone || (silent(now) && (locked_ || !options_.lock_required));
   if (go) {
     step_ = Step::looking;
     out_.emplace_back(LookAtStore{});
@@ -175,6 +176,7 @@ void StoreWatch::consider(const GroupState& state, Instant now, WallTime wall) {
   next_.mode = coordination::GroupMode::serving;
   next_.by = "node " + options_.node;
   // By it this attempt is told from any other of a node of this name.
+  reason_ = next_.reason;
   next_.reason += " (claim " + claim_.id.text() + ")";
   next_.at = wall;
   expected_ = state;
@@ -212,7 +214,7 @@ void StoreWatch::taken(const Result<TakenStore, Failure>& taken, Instant now) {
     return give_up(taken.error().what, options_.suspect_after, now);
   }
   step_ = Step::leading;
-  out_.emplace_back(LeadOnStore{*sight_.identity, claim_, *taken, locked_});
+  out_.emplace_back(LeadOnStore{*sight_.identity, claim_, *taken, locked_, reason_});
 }
 
 Instant StoreWatch::next_deadline() const {
@@ -240,7 +242,8 @@ WatchStatus StoreWatch::status(Instant now) const {
   } else if (!status.leader.empty()) {
     status.why = "node " + status.leader + " leads";
   } else if (!holder_.empty()) {
-    status.why = "the store's lock is held, and nothing is heard of its holder (" + holder_ + ")";
+    status.why = "the store's lock is held, and nothing is heard of its holder, " + holder_ +
+                 " of one of the machines";
     if (options_.lock_required)
       status.why += ". End that process, or cut its machine off the storage; nobody leads without the lock";
   } else {

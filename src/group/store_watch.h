@@ -53,6 +53,7 @@ struct LeadOnStore {
   StoreClaim claim;
   TakenStore taken;
   bool locked = false;
+  std::string why;
 };
 /// ReadRegister, ChangeRegister, Alarm: as a member's.
 using WatchOutput = std::variant<TryLock, GiveUpLock, LookAtStore, MakeStore, ReadRegister, ChangeRegister,
@@ -126,6 +127,7 @@ class StoreWatch {
   StoreSight sight_;
   coordination::GroupState expected_;
   coordination::GroupRecord next_;
+  std::string reason_;
   StoreClaim claim_;
   Epoch seen_;
 };

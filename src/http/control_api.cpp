@@ -247,7 +247,8 @@ std::string status_json(const NodeStatus& s) {
     json::array nodes;
     for (const NodeStatus::Group::Node& node : s.group->nodes)
       nodes.push_back(json::object{{"name", node.name}, {"state", node.state}, {"lsn", node.lsn}});
-    out["group"] = json::object{{"role", s.group->role},
+    out["group"] = json::object{{"mode", s.group->mode},
+                                {"role", s.group->role},
                                 {"leader", s.group->leader},
                                 {"epoch", s.group->epoch},
                                 {"promised_epoch", s.group->promised},

@@ -74,8 +74,9 @@ struct NodeStatus {
   } active_region;
   /// Of a node that is one of a group in its region.
   struct Group {
-    std::string role;    ///< leader | backup | candidate | stopped
-    std::string leader;  ///< node; empty = not known
+    std::string mode = "replicated";  ///< or shared-store
+    std::string role;                 ///< leader | backup | candidate | stopped; without the store: standby
+    std::string leader;               ///< node; empty = not known
     std::uint64_t epoch{}, promised{};
     std::vector<std::string> in_sync;  ///< nodes, as last known
     std::vector<std::string> need;     ///< leader: others whose acknowledgement a commit waits for

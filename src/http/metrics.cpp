@@ -101,7 +101,7 @@ std::string metrics_text(const NodeStatus& s) {
           s.active_region.problem.empty() ? 1 : 0);
 
   if (s.group) {
-    for (const char* role : {"leader", "backup", "candidate", "stopped"}) {
+    for (const char* role : {"leader", "backup", "candidate", "stopped", "standby"}) {
       f.add("mainstay_group_role", "1 for what this node is in its group.", MetricType::Gauge,
             {{"role", role}}, s.group->role == role ? 1 : 0);
     }

@@ -10,6 +10,7 @@
 #include "io/posix_disk.h"
 #include "node/amqp_streams.h"
 #include "node/peer_wire.h"
+#include "node/store_lease.h"
 #include "replica/recover.h"
 
 namespace mainstay::node {
@@ -91,17 +92,13 @@ journal::JournalOptions Node::journal_options() const {
   options.spare_segments = 2;
   options.spare_segments_max = 16;
   options.release_step_bytes = kReleaseBytes;
+  if (options_.lease != nullptr) shared_store_options(options, *options_.lease);
   return options;
 }
 
 Result<void, Failure> Node::recover() {
-  std::error_code not_made;
-  std::filesystem::create_directories(options_.data_directory, not_made);
-  if (not_made) {
-    return Failure{"cannot make the data directory " + options_.data_directory + ": " + not_made.message()};
-  }
-  auto disk = io::PosixDisk::open(options_.data_directory);
-  if (!disk) return Failure{disk.error().what};
+  auto disk = open_disk();
+  if (!disk) return disk.error();
   auto removing_later = DeferredRemoval::open(std::move(*disk));
   if (!removing_later) return Failure{removing_later.error().what};
   disk_ = std::move(*removing_later);
@@ -334,7 +331,7 @@ bool Node::start_write(TurnMeter::Laps& laps) {
   const std::size_t bytes = pending.batch.bytes.size();
   // Beyond room() a segment would have to be made: that takes as long as a disk may take.
   // One of a group goes on talking to the others while its disk does not answer, and gives up the lead (R9).
-  const bool others = options_.group && !options_.group->others.empty();
+  const bool others = options_.group && (!options_.group->others.empty() || store_ != nullptr);
   if (!others && commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
       journal_worker_->idle()) {
     flush_connections();  // what does not depend on this batch does not wait for its sync
@@ -654,7 +651,7 @@ void Node::tick() {
 }
 
 void Node::end_fatally(const std::string& why) {
-  if (ended_) return;
+  if (ended_ || store_lost()) return;
   ended_ = true;
   log(LogLevel::error, "stopping: " + why);
   fatal_(why, 70);
@@ -719,7 +716,7 @@ void Node::declare_queues() {
 // -----------------------------------------------------------------------------------------------
 
 broker::Leader* Node::leader() {
-  if (replica_->role() != replica::Role::live || switch_draining_ || stopping_) return nullptr;
+  if (replica_->role() != replica::Role::live || switch_draining_ || stopping_ || rejoining_) return nullptr;
   if (!group_fence().empty()) return nullptr;
   return &replica_->leader();
 }
@@ -783,6 +780,12 @@ std::optional<amqp::Condition> Node::durability_refusal(broker::Durability level
       return std::nullopt;
     case broker::Durability::region:
       if (options_.group && !options_.group->others.empty()) return std::nullopt;
+      if (store_ != nullptr) {
+        return amqp::Condition{
+            "amqp:precondition-failed",
+            "durability region is asked for, and the nodes of this group share one store: there "
+            "is no second copy. Ask for journal"};
+      }
       return amqp::Condition{
           "amqp:precondition-failed",
           "durability region is asked for, and the group of this node has no backup node in region " +

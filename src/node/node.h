@@ -160,6 +160,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] std::optional<std::string> fenced_now(Instant now) const;
   [[nodiscard]] Result<void, Failure> cut_for_group();
   void close_group_lines();
+  void send_to_group(io::StreamId peer, BytesView packet);
   [[nodiscard]] std::string not_leading() const;
   [[nodiscard]] std::string too_few_copies() const;
   [[nodiscard]] http::NodeStatus::Group group_status() const;
@@ -200,6 +201,17 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] Result<void, Failure> install_copy();
   [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why);
   void tell_copy(http::NodeStatus::Group& group) const;
+
+  // node_shared_store.cpp: one that leads on a store that others can take
+  [[nodiscard]] Result<std::unique_ptr<Disk>, Failure> open_disk();
+  void tick_store(Instant now);
+  void store_heard(io::StreamId peer, BytesView packet);
+  [[nodiscard]] bool store_lost();
+  void leave_store(const std::string& why);
+  void store_is_quiet();
+  void store_switch(const std::string& to, const std::string& by, const std::string& reason,
+                    http::CommandDone done);
+  void await_successor();
 
   // node_region.cpp: the register and region commands
   using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
@@ -308,6 +320,11 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::optional<MemberChange> member_change_;
   bool damage_set_aside_ = false;  // once in a process's life
   bool install_copy_ = false;      // a full copy is ready to take the place of what is here
+  struct Store;
+  struct StoreDeleter {
+    void operator()(Store* store) const;
+  };
+  std::unique_ptr<Store, StoreDeleter> store_;
 
   // who leads
   coordination::RegionRecord region_;  // last read

@@ -12,6 +12,7 @@
 #include "node/alive_poster.h"
 #include "node/node.h"
 #include "node/peer_wire.h"
+#include "node/store_lease.h"
 
 namespace mainstay::node {
 namespace {
@@ -137,6 +138,10 @@ replica::ReplicaOptions::InGroup Node::in_group(group::Superblock block) {
   in.member = options_.group->member;
   in.member.cluster = journal_->cluster();
   in.member.self = {options_.name, journal_->incarnation()};
+  if (options_.lease != nullptr) {
+    in.member.begun_because = options_.lease->why;
+    in.member.disk_is_shared = true;
+  }
   in.copies_min = options_.group->copies_min;
   for (const GroupOptions::Other& other : options_.group->others) in.others.push_back(other.name);
   in.member.listed.emplace(in.others.begin(), in.others.end());
@@ -267,6 +272,7 @@ void Node::on_group_bytes(io::StreamId peer) {
 }
 
 void Node::on_group_packet(io::StreamId peer, BytesView packet) {
+  if (store_ != nullptr) store_heard(peer, packet);
   if (rejoining_) return;
   replica_->group_packet(peer, packet, clock_.now(), clock_.wall());
   schedule_pump();
@@ -331,6 +337,7 @@ void Node::tick_group(Instant now) {
   decide_move(now);
   tick_members(now);
   probe_disk(now);
+  if (store_ != nullptr) tick_store(now);
   if (rejoining_) return;
   tick_copy(now);
   if (rejoining_) return;
@@ -403,6 +410,7 @@ void Node::probe_disk(Instant now) {
 
 void Node::restart_in_group(const group::Restart& restart) {
   if (rejoining_) return;
+  if (store_ != nullptr) return leave_store(restart.why);
   log(LogLevel::warning, "group: beginning anew from the log: " + restart.why);
   if (group_->move) {
     group_->move->left = replica_->committed();
@@ -458,6 +466,10 @@ Result<void, Failure> Node::cut_for_group() {
   return {};
 }
 
+void Node::send_to_group(io::StreamId peer, BytesView packet) {
+  if (group_->heard.contains(peer)) group_->wire->send(peer, packet);
+}
+
 void Node::close_group_lines() {
   std::vector<io::StreamId> all;
   for (const auto& [peer, when] : group_->heard) all.push_back(peer);
@@ -479,6 +491,7 @@ void Node::group_switch(const std::string& to, const std::string& by, const std:
     refused.error = not_live_reason() + ". Ask the node that leads";
     return done(refused);
   }
+  if (store_ != nullptr) return store_switch(to, by, reason, std::move(done));
   if (auto why = replica_->hand_over(to, clock_.now(), clock_.wall())) {
     refused.error = "node " + to + " cannot take the lead: " + *why;
     return done(refused);
@@ -531,6 +544,7 @@ void Node::forget_dialled(const std::set<std::string>& gone) {
 
 http::NodeStatus::Group Node::group_status() const {
   http::NodeStatus::Group s;
+  s.mode = store_ != nullptr ? "shared-store" : "replicated";
   s.copies_min = options_.group->copies_min;
   s.fenced = group_fence();
   s.layout_warnings = options_.group->layout_warnings;

@@ -192,6 +192,7 @@ void Node::rejoin_when_quiet() {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
+  if (store_ != nullptr) return store_is_quiet();
   const std::vector<io::StreamId> peers(peers_.begin(), peers_.end());
   for (const io::StreamId peer : peers) peer_hub_->close(peer);
   if (group_ != nullptr) close_group_lines();

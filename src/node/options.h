@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,11 +50,18 @@ struct GroupOptions {
   Duration silence_max = seconds(2);     ///< a connection that brings nothing for so long is ended
   Duration disk_stall_max = seconds(2);  ///< R9: a write or a probe that takes longer gives up the lead
   unsigned copies_min = 1;               ///< R11: publishes are refused with fewer copies in sync
+  /// Shared-store mode: all nodes have one data directory, and nothing is shipped (store_service.h).
+  struct Store {
+    bool lock_required = true;  ///< group::WatchOptions
+  };
+  std::optional<Store> store;
   std::uint64_t keep_log_bytes = 16ULL
                                  << 30;      ///< kept for nodes that are away; beyond, they need a full copy
   std::vector<std::string> layout_warnings;  ///< what allow_unsafe_layout allowed: shown while it runs
   std::uint64_t copy_bytes_per_second = 64ULL << 20;  ///< of a full copy that this node gives away
 };
+
+struct StoreLease;
 
 struct NodeOptions {
   std::string version;
@@ -68,6 +76,8 @@ struct NodeOptions {
   std::vector<User> users;
   std::vector<QueueConfig> queues;
   etcd::RegisterPlace register_place;
+  /// In shared-store mode: what this leadership has taken; `data_directory` is its claim's.
+  std::shared_ptr<StoreLease> lease;
   std::optional<GroupOptions> group;  ///< excludes has_replication, so far
   std::string initial_region;         ///< claims an empty register
   std::uint64_t segment_bytes = 64ULL << 20;

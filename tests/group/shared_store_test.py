@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Nodes that share one data directory, as real processes: one leads, the others take the store over. Needs Proton's Python binding.
+
+Usage: shared_store_test.py path/to/mainstay CASE
+"""
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from clients import BINARY, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
+from checks import expect, ok  # noqa: E402
+from group import Group  # noqa: E402
+from group_test import DEDUP, Publisher  # noqa: E402
+
+
+class SharedStore(Group):
+    """Nodes n1, n2, … with the data directory `store`."""
+
+    def __init__(self, directory, nodes=2, group=None, **tables):
+        self.store = directory / "store"
+        self.store.mkdir()
+        super().__init__(BINARY, directory, nodes=nodes, group={"mode": "shared-store", **(group or {})}, **tables)
+        for node in self.nodes.values():
+            node.config["node"]["data"] = node.data = self.store
+            node.write_config()
+
+    def standby(self, leader, timeout_s=20):
+        """The other of two nodes, once it knows who leads."""
+        other, = self.others(leader)
+        other.wait(lambda: other.get("/livez")[0] == 200 and other.status()["group"]["leader"] == leader.name, timeout_s,
+                   f"the standby to hear of {leader.name}")
+        return other
+
+
+def audit(group, confirmed, queue="dedup"):
+    """Every confirmed message once, in order."""
+    found = take_all(connect(group.leader()), queue)
+    missing, twice = set(confirmed) - set(found), len(found) - len(set(found))
+    expect(not missing, "every confirmed message", f"{len(missing)} are missing: {sorted(missing)[:5]}")
+    expect(twice == 0, "no message twice", twice)
+    expect([id_ for id_ in found if id_ in set(confirmed)] == confirmed, "the order of publishing")
+    ok(f"{len(confirmed)} confirmed messages are there, each once and in order")
+
+
+def one_leads(directory):
+    """Two nodes, one directory: one leads, the other says why it does not, and a tool or a lone node is refused."""
+    with SharedStore(directory).start() as group:
+        leader = group.leader()
+        standby = group.standby(leader)
+        code, why = standby.get("/readyz")
+        expect(code == 503 and f"node {leader.name} leads" in why, "/readyz of the standby to say who leads", why)
+        told = leader.status()["group"]
+        expect(told["mode"] == "shared-store" and told["role"] == "leader" and told["in_sync"] == [leader.name], "a leader in shared-store mode", told)
+        told = standby.status()["group"]
+        expect(told["mode"] == "shared-store" and told["role"] == "standby", "a standby in shared-store mode", told)
+        ok("one leads, the other is a standby and says so")
+        connection = connect(leader)
+        send(connection, "plain", [f"m{n}" for n in range(200)])
+        expect(take_all(connection, "plain") == [f"m{n}" for n in range(200)], "the messages in order")
+        connection.close()
+        try:
+            connect(standby, timeout=3)
+            expect(False, "a standby to take no clients")
+        except (ProtonException, OSError):
+            ok("a standby takes no clients: they go on to the next endpoint")
+        done = subprocess.run([BINARY, "verify", str(group.store)], capture_output=True, text=True, timeout=60)
+        expect(done.returncode == 2 and "lock" in done.stderr, "verify to refuse a store that is used", (done.returncode, done.stdout, done.stderr))
+        ok(f"verify refuses: {done.stderr.strip()}")
+        shown = standby.command("group", "status")
+        expect(shown.returncode == 0 and "shared-store" in shown.stdout and leader.name in shown.stdout, "group status to show the mode", (shown.stdout, shown.stderr))
+        told = json.loads(standby.command("group", "status", "--json").stdout)
+        expect(told["mode"] == "shared-store" and told["report"]["promised_epoch"] >= 1, "the report of the store", told)
+        ok("group status shows mode, leader and what the store remembers")
+        for node in group.nodes.values():
+            expect(node.stop() == 0, "an end without complaint")
+        done = subprocess.run([BINARY, "verify", str(group.store)], capture_output=True, text=True, timeout=60)
+        expect(done.returncode == 0 and "every record is whole" in done.stdout, "verify of the stopped group's store", (done.returncode, done.stdout, done.stderr))
+        ok("verify checks the store of a stopped group")
+        lone = leader
+        for key in ("mode",):
+            del lone.config["group"][key]
+        lone.write_config()
+        lone.start(ready=False)
+        expect(lone.wait_end() == 2 and "share" in lone.log_tail(5), "a node of another mode to refuse the store", lone.log_tail(5))
+        ok("a node without the mode refuses the directory")
+
+
+def leader_killed(directory):
+    """kill -9 of the leader under load: the standby takes the store and has every confirmed message."""
+    with SharedStore(directory, **DEDUP).start() as group:
+        group.standby(group.leader())
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(1)
+        for turn in range(3):
+            leader = group.leader()
+            before = len(publisher.confirmed)
+            publisher.longest_s = 0
+            leader.kill()
+            begun = time.monotonic()
+            while len(publisher.confirmed) < before + 20 and time.monotonic() - begun < 30:
+                time.sleep(0.01)
+            expect(before > 0 and time.monotonic() - begun < 30, "publishing to go on")
+            ok(f"kill -9 of {leader.name}: publishing went on; the longest wait of a publish was {publisher.longest_s:.2f} s")
+            expect(publisher.longest_s < 8, "a wait of less than 8 s", publisher.longest_s)
+            leader.start(ready=False)
+            group.standby(group.leader(but=(leader.name,)))
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+
+
+def leader_sleeps(directory):
+    """SIGSTOP of the leader: with the lock required nobody takes over; what sleeps goes on where it was."""
+    with SharedStore(directory, **DEDUP).start() as group:
+        leader = group.leader()
+        standby = group.standby(leader)
+        connection = connect(leader)
+        send(connection, "dedup", ["a"])
+        os.kill(leader.process.pid, signal.SIGSTOP)
+        try:
+            until = time.monotonic() + 15
+            why = ""
+            while "the store's lock is held" not in why and time.monotonic() < until:
+                code, why = standby.get("/readyz")
+                expect(code == 503, "no takeover while the lock is held", why)
+                time.sleep(0.05)
+            expect("nobody leads without the lock" in why and str(leader.process.pid) in why, "the standby to say who holds the lock", why)
+            time.sleep(1)
+            expect(standby.get("/readyz")[0] == 503, "no takeover while the lock is held")
+        finally:
+            os.kill(leader.process.pid, signal.SIGCONT)
+        ok(f"nobody takes over: {why.strip()}")
+        expect(group.leader() is leader, "the sleeper to lead on")
+        send(connect(leader), "dedup", ["b"])
+        expect(take_all(connect(leader), "dedup") == ["a", "b"], "both messages")
+        ok("awake again it serves on")
+
+
+def zombie(directory):
+    """lock = "preferred": the leader sleeps, its lock held, longer than the others wait; another takes the store. What
+    wakes up confirms nothing, says why, sends its clients on and becomes a standby."""
+    with SharedStore(directory, group={"lock": "preferred"}, **DEDUP).start() as group:
+        sleeper = group.leader()
+        group.standby(sleeper)
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(0.5)
+        held = connect(sleeper, timeout=30)
+        sender = held.create_sender("plain")
+        sender.send(Message(id="before", body=b"x"))
+        os.kill(sleeper.process.pid, signal.SIGSTOP)
+        try:
+            # In the sleeper's socket when it wakes up: it finds this before its clock.
+            delivery = sender.link.send(Message(id="while-asleep", body=b"x"))
+            held.container.process() if hasattr(held.container, "process") else None
+            successor = group.leader(but=(sleeper.name,))
+            send(connect(successor), "plain", ["after"])
+            ok(f"{successor.name} leads while {sleeper.name} sleeps with the lock")
+            time.sleep(1)
+        finally:
+            os.kill(sleeper.process.pid, signal.SIGCONT)
+        try:
+            held.wait(lambda: delivery.settled, timeout=10, msg="an answer of the sleeper")
+            expect(delivery.remote_state != delivery.ACCEPTED, "no confirm of what woke up")
+        except (ProtonException, OSError) as sent_on:
+            ok(f"the client of the sleeper is sent on: {sent_on}")
+        sleeper.wait(lambda: sleeper.get("/livez")[0] == 200 and sleeper.status()["group"]["role"] == "standby", 20, "the sleeper to be a standby")
+        code, why = sleeper.get("/readyz")
+        expect(code == 503 and f"node {successor.name} has taken the store" in why, "the sleeper to say why", why)
+        ok(f"the sleeper says: {why.strip()}")
+        expect(group.leader() is successor, "the successor to lead on")
+        successor.wait(lambda: "the store's lock is this node's now" in successor.log(), 20, "the successor to get the lock that the sleeper gave up")
+        ok("the successor has the lock that the sleeper gave up")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+        expect(take_all(connect(successor), "plain") == ["before", "after"], "what was confirmed, and nothing that was not")
+
+
+def planned_move(directory):
+    """`mainstay group switch` moves the lead there and back; nothing is lost."""
+    with SharedStore(directory, nodes=3, **DEDUP).start() as group:
+        group.leader()
+        publisher = Publisher(group)
+        publisher.start()
+        names = list(group.nodes)
+        for _ in range(4):
+            time.sleep(0.3)
+            leader = group.leader()
+            target = group.nodes[names[(names.index(leader.name) + 1) % 3]]
+            target.wait(lambda: target.get("/livez")[0] == 200 and target.status()["group"]["leader"] == leader.name, 20, "the standby to hear of the leader")
+            time.sleep(0.5)
+            publisher.longest_s = 0
+            moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
+            expect(moved.returncode == 0 and f"node {target.name} leads" in moved.stdout, "the lead to move", (moved.stdout, moved.stderr))
+            expect(group.leader(but=(leader.name,)) is target, "the node that was named to lead")
+            time.sleep(0.3)
+            ok(f"the lead moved from {leader.name} to {target.name}; the longest wait of a publish was {publisher.longest_s:.2f} s")
+        leader = group.leader()
+        code, answer = leader.post("/group/switch", '{"to": "nobody", "by": "a test"}')
+        expect(code == 409 and "nothing is heard" in answer, "a move to an unknown node to be refused", answer)
+        other = group.others(leader)[0]
+        code, answer = other.post("/group/switch", f'{{"to": "{leader.name}", "by": "a test"}}')
+        expect(code == 409 and "Ask the node that leads" in answer, "a standby to refuse a move", answer)
+        ok("moves that cannot be are refused with the reason")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+
+
+def lock_is_held(directory):
+    """Whoever starts while another process holds the store's lock says who it is and leads when it is free."""
+    with SharedStore(directory) as group:
+        with open(group.store / "lock", "w+") as lock:
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            # F_OFD_SETLK, as docs/formats/shared-store.md says.
+            fcntl.fcntl(lock, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            group.start()
+            first = group.nodes["n1"]
+            first.wait(lambda: "lock is held" in first.get("/readyz")[1], 20, "/readyz to tell of the lock")
+            code, why = first.get("/readyz")
+            expect(code == 503 and str(os.getpid()) in why, "the holder of the lock to be named", why)
+            ok(f"it refuses to lead: {why.strip()}")
+        group.leader()
+        ok("with the lock free a node leads")
+
+
+def no_register(directory):
+    """The register goes away: the leader serves on, because its store says that it is nobody else's; nobody takes over."""
+    with SharedStore(directory, group={"alone_without_register_max_s": 2}, **DEDUP).start() as group:
+        leader = group.leader()
+        standby = group.standby(leader)
+        connection = connect(leader)
+        send(connection, "plain", ["before"])
+        register, hidden = directory / "register.db", directory / "register.hidden"
+        os.rename(register, hidden)
+        register.mkdir()  # nothing that can be opened is there now
+        time.sleep(4)
+        send(connection, "plain", ["meanwhile"])
+        ok("four seconds without the register: the leader serves on")
+        leader.kill()
+        time.sleep(2)
+        code, why = standby.get("/readyz")
+        expect(code == 503 and "register" in why, "nobody to lead without the register", why)
+        ok(f"nobody takes over without it: {why.strip()}")
+        register.rmdir()
+        os.rename(hidden, register)
+        expect(group.leader(30) is standby, "the standby to lead when the register is back")
+        expect(take_all(connect(standby), "plain") == ["before", "meanwhile"], "both messages")
+
+
+def not_mounted(directory):
+    """An empty directory where the store was is no new store."""
+    with SharedStore(directory).start() as group:
+        leader = group.leader()
+        send(connect(leader), "plain", ["kept"])
+        for node in group.nodes.values():
+            node.stop()
+        kept = directory / "kept"
+        os.rename(group.store, kept)
+        first = group.nodes["n1"]
+        first.start(ready=False)
+        expect(first.wait_end() == 2 and "made by hand" in first.log_tail(3), "a missing directory to be refused", first.log_tail(3))
+        group.store.mkdir()
+        first.start(ready=False)
+        first.wait(lambda: "is the shared storage mounted" in first.get("/readyz")[1], 20, "/readyz to ask whether the storage is mounted")
+        ok(f"an empty directory is not begun anew: {first.get('/readyz')[1].strip()}")
+        first.stop()
+        expect(not (group.store / "store").exists(), "that nothing was made there")
+        os.rmdir(group.store) if not list(group.store.iterdir()) else [f.unlink() for f in group.store.iterdir()] and os.rmdir(group.store)
+        os.rename(kept, group.store)
+        group.start()
+        expect(take_all(connect(group.leader()), "plain") == ["kept"], "the message")
+        ok("with the store back it is served")
+
+
+if __name__ == "__main__":
+    run_case((one_leads, leader_killed, leader_sleeps, zombie, planned_move, lock_is_held, no_register, not_mounted))
