@@ -220,6 +220,25 @@ TEST(MemoryDisk, BehavesLikeADirectoryTree) {
   EXPECT_FALSE(disk.exists("d/f")) << "its directory was never synced into the root";
 }
 
+TEST(MemoryDisk, AFileWithTwoNamesIsOneFileAlsoAfterACrash) {
+  MemoryDisk disk;
+  const auto file = create(disk, "f");
+  ASSERT_TRUE(disk.make_directory("a"));
+  ASSERT_TRUE(disk.link("f", "a/g"));
+  EXPECT_EQ(disk.link("f", "a/g").error().code, DiskErrorCode::exists);
+  EXPECT_FALSE(disk.remove_directory("a")) << "it is not empty";
+  ASSERT_TRUE(file->write(0, as_bytes("one")));
+  ASSERT_TRUE(file->sync());
+  EXPECT_EQ(text(disk, "a/g"), "one");
+  ASSERT_TRUE(disk.sync_directory(""));
+  ASSERT_TRUE(disk.sync_directory("a"));
+  ASSERT_TRUE(disk.remove("f"));
+  ASSERT_TRUE(disk.sync_directory(""));
+  disk.crash_losing_unsynced();
+  EXPECT_EQ(disk.paths(), std::vector<std::string>{"a/g"});
+  EXPECT_EQ(text(disk, "a/g"), "one");
+}
+
 TEST(MemoryDisk, SameCallsAndSeedLeaveTheSameDisk) {
   const auto run = [](std::uint64_t seed) {
     MemoryDisk disk;

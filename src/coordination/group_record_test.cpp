@@ -147,6 +147,26 @@ TEST(GroupRecord, ANewLeaderComesFromTheSetBeforeOnTheSameDiskAndLeavesTheSetAsI
   EXPECT_THAT(said([](auto& r) { r.cluster = uuid(8); }), HasSubstr("is about cluster"));
 }
 
+TEST(GroupRecord, AnotherNodeMayLeadOnADiskThatIsTheWholeSet) {
+  const GroupRecord from = changed([](auto& r) { r.isr = {kA}; });
+  const auto said = [&](const Member& leader, const std::set<Member>& set) {
+    return forbidden(from, changed([&](auto& r) {
+                       r.leader = leader;
+                       r.isr = set;
+                     }));
+  };
+  const Member other{"c-1", kA.incarnation};
+  EXPECT_EQ(said(other, {other}), "");
+  EXPECT_THAT(said({"c-1", uuid(5)}, {{"c-1", uuid(5)}}), HasSubstr("may miss what was acknowledged"));
+  EXPECT_NE(said(other, {other, kB}), "");
+  EXPECT_NE(forbidden(pair_of_a_and_b(), changed([&](auto& r) {
+                        r.leader = other;
+                        r.isr = {other, kB};
+                      })),
+            "")
+      << "a set of several disks is for nodes with a disk each";
+}
+
 TEST(GroupRecord, TextThatIsNotExactlyOneIsRefusedWithTheReason) {
   const std::string good = encode_group_record(pair_of_a_and_b());
   const auto said = [&](const std::string& from, const std::string& to) {

@@ -1,4 +1,4 @@
-// One data directory that several nodes may write to, one at a time: shared-store mode (decision 0018). Each
+// One data directory that several nodes may write to, one at a time: shared-store mode (decision 0019). Each
 // leadership takes the store under an epoch of its own and gets a directory of its own in it, a *claim*; what
 // an earlier writer still does, awake again after any time, it does to files that nobody reads.
 //

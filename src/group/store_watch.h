@@ -1,5 +1,5 @@
 // A node that shares its group's store and does not lead: when it tries to, and in which order it asks whom
-// (decision 0018). Decided from values; the driver does what outputs() say and tells what came of it.
+// (decision 0019). Decided from values; the driver does what outputs() say and tells what came of it.
 //
 //   lock, then a look at the store, then the register (compare-and-swap: from here the epoch is this node's
 //   alone), then take_store(), which fences whoever led before it reads the log, then lead.

@@ -90,7 +90,10 @@ bool keeps_cache_coherent(std::uint64_t type) {
 
 class PosixFile final : public File {
  public:
-  PosixFile(Descriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  PosixFile(Descriptor fd, std::string path, PosixDisk::Cache cache)
+      : fd_(std::move(fd)), path_(std::move(path)) {
+    if (cache == PosixDisk::Cache::never) coherent_ = false;
+  }
 
   Result<std::size_t, DiskError> read(std::uint64_t offset, std::span<std::byte> into) override {
     std::size_t done = 0;
@@ -239,12 +242,12 @@ Result<void, DiskError> sync_directory_at(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<PosixDisk>, DiskError> PosixDisk::open(const std::string& root) {
+Result<std::unique_ptr<PosixDisk>, DiskError> PosixDisk::open(const std::string& root, Cache cache) {
   const std::unique_ptr<char, void (*)(void*)> absolute(::realpath(root.c_str(), nullptr), &::free);
   if (!absolute) return system_error("use directory", root, errno);
   const Descriptor fd = open_descriptor(absolute.get(), O_RDONLY | O_DIRECTORY);
   if (!fd.valid()) return system_error("use directory", root, errno);
-  return std::unique_ptr<PosixDisk>(new PosixDisk(absolute.get()));
+  return std::unique_ptr<PosixDisk>(new PosixDisk(absolute.get(), cache));
 }
 
 Result<std::unique_ptr<File>, DiskError> PosixDisk::open(const std::string& path, OpenMode mode) {
@@ -254,7 +257,7 @@ Result<std::unique_ptr<File>, DiskError> PosixDisk::open(const std::string& path
   if (mode == OpenMode::create) flags = O_RDWR | O_CREAT | O_EXCL;
   Descriptor fd = open_descriptor(full, flags);
   if (!fd.valid()) return system_error(mode == OpenMode::create ? "create" : "open", full, errno);
-  return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(fd), full));
+  return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(fd), full, cache_));
 }
 
 Result<std::vector<std::string>, DiskError> PosixDisk::list(const std::string& directory) {

@@ -22,7 +22,10 @@ class PosixDisk final : public Disk {
  public:
   /// @param root  an existing directory (`not_found` otherwise); made absolute, so that a later change of the
   /// working directory does not matter.
-  [[nodiscard]] static Result<std::unique_ptr<PosixDisk>, DiskError> open(const std::string& root);
+  /// @param cache  whether read_fresh() may be answered by this machine's page cache
+  enum class Cache : std::uint8_t { as_the_file_system_is, never };
+  [[nodiscard]] static Result<std::unique_ptr<PosixDisk>, DiskError> open(
+      const std::string& root, Cache cache = Cache::as_the_file_system_is);
 
   Result<std::unique_ptr<File>, DiskError> open(const std::string& path, OpenMode mode) override;
   Result<std::vector<std::string>, DiskError> list(const std::string& directory) override;
@@ -39,8 +42,9 @@ class PosixDisk final : public Disk {
   std::string describe(const std::string& path) const override;
 
  private:
-  explicit PosixDisk(std::string root) : root_(std::move(root)) {}
+  PosixDisk(std::string root, Cache cache) : root_(std::move(root)), cache_(cache) {}
   const std::string root_;
+  const Cache cache_;
 };
 
 }  // namespace mainstay::io

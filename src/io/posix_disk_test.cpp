@@ -185,6 +185,42 @@ TEST(PosixDisk, FullFileSystemIsNoSpaceAndNothingStaysAllocated) {
   EXPECT_EQ(::umount(directory.path().c_str()), 0);
 }
 
+TEST(PosixDisk, AFileWithTwoNamesIsOneFileAndASecondNameNeverTakesTheFirstOnesPlace) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  ASSERT_TRUE(disk->make_directory("a"));
+  const auto file = disk->open("f", OpenMode::create).value();
+  ASSERT_TRUE(file->write(0, as_bytes("one")));
+  ASSERT_TRUE(disk->link("f", "a/g"));
+  EXPECT_EQ(disk->link("f", "a/g").error().code, DiskErrorCode::exists);
+  EXPECT_EQ(disk->link("none", "a/h").error().code, DiskErrorCode::not_found);
+  ASSERT_TRUE(disk->remove("f"));
+  ASSERT_TRUE(file->write(0, as_bytes("two")));
+  EXPECT_EQ(as_text(read_file(*disk, "a/g", 100).value()), "two");
+  EXPECT_FALSE(disk->remove_directory("a")) << "it is not empty";
+  ASSERT_TRUE(disk->remove("a/g"));
+  EXPECT_TRUE(disk->remove_directory("a"));
+}
+
+TEST(PosixDisk, AFreshReadSeesWhatAnotherDescriptorWroteWithAndWithoutTheCache) {
+  const TemporaryDirectory directory;
+  for (const auto cache : {PosixDisk::Cache::as_the_file_system_is, PosixDisk::Cache::never}) {
+    const auto disk = PosixDisk::open(directory.path(), cache).value();
+    const auto writer = disk->open("f" + std::to_string(static_cast<int>(cache)), OpenMode::create).value();
+    const auto reader = disk->open("f" + std::to_string(static_cast<int>(cache)), OpenMode::read).value();
+    for (const std::byte each : {std::byte{1}, std::byte{2}}) {
+      ASSERT_TRUE(writer->write(0, Buffer(4096, each)));
+      ASSERT_TRUE(writer->sync());
+      Buffer page(4096);
+      const auto got = reader->read_fresh(0, page);
+      if (!got && cache == PosixDisk::Cache::never) GTEST_SKIP() << got.error().what;
+      ASSERT_TRUE(got) << got.error().what;
+      EXPECT_EQ(*got, 4096U);
+      EXPECT_EQ(page, Buffer(4096, each));
+    }
+  }
+}
+
 TEST(SystemClock, MonotonicDoesNotGoBackAndWallIsOfThisCentury) {
   SystemClock clock;
   const Instant first = clock.now();
