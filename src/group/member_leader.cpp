@@ -299,27 +299,27 @@ void Member::Impl::lead_on() {
 /// What an operator wishes, the register's record does not have yet. @return a change was begun
 bool Member::Impl::wish_members() {
   GroupRecord next = force;
-  std::string dropped, taken_out, taken_in;
+  std::string unlisted_nodes, taken_out, taken_in;
   const auto name = [](std::string& to, const std::string& node) { to += (to.empty() ? "" : ", ") + node; };
   std::erase_if(next.isr, [&](const MemberId& member) {
     const bool unlisted = options.listed && !options.listed->contains(member.node);
     if (member == self() || (!unlisted && !to_remove.contains(member.node))) return false;
-    name(dropped, member.node);
+    name(unlisted_nodes, member.node);
     return true;
   });
   for (const std::string& node : to_remove)
     if (next.removed.insert(node).second) name(taken_out, node);
   for (const std::string& node : to_accept)
     if (next.removed.erase(node) != 0) name(taken_in, node);
-  if (dropped.empty() && taken_out.empty() && taken_in.empty()) {
+  if (unlisted_nodes.empty() && taken_out.empty() && taken_in.empty()) {
     to_remove.clear();
     to_accept.clear();
     return false;
   }
   if (!taken_out.empty()) {
     next.reason = "removed by an operator: " + taken_out;
-  } else if (!dropped.empty()) {
-    next.reason = "no longer listed: " + dropped;
+  } else if (!unlisted_nodes.empty()) {
+    next.reason = "no longer listed: " + unlisted_nodes;
   } else {
     next.reason = "listed again: " + taken_in;
   }
