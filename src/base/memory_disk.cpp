@@ -23,6 +23,7 @@ class MemoryFile final : public File {
     if (offset >= from.size()) return std::size_t{0};
     const std::size_t count = std::min<std::size_t>(into.size(), from.size() - offset);
     if (count > 0) std::memcpy(into.data(), from.data() + offset, count);
+    if (count > 0 && disk_.fault_due(disk_.damage_read_)) into[count / 2] ^= std::byte{4};
     return count;
   }
 
@@ -290,6 +291,7 @@ void MemoryDisk::end_process() {
   fail_sync_.reset();
   fail_write_.reset();
   fail_read_.reset();
+  damage_read_.reset();
 }
 
 void MemoryDisk::crash_tree(Random* random) {
@@ -359,6 +361,15 @@ void MemoryDisk::fail_next_read(std::uint64_t skip) {
   const std::lock_guard hold(mutex_);
   fail_read_ = skip;
 }
+void MemoryDisk::damage_next_read(std::uint64_t skip) {
+  const std::lock_guard hold(mutex_);
+  damage_read_ = skip;
+}
+void MemoryDisk::let_reads_be() {
+  const std::lock_guard hold(mutex_);
+  fail_read_.reset();
+  damage_read_.reset();
+}
 void MemoryDisk::stop_after(std::uint64_t mutations) {
   const std::lock_guard hold(mutex_);
   mutations_left_ = mutations;
@@ -371,6 +382,17 @@ void MemoryDisk::flip(const std::string& path, std::uint64_t offset, std::uint8_
   MS_ASSERT(offset < inode.written.size(), "only a byte that exists can rot");
   inode.written[offset] ^= std::byte{mask};
   if (offset < inode.durable.size()) inode.durable[offset] ^= std::byte{mask};
+}
+void MemoryDisk::overwrite(const std::string& path, std::uint64_t offset, BytesView bytes) {
+  const std::lock_guard hold(mutex_);
+  const auto found = tree_.find(path);
+  MS_ASSERT(found != tree_.end() && found->second, "only a file that exists can be hit");
+  Inode& inode = *found->second;
+  MS_ASSERT(offset + bytes.size() <= inode.written.size(), "only bytes that exist can be hit");
+  std::copy(bytes.begin(), bytes.end(), inode.written.begin() + static_cast<std::ptrdiff_t>(offset));
+  if (offset >= inode.durable.size()) return;
+  const auto durable = bytes.first(std::min<std::size_t>(bytes.size(), inode.durable.size() - offset));
+  std::copy(durable.begin(), durable.end(), inode.durable.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
 // --- For tests

@@ -90,12 +90,20 @@ class MemoryDisk final : public Disk {
   void set_cold(bool cold);
   /// The read after the next `skip` ones fails.
   void fail_next_read(std::uint64_t skip = 0);
+  /// The read after the next `skip` ones gives one byte with a bit of it turned over; the disk itself is
+  /// well.
+  void damage_next_read(std::uint64_t skip = 0);
+  /// Reads that were to fail or to be damaged and have not been, will not be.
+  void let_reads_be();
   /// Allows `mutations` more changes of the disk; every later one fails without effect until the process ends
   /// (crash or kill). With a script and every number from 0 on: every crash point of the script.
   void stop_after(std::uint64_t mutations);
   /// Rot: flips the bits of `mask` in a byte, in what is read and in what is durable. The file must exist and
   /// reach there (asserted).
   void flip(const std::string& path, std::uint64_t offset, std::uint8_t mask = 1);
+
+  /// A write of somebody else that landed here: these bytes stand there now, read and durable. As flip().
+  void overwrite(const std::string& path, std::uint64_t offset, BytesView bytes);
 
   // --- For tests: looking at the disk and arranging it, not counted, without faults.
 
@@ -171,6 +179,7 @@ class MemoryDisk final : public Disk {
   std::optional<std::uint64_t> fail_sync_;
   std::optional<std::uint64_t> fail_write_;
   std::optional<std::uint64_t> fail_read_;
+  std::optional<std::uint64_t> damage_read_;
   bool cold_ = false;
   DiskErrorCode fail_write_code_ = DiskErrorCode::io;
   std::optional<std::uint64_t> mutations_left_;

@@ -163,6 +163,30 @@ TEST(MemoryDisk, InjectedFaultsHitOnceAfterTheirSkip) {
   EXPECT_EQ(disk.counters().faults_injected, 2U);
 }
 
+TEST(MemoryDisk, AReadIsDamagedOnItsWayOnceAndTheDiskIsWell) {
+  MemoryDisk disk;
+  disk.put("f", as_bytes("0123456789"));
+  const auto file = std::move(*disk.open("f", OpenMode::read));
+  disk.damage_next_read(1);
+  Buffer into(10);
+  ASSERT_TRUE(file->read(0, into));
+  EXPECT_EQ(as_text(into), "0123456789");
+  ASSERT_TRUE(file->read(0, into));
+  EXPECT_NE(as_text(into), "0123456789");
+  ASSERT_TRUE(file->read(0, into));
+  EXPECT_EQ(as_text(into), "0123456789");
+  EXPECT_EQ(disk.counters().faults_injected, 1U);
+}
+
+TEST(MemoryDisk, AWriteThatLandsElsewhereIsReadAndDurable) {
+  MemoryDisk disk;
+  disk.put("f", as_bytes("0123456789"));
+  disk.overwrite("f", 3, as_bytes("abc"));
+  EXPECT_EQ(as_text(disk.contents("f")), "012abc6789");
+  disk.crash_losing_unsynced();
+  EXPECT_EQ(as_text(disk.contents("f")), "012abc6789");
+}
+
 TEST(MemoryDisk, StopAfterFailsEveryLaterChangeUntilTheProcessEnds) {
   MemoryDisk disk;
   disk.stop_after(2);

@@ -107,6 +107,19 @@ const WindowEntry* DuplicateWindow::find(std::string_view id, std::uint64_t hash
   return found;
 }
 
+const WindowEntry* DuplicateWindow::find_later_of_series(std::string_view id) const {
+  const auto dash = id.rfind('-');
+  const std::string_view series = id.substr(0, dash);
+  const std::string_view number = dash == std::string_view::npos ? "" : id.substr(dash);
+  for (std::uint64_t at = first_; at != next_; ++at) {
+    const std::string_view other = id_at(at);
+    const auto length = std::pair(other.size(), number.size() + series.size());
+    if (other.substr(0, other.rfind('-')) != series) continue;
+    if (length.first > length.second || (length.first == length.second && other > id)) return &this->at(at);
+  }
+  return nullptr;
+}
+
 void DuplicateWindow::push(const WindowEntry& entry, std::string_view id, std::uint64_t hash_of_entry) {
   MS_ASSERT(size() < kNames, "the index names as many entries");
   if (empty()) front_time_ms_ = entry.time_ms;

@@ -42,6 +42,9 @@ class DuplicateWindow final : private PageOwner {
 
   /// nullptr when no entry has this id. Valid until the next trim().
   [[nodiscard]] const WindowEntry* find(std::string_view id, std::uint64_t hash) const;
+  /// For Bug::duplicates_by_watermark only: an entry of the same series (what is before the last '-') with a
+  /// higher number behind it.
+  [[nodiscard]] const WindowEntry* find_later_of_series(std::string_view id) const;
   /// @param entry  its time is not before the last one's; its id is not there
   void push(const WindowEntry& entry, std::string_view id, std::uint64_t hash_of_entry);
   void pop(std::uint64_t hash_of_entry);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "broker/bugs.h"
 #include "broker/leader_impl.h"
 
 namespace mainstay::broker {
@@ -119,6 +120,8 @@ void Leader::Impl::publish(const Publish& publish, WallTime wall, std::vector<Ou
   effect.enqueued = log_now(wall);
   if (queue.options.duplicate_detection && !publish.message_id.empty()) {
     const WindowEntry* entry = queue.find_duplicate(publish.message_id);
+    if (entry == nullptr && resurrected(Bug::duplicates_by_watermark))
+      entry = queue.window.find_later_of_series(publish.message_id);
     if (entry != nullptr && entry->time_ms + queue.options.duplicate_window_ms > effect.enqueued.ms) {
       ++q->duplicates_dropped;
       done.after = Lsn{entry->lsn};

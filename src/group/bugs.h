@@ -10,18 +10,19 @@ namespace mainstay::group {
 /// The names M1 … are those of model/README.md.
 enum class Bug : std::uint8_t {
   none,
-  ack_before_shrink_is_known,  ///< M1
-  no_promise,                  ///< M2
-  join_without_union,          ///< M3
-  member_by_name,              ///< M4
-  promote_outside_set,         ///< M5
-  resume_epoch,                ///< M6
-  ack_before_sync,             ///< M7
-  add_before_catch_up,         ///< M8
-  promise_not_durable,         ///< M9: kept in memory only
-  match_by_name,               ///< M10
-  trust_older_register,        ///< a register that was put back is believed
-  add_by_remembered_commit,    ///< joins are measured by what a restart remembers as committed
+  ack_before_shrink_is_known,   ///< M1
+  no_promise,                   ///< M2
+  join_without_union,           ///< M3
+  member_by_name,               ///< M4
+  promote_outside_set,          ///< M5
+  resume_epoch,                 ///< M6
+  ack_before_sync,              ///< M7
+  add_before_catch_up,          ///< M8
+  promise_not_durable,          ///< M9: kept in memory only
+  match_by_name,                ///< M10
+  trust_older_register,         ///< a register that was put back is believed
+  add_by_remembered_commit,     ///< joins are measured by what a restart remembers as committed
+  believe_replaced_connection,  ///< what comes late on an old connection counts as news
   // Of a replica with its broker.
   checkpoint_of_uncommitted,    ///< a checkpoint holds what a restart may have to take back
   deliver_under_stale_lease,    ///< R8 is not kept

@@ -375,6 +375,23 @@ bool Member::Impl::agree(PeerId from, std::uint16_t version) {
   return true;
 }
 
+/// A node that has connected again may still have packets on the way in its old connection: what they say was
+/// true before what the new one has said. Followed again by an old hello, a log would be cut by what its
+/// leader had then.
+bool Member::Impl::is_replaced(PeerId from) {
+  if (bug(Bug::believe_replaced_connection)) return false;
+  const Peer& peer = peers.at(from);
+  std::uint64_t& newest = newest_connection[peer.member->node];
+  if (peer.connected_at < newest) return true;
+  if (peer.connected_at == newest) return false;
+  newest = peer.connected_at;
+  std::vector<PeerId> older;
+  for (const auto& [id, other] : peers)
+    if (id != from && other.member && other.member->node == peer.member->node) older.push_back(id);
+  for (const PeerId id : older) close(id, "node " + peer.member->node + " has connected again");
+  return false;
+}
+
 void Member::Impl::receive(PeerId from, BytesView bytes) {
   if (peers.count(from) == 0) return;
   const auto packet = decode(bytes);
@@ -407,6 +424,10 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     return;
   }
   peer.member = sender.member;
+  if (is_replaced(from)) {
+    close(from, "node " + sender.member.node + " has connected again");
+    return;
+  }
   peer.epoch = sender.epoch;
   peer.leads = sender.leads;
   heard[sender.member.node] = now;
@@ -541,6 +562,7 @@ void Member::connected(PeerId peer, const std::string& dialled, Instant now, Wal
   impl_->now = now, impl_->wall = wall;
   Impl::Peer& it = impl_->peers[peer];
   it.dialled = dialled;
+  it.connected_at = ++impl_->events;
   if (!dialled.empty()) {
     const auto older = impl_->older.extract(dialled);
     it.version = older ? older.mapped() : impl_->options.packet_version;

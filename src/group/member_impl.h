@@ -81,6 +81,7 @@ struct Member::Impl {
   struct Peer {
     std::string dialled;             ///< empty: it dialled us
     std::uint16_t version = 0;       ///< of what is sent to it; 0 = nothing is, before its first word
+    std::uint64_t connected_at = 0;  ///< by `events`
     std::optional<MemberId> member;  ///< introduced
     Epoch epoch{};                   ///< of its last packet
     bool leads = false;
@@ -101,8 +102,11 @@ struct Member::Impl {
   };
   std::map<PeerId, Peer> peers;
   std::map<std::string, std::uint16_t> older;  ///< nodes whose next connection begins in an older version
-  std::uint64_t events = 0;                    ///< orders hellos and ends of sessions
-  std::map<std::string, Instant> heard;        ///< of each node, over all roles of this life
+  std::uint64_t events = 0;  ///< orders hellos and ends of sessions
+  /// By `events`: the newest connection on which each node has introduced itself. What comes on an older one
+  /// is of the past, and closes it.
+  std::map<std::string, std::uint64_t> newest_connection;
+  std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
   Duration round_trip{};
   Times times;                      ///< in force
   std::map<std::string, Lsn> ends;  ///< to which each node's log is equal to this one, as told last
@@ -191,6 +195,7 @@ struct Member::Impl {
   void hello_to_all();
   bool agree(PeerId from, std::uint16_t version);
   void receive(PeerId from, BytesView bytes);
+  [[nodiscard]] bool is_replaced(PeerId from);
 
   // member_follower.cpp
   [[nodiscard]] bool suspects() const;

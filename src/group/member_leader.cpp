@@ -166,6 +166,19 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
     peer.follow_waits = position;
     return;
   }
+  if (force.isr.contains(*peer.member) && position.lsn < committed) {
+    // What is committed was on every disk in sync. It is dropped as silent (R3), catches up, and is added.
+    const std::string why = "the disk of node " + peer.member->node + " ends at LSN " +
+                            std::to_string(position.lsn.value) + " and had acknowledged LSN " +
+                            std::to_string(committed.value) +
+                            ": it was put back to an older copy of itself. Never do that with a disk that is "
+                            "in sync: it may be the only one left";
+    matches.erase(*peer.member);
+    alarm(why);
+    send(from, Refuse{RefusalCode::impossible, why});
+    close(from, why);
+    return;
+  }
   peer.follow_waits.reset();
   peer.front_since.reset();
   peer.shipper.emplace(journal,

@@ -311,6 +311,55 @@ TEST(GroupMember, ALogThatLostCommittedRecordsIsNotTrusted) {
   EXPECT_FALSE(group.node("a").alarms.empty());
 }
 
+TEST(GroupMember, WhatComesLateOnAnOldConnectionIsNotBelieved) {
+  TestGroup group = pair_in_sync();
+  Buffer old_hello;
+  encode(Sender{group.node("a").journal->cluster(),
+                {"a", group.node("a").journal->incarnation()},
+                group.member("a").epoch(),
+                true},
+         Hello{group.node("a").journal->durable(), {}, {}}, old_hello);
+  constexpr PeerId kOld = 77;
+  group.member("b").connected(kOld, group.now(), {});
+  group.heal();  // they connect again
+  for (int i = 0; i < 3; ++i) (void)group.append("a");
+  group.pass(milliseconds(100));
+  ASSERT_EQ(group.node("b").journal->durable(), group.node("a").journal->durable());
+  group.member("b").packet(kOld, old_hello, group.now(), {});
+  std::vector<Output> outputs;
+  group.member("b").outputs(outputs);
+  EXPECT_TRUE(std::any_of(outputs.begin(), outputs.end(), [](const Output& each) {
+    const auto* closing = std::get_if<ClosePeer>(&each);
+    return closing != nullptr && closing->peer == kOld;
+  }));
+  group.heal();
+  group.pass(milliseconds(300));
+  EXPECT_EQ(group.member("b").role(), Role::follower);
+  EXPECT_FALSE(group.node("b").restart);
+  EXPECT_TRUE(group.node("b").alarms.empty());
+}
+
+TEST(GroupMember, ADiskInSyncThatWasPutBackIsNoticedDroppedAndAddedAgain) {
+  TestGroup group = pair_in_sync();
+  auto older = std::make_unique<MemoryDisk>("b");
+  for (const std::string& path : group.node("b").disk->paths())
+    if (const auto content = group.node("b").disk->durable_contents(path)) older->put(path, *content);
+  for (int i = 0; i < 3; ++i) (void)group.append("a");
+  group.pass(milliseconds(100));
+  group.stop("b");
+  group.node("b").disk = std::move(older);
+  group.start("b");
+  const auto& alarms = group.node("a").alarms;
+  ASSERT_EQ(alarms.size(), 1U);
+  EXPECT_NE(alarms.front().find("put back to an older copy of itself"), std::string::npos) << alarms.front();
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.isr(), (Names{"a"}));
+  group.heal();
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+  EXPECT_EQ(group.node("b").journal->durable(), group.node("a").journal->durable());
+}
+
 TEST(GroupMember, APeerOfAnotherClusterIsRefused) {
   TestGroup group({"a"});
   group.start("a");

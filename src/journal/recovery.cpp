@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "journal/bugs.h"
 #include "journal/checkpoint.h"
 #include "journal/errors.h"
 #include "journal/format.h"
@@ -236,7 +237,8 @@ class Recovery {
     // What was durable must be there. It was durable if a mark says so, or if a later segment exists: a
     // segment is put to use only after the one before it was synced.
     const Lsn missing = walk.end().lsn.next();
-    const bool marked = mark && mark->durable.lsn >= missing;
+    const bool marked =
+        mark && mark->durable.lsn >= missing && !(last && resurrected(Bug::damage_as_torn_tail));
     if (marked || (!last && out_.segments[index + 1]->header.first > missing)) {
       return lost(segment, walk, marked ? mark->durable.lsn : Lsn{},
                   last ? Lsn{} : out_.segments[index + 1]->header.first);

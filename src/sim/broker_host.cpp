@@ -5,6 +5,7 @@
 
 #include "broker/effects.h"
 #include "journal/record.h"
+#include "sim/group_bugs.h"
 
 namespace mainstay::sim {
 
@@ -59,10 +60,14 @@ bool BrokerHost::publish(const std::shared_ptr<ClientPort>& port, std::uint64_t 
   return taken;
 }
 
+bool BrokerHost::short_of_room() {
+  return journal_->room() < replica_->bytes_under_way() + kRecordBytesMax + kSettlementReserve;
+}
+
 bool BrokerHost::try_publish(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
                              const Message& message) {
   if (!serving() || refuses_publishes()) return false;
-  if (journal_->room() < replica_->bytes_under_way() + kRecordBytesMax + kSettlementReserve) {
+  if (short_of_room()) {
     ++world_.report.reached["publish refused: disk full"];
     // The link ends: were only this message refused, those behind it could overtake it.
     return false;
@@ -131,22 +136,33 @@ void BrokerHost::unsubscribe(broker::ConsumerId consumer) {
 }
 
 bool BrokerHost::settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
-                        broker::LockToken token, broker::Settlement how, const std::string& id) {
+                        const ClientPort::Delivered& delivered, broker::Settlement how) {
+  // Clocks drift, and what waits for the end of a pause comes behind the timers.
+  const Duration lock = milliseconds(queue_options("").lock_duration_ms - 1'000);
+  const bool in_time = delivered.consumer != 0 && world_.queue.now() - delivered.handed_out < lock;
   bool taken = false;
-  guarded([&] { taken = try_settle(port, client_tag, token, how, id); });
+  guarded([&] { taken = try_settle(port, client_tag, delivered, how, in_time); });
   return taken;
 }
 
 bool BrokerHost::try_settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
-                            broker::LockToken token, broker::Settlement how, const std::string& id) {
+                            const ClientPort::Delivered& delivered, broker::Settlement how, bool in_time) {
   if (!serving()) return false;
+  if (resurrected(StandInBug::settlement_throttled) && (refuses_publishes() || short_of_room())) {
+    later(milliseconds(100), [this, port, client_tag, delivered, how, in_time] {
+      (void)try_settle(port, client_tag, delivered, how, in_time);
+    });
+    return true;
+  }
   broker::Leader::Settle settle;
   settle.tag = ++world_.next_id;
-  settle.token = token;
+  settle.token = delivered.token;
   settle.how = how;
   const bool removes = how == broker::Settlement::complete || how == broker::Settlement::dead_letter;
-  settlements_[settle.tag] = {port, client_tag, id, removes};
-  world_.trace(name_ + " is asked to settle " + id + " as " + std::to_string(static_cast<int>(how)));
+  Asked& asked = settlements_[settle.tag] = {port, client_tag, delivered.id, removes};
+  if (in_time) asked.in_time_of = delivered.consumer;
+  world_.trace(name_ + " is asked to settle " + delivered.id + " as " +
+               std::to_string(static_cast<int>(how)));
   replica_->leader().settle(settle, now(), wall(), replica_->leader_outputs());
   step();
   return true;
@@ -197,6 +213,9 @@ void BrokerHost::show(broker::Output& output) {
         world_.settlements.removed(asked->second.id, settled->after, replica_->term());
     } else {
       ++world_.report.reached["settlement refused"];
+      if (asked->second.in_time_of && consumers_.contains(*asked->second.in_time_of))
+        world_.report.violated("settlement: " + name_ + " refuses to settle " + asked->second.id +
+                               ", which was asked for within its lock: " + settled->error->what);
     }
     asked->second.port->settle_done(asked->second.client_tag, !settled->error);
     settlements_.erase(asked);
@@ -274,12 +293,14 @@ std::optional<ClientPort::Delivered> BrokerHost::read_delivery(const broker::Del
   const auto read = journal_->read(delivery.lsn, delivery.lsn, 1, raw);
   if (!read || journal::decode_record(raw, record) != journal::DecodeStatus::ok ||
       !broker::read_stored_message(record, stored)) {
-    world_.report.violated("delivery: " + name_ + " has no message at LSN " +
-                           std::to_string(delivery.lsn.value) + (read ? "" : ": " + read.error().what));
+    if (!record_lost())
+      world_.report.violated("delivery: " + name_ + " has no message at LSN " +
+                             std::to_string(delivery.lsn.value) + (read ? "" : ": " + read.error().what));
     return std::nullopt;
   }
   ClientPort::Delivered delivered;
   delivered.consumer = delivery.consumer;
+  delivered.handed_out = world_.queue.now();
   delivered.token = delivery.token;
   delivered.id = stored.message_id;
   delivered.session = stored.has_session ? std::string(stored.session_id) : "";
@@ -296,8 +317,16 @@ std::optional<ClientPort::Delivered> BrokerHost::read_delivery(const broker::Del
 
 void BrokerHost::deliver(const broker::Deliver& output) {
   const auto receiving = consumers_.find(output.delivery.consumer);
+  if (receiving == consumers_.end()) return;
   auto delivered = read_delivery(output.delivery);
-  if (!delivered || receiving == consumers_.end()) return;
+  if (!delivered) {
+    if (world_.options.canary == Canary::show_before_commit) return;
+    const auto port = receiving->second.port;
+    replica_->leader().unsubscribe(receiving->first, now(), wall(), replica_->leader_outputs());
+    consumers_.erase(receiving);
+    port->broken();
+    return;
+  }
   const broker::ConsumerId consumer = delivered->consumer;
   Receiving& link = receiving->second;
   ++link.handed;

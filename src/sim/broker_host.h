@@ -29,6 +29,7 @@ class ClientPort {
     std::string id, session;
     std::uint64_t index{};
     bool maybe_delivered = false;
+    Duration handed_out{};  ///< true time at which it left the node: its lock began
   };
   virtual void deliver(Delivered delivered) = 0;
   virtual void settle_done(std::uint64_t client_tag, bool success) = 0;
@@ -67,7 +68,7 @@ class BrokerHost {
   void add_credit(broker::ConsumerId consumer, std::uint32_t credit);
   void unsubscribe(broker::ConsumerId consumer);
   [[nodiscard]] bool settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
-                            broker::LockToken token, broker::Settlement how, const std::string& id);
+                            const ClientPort::Delivered& delivered, broker::Settlement how);
   /// Some of the queue's deferred messages come to the port, under peek-lock, as deliveries of consumer 0.
   [[nodiscard]] bool fetch_deferred(const std::shared_ptr<ClientPort>& port, const std::string& queue);
   /// In the queues, deferred and scheduled ones included.
@@ -114,6 +115,9 @@ class BrokerHost {
   [[nodiscard]] virtual bool confirms_far() const { return false; }
   /// And says that another node has it, too.
   virtual void shown_far(Lsn after) = 0;
+  /// A record that a delivery needs cannot be read. @return with reason, in this world: then the client's
+  /// connection ends, as the front end would end it
+  [[nodiscard]] virtual bool record_lost() { return false; }
   /// A delivery is about to leave. False: it must not, nor may any other.
   [[nodiscard]] virtual bool may_deliver() { return true; }
 
@@ -130,7 +134,8 @@ class BrokerHost {
   [[nodiscard]] bool try_subscribe(const std::shared_ptr<ClientPort>& port, broker::ConsumerId consumer,
                                    const std::string& queue, bool session);
   [[nodiscard]] bool try_settle(const std::shared_ptr<ClientPort>& port, std::uint64_t client_tag,
-                                broker::LockToken token, broker::Settlement how, const std::string& id);
+                                const ClientPort::Delivered& delivered, broker::Settlement how, bool in_time);
+  [[nodiscard]] bool short_of_room();
   void deliver(const broker::Deliver& output);
   void show_fetched(const broker::Fetched& fetched);
   [[nodiscard]] std::optional<ClientPort::Delivered> read_delivery(const broker::Delivery& delivery);
@@ -142,6 +147,8 @@ class BrokerHost {
     std::string id;
     bool removes = false;  ///< a settlement that ends the message's stay
     bool far = false;      ///< a publish to be confirmed when another node has it, too
+    /// A settlement that arrived well within its lock, of this consumer.
+    std::optional<broker::ConsumerId> in_time_of{};
   };
   std::map<std::uint64_t, Asked> publishes_, settlements_;
   /// Who looks for deferred messages, or has asked for some.

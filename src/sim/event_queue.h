@@ -41,6 +41,7 @@ class DriftingClock final : public Clock {
   Instant now() override { return {1'000'000'000 + elapsed()}; }
   WallTime wall() override { return {1'700'000'000'000 + elapsed() / 1'000'000 + jumped_ms_}; }
   void jump_wall(std::int64_t ms) { jumped_ms_ += ms; }
+  [[nodiscard]] std::int64_t drift_ppm() const { return drift_ppm_; }
   /// True time that passes while this clock advances by `local`, rounded up.
   [[nodiscard]] Duration true_time(Duration local) const {
     return {local.ns + (local.ns < 0 ? 0 : local.ns / 1'000'000 * (drift_ppm_ < 0 ? -drift_ppm_ : 0)) +

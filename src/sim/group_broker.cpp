@@ -15,7 +15,6 @@ constexpr std::uint64_t kCleanedSegmentBytes = 4 << 10;
 constexpr std::size_t kTinyIndexBytes = 12 << 10;  // two or three pages
 constexpr std::uint64_t kPageFileBytes = 8 << 10;
 constexpr Duration kDiskStallMax = milliseconds(400);
-constexpr unsigned kFailedStartsMax = 20;
 
 Uuid cluster() {
   return Uuid{{2}};
@@ -75,16 +74,8 @@ bool GroupBroker::quiet() const {
 }
 
 void GroupBroker::could_not_start(const std::string& why) {
-  world_.trace(GroupMachine::name() + " cannot start: " + why);
-  failed_start_ = why;
-  if (++failed_starts_ > kFailedStartsMax) {
-    world_.report.violated(GroupMachine::name() + " cannot start: " + why);
-    return;
-  }
-  // A fault hit the start itself: try again.
   close_all();
-  disk_->kill();
-  start_after(milliseconds(200));
+  GroupMachine::could_not_start(why);
 }
 
 void GroupBroker::start() {
@@ -97,6 +88,7 @@ void GroupBroker::try_start() {
   if (!loaded) return could_not_start(loaded.error().what);
   group::Superblock block;
   if (loaded->block) block = *loaded->block;
+  if (!loaded->damaged.empty()) superblock_was_mended();
   std::vector<std::pair<Epoch, Lsn>> epochs;
   auto recovered = replica::recover(
       *disk_, "", journal_options(name_), random_,
@@ -169,8 +161,8 @@ void GroupBroker::try_start() {
   replica_ = std::make_unique<replica::Replica>(std::move(options), *journal_, std::move(recovered->state),
                                                 recovered->last_term, recovered->ends_sealed, random_, now(),
                                                 wall());
-  failed_starts_ = 0;
   copy_ = std::make_unique<GroupCopy>(copy_host());
+  started();
   world_.trace(name_ + " starts, LSN " + std::to_string(log_.durable) + " from checkpoint " +
                std::to_string(recovered->checkpoint.value) + ", promised epoch " +
                std::to_string(block.promised.value));
@@ -275,8 +267,7 @@ bool GroupBroker::hand_over(const std::string& to) {
   if (!up() || restart_ || frozen() || replica_->role() != replica::Role::live) return false;
   bool agreed = false;
   if (guarded([&] { agreed = !replica_->hand_over(to, now(), wall()); })) {
-    review_fence();  // clients are sent on now
-    step();
+    if (guarded([this] { review_fence(); })) step();  // clients are sent on now
   }
   return agreed;
 }
@@ -370,6 +361,7 @@ void GroupBroker::act_in_group(replica::Output& output) {
   if (auto* packet = std::get_if<group::SendPacket>(&output)) {
     send(packet->to, std::move(packet->packet));
   } else if (const auto* closing = std::get_if<group::ClosePeer>(&output)) {
+    heard_close(closing->why);
     close(closing->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     const Duration takes = disk_stalls ? world_.between(milliseconds(50), milliseconds(500))
@@ -449,7 +441,7 @@ void GroupBroker::wrote() {
 void GroupBroker::tick() {
   after(world_.between(milliseconds(20), milliseconds(40)), [this] { tick(); });
   if (restart_) return;
-  review_fence();
+  if (!guarded([this] { review_fence(); })) return;
   const bool stalled = writing_ && now() - write_begun_ > kDiskStallMax;
   if (stalled != stalled_) {
     stalled_ = stalled;
@@ -483,11 +475,12 @@ void GroupBroker::maintain() {
   later(world_.between(milliseconds(50), milliseconds(400)), [this] { maintain(); });
   if (restart_) return;
   if (cleans_ && !fenced_) {
-    const auto cleaned = replica_->clean(
-        {.segment_bytes = kCleanedSegmentBytes, .reserve_bytes = kRecordBytesMax + kSettlementReserve}, now(),
-        wall());
+    const auto cleaned = replica_->clean({.segment_bytes = kCleanedSegmentBytes,
+                                          .reserve_bytes = kRecordBytesMax + kSettlementReserve,
+                                          .disk_full = disk_full},
+                                         now(), wall());
     if (cleaned.messages > 0) world_.reached("a message was moved");
-    if (!cleaned.problem.empty())
+    if (!cleaned.problem.empty() && !record_is_unreadable())
       world_.report.violated("cleaning: " + name_ + " cannot move a message: " + cleaned.problem);
     const std::uint64_t before = life();
     step();
@@ -495,7 +488,10 @@ void GroupBroker::maintain() {
   }
   for (int steps = 0; steps < 3 && journal_->wants_release(); ++steps)
     if (!journal_->release_space()) return fail("space not given back");
-  if (const auto made = journal_->prepare_spare(); !made) return fail("no spare segment");
+  if (const auto made = journal_->prepare_spare(); !made) {
+    if (made.error().code != journal::JournalErrorCode::disk_full) return fail(made.error().what);
+    world_.reached("spare segment waits for disk space");
+  }
   const std::uint64_t loads = replica_->state().memory_use().page_loads;
   if (loads > std::exchange(loads_seen_, loads) && limits_.index_bytes == kTinyIndexBytes)
     world_.reached("a page was loaded back");
@@ -519,9 +515,16 @@ void GroupBroker::maintain_checkpoint() {
     return step();
   }
   const auto made = *std::exchange(checkpoint_, std::nullopt);
-  if (const auto synced = made.sealed->sync(); !synced) return fail("pages not durable");
-  if (const auto stored = journal_->store_checkpoint(made.lsn, made.root); !stored)
-    return fail("checkpoint failed");
+  if (const auto synced = made.sealed->sync(); !synced) {
+    if (synced.error().code != DiskErrorCode::no_space) return fail("pages not durable: sync failed");
+    world_.reached("checkpoint waits for disk space");
+    return;
+  }
+  if (const auto stored = journal_->store_checkpoint(made.lsn, made.root); !stored) {
+    if (stored.error().code != journal::JournalErrorCode::disk_full) return fail(stored.error().what);
+    world_.reached("checkpoint waits for disk space");
+    return;
+  }
   pages_->checkpoint_stored(made.sealed);
   world_.reached("checkpoint stored");
   check_epochs(made.lsn);

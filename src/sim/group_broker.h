@@ -33,7 +33,6 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   bool hand_over(const std::string& to) override;
   /// Everything in the log is committed, durable and applied, as far as this node knows.
   [[nodiscard]] bool quiet() const;
-  [[nodiscard]] const std::string& last_failed_start() const { return failed_start_; }
 
  private:
   void end_process() override;
@@ -60,6 +59,7 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   /// An input of the member, unless it is over.
   void feed(std::function<void()> input);
   void page_lost(const std::string& why) override;
+  bool record_lost() override { return record_is_unreadable(); }
   void later(Duration delay, std::function<void()> event) override;
   [[nodiscard]] Instant now() override { return clock_.now(); }
   [[nodiscard]] WallTime wall() override { return clock_.wall(); }
@@ -73,8 +73,6 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   broker::StateLimits limits_;  ///< of every life; for half of the nodes a few pages
   bool cleans_;                 ///< half of the nodes; moves what is older than a few records
   unsigned copies_min_ = 1;
-  std::string failed_start_;
-  unsigned failed_starts_ = 0;
 
   bool stepping_ = false, writing_ = false, stalled_ = false, fenced_ = false;
   Instant write_begun_;

@@ -3,20 +3,29 @@
 namespace mainstay {
 namespace {
 
-thread_local group::Bug wanted = group::Bug::none;
+thread_local sim::AnyBug wanted;
 
 }  // namespace
 
-// Takes the place of the product's, which says no to everything.
+// These take the place of the product's, which say no to everything.
 bool group::resurrected(Bug bug) {
-  return bug == wanted;
+  return bug == wanted.group;
+}
+bool journal::resurrected(Bug bug) {
+  return bug == wanted.journal;
+}
+bool broker::resurrected(Bug bug) {
+  return bug == wanted.broker;
 }
 
-sim::Resurrect::Resurrect(group::Bug bug) {
+bool sim::resurrected(StandInBug bug) {
+  return bug == wanted.stand_in;
+}
+sim::Resurrect::Resurrect(const AnyBug& bug) {
   wanted = bug;
 }
 sim::Resurrect::~Resurrect() {
-  wanted = group::Bug::none;
+  wanted = {};
 }
 
 }  // namespace mainstay

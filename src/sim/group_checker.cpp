@@ -81,6 +81,7 @@ void GroupChecker::on_all_eligible(const std::string& when, const DiskLog& log, 
   for (const coordination::Member& member : record_.isr) {
     const auto found = disks_.find(member.incarnation);
     if (found == disks_.end()) continue;  // that disk is lost: nobody can lead with it
+    if (member.incarnation == excused_) continue;
     const DiskLog& other = *found->second;
     if (lsn.value > log.hashes.size() || lsn.value > other.durable ||
         other.hashes[lsn.value - 1] != log.hashes[lsn.value - 1]) {
@@ -96,6 +97,9 @@ void GroupChecker::registered(const coordination::GroupRecord& record) {
     report_.violated("the register's epoch went from " + std::to_string(record_.epoch.value) + " to " +
                      std::to_string(record.epoch.value));
   record_ = record;
+  if (excused_ && std::none_of(record_.isr.begin(), record_.isr.end(),
+                               [&](const auto& member) { return member.incarnation == *excused_; }))
+    excused_.reset();
   check_eligible("epoch " + std::to_string(record.epoch.value) + " begins");
 }
 
@@ -105,6 +109,10 @@ void GroupChecker::check_eligible(const std::string& when) {
     if (found == disks_.end()) continue;  // that disk is lost: nobody can lead with it
     const DiskLog& log = *found->second;
     const std::uint64_t end = acknowledged_end_.value;
+    if (member.incarnation == excused_) {
+      if (log.durable < end) continue;
+      excused_.reset();
+    }
     if (log.durable < end) {
       report_.violated("I2: when " + when + ", " + member.node + " may lead with LSN " +
                        std::to_string(log.durable) + " durable, and LSN " + std::to_string(end) +

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -27,7 +28,12 @@ class GroupChecker {
   };
   /// A disk with its incarnation is there from now on, or (null) gone for good.
   void disk(const Uuid& incarnation, const DiskLog* log);
+  /// A disk is about to be put back to an older copy of itself; this is what it held.
+  void went_back(const DiskLog& log) { lost_.push_back(log); }
 
+  /// A disk of the in-sync set went back behind what it had acknowledged, under a leader that has it: it
+  /// lacks that until it was dropped, or has it again.
+  void excuse(const Uuid& incarnation) { excused_ = incarnation; }
   /// I1: an epoch is led by one life of one node.
   void leads(Epoch epoch, const std::string& node, std::uint64_t life);
   /// A node says that everything up to `lsn` is committed. I4: there is one committed history.
@@ -63,6 +69,7 @@ class GroupChecker {
   Report& report_;
   std::map<Uuid, const DiskLog*> disks_;
   std::vector<DiskLog> lost_;
+  std::optional<Uuid> excused_;
   std::map<Epoch, std::pair<std::string, std::uint64_t>> leaders_;
   std::vector<std::uint64_t> history_;  ///< committed, by LSN − 1
   std::map<std::uint64_t, Lsn> acknowledged_;

@@ -13,7 +13,9 @@ GroupMachine::GroupMachine(GroupWorld& world, GroupRegister& group_register, std
       disk_(std::make_unique<MemoryDisk>(name)),
       clock_(world.queue, static_cast<std::int64_t>(world.random.below(401)) - 200),
       random_(world.random.next()),
-      machine_name_(std::move(name)) {}
+      machine_name_(std::move(name)) {
+  if (clock_.drift_ppm() != 0) world.fault("clock drift");
+}
 GroupMachine::~GroupMachine() = default;
 
 void GroupMachine::after(Duration delay, std::function<void()> event) {
@@ -89,6 +91,9 @@ void GroupMachine::stop_and_restart(End how, Duration pause) {
 void GroupMachine::lose_disk(Duration pause) {
   stop(End::power_loss);
   ++life_;
+  damage.reset();
+  snapshot_.reset();
+  disk_full = false;
   group_world_.checker.disk(incarnation_, nullptr);
   old_disks_.push_back(std::move(disk_));
   disk_ = std::make_unique<MemoryDisk>(name() + "-" + std::to_string(life_));
@@ -97,8 +102,93 @@ void GroupMachine::lose_disk(Duration pause) {
   start_after(pause);
 }
 
+void GroupMachine::take_snapshot() {
+  snapshot_ = Snapshot{image_of(*disk_), log_, epochs_, incarnation_};
+  // What is written and not synced is not in it.
+  snapshot_->log.hashes.resize(std::min<std::size_t>(log_.hashes.size(), log_.durable));
+  snapshot_->epochs.resize(snapshot_->log.hashes.size());
+}
+
+void GroupMachine::restore_snapshot(Duration pause) {
+  MS_ASSERT(snapshot_ && snapshot_->incarnation == incarnation_, "a snapshot is of this disk");
+  stop(End::power_loss);
+  ++life_;
+  group_world_.checker.went_back(log_);
+  old_disks_.push_back(std::move(disk_));
+  disk_ = std::make_unique<MemoryDisk>(name() + "-" + std::to_string(life_));
+  for (const auto& [path, content] : snapshot_->image) disk_->put(path, content);
+  log_ = snapshot_->log;
+  epochs_ = snapshot_->epochs;
+  disk_full = false;
+  start_after(pause);
+}
+
+void GroupMachine::started() {
+  failed_starts_ = 0;
+}
+
+void GroupMachine::superblock_was_mended() {
+  group_world_.reached("the superblock's second copy was used");
+  if (damage && damage->of_superblock) damage.reset();
+}
+
+void GroupMachine::heard_close(const std::string& why) {
+  if (why.find("speaks version") != std::string::npos)
+    group_world_.reached("a peer of another version was refused");
+}
+
+void GroupMachine::could_not_start(const std::string& why) {
+  constexpr unsigned kFailedStartsMax = 20;
+  group_world_.trace(name() + " cannot start: " + why);
+  failed_start_ = why;
+  disk_->kill();
+  if (damage) {
+    group_world_.reached("a damaged disk was refused");
+    return replace_disk_when_possible(0);
+  }
+  if (disk_full) {
+    group_world_.reached("a start waits for disk space");
+  } else if (++failed_starts_ > kFailedStartsMax) {
+    group_world_.report.violated(name() + " cannot start: " + why);
+    return;
+  }
+  // A fault hit the start itself: try again.
+  start_after(milliseconds(200));
+}
+
+/// The operator's part. The last disk in sync is given up by nobody: it is examined, and its bits come back.
+void GroupMachine::replace_disk_when_possible(unsigned tries) {
+  constexpr unsigned kTriesMax = 20;
+  group_world_.queue.after(milliseconds(200), [this, tries, disk = disk_.get()] {
+    if (disk != disk_.get() || !damage) return;
+    if (may_be_replaced()) {
+      group_world_.reached("a damaged disk was replaced");
+      return lose_disk(group_world_.between(milliseconds(20), milliseconds(1'000)));
+    }
+    if (tries < kTriesMax) return replace_disk_when_possible(tries + 1);
+    group_world_.reached("the last disk in sync was mended");
+    undo(*disk_, *damage);
+    damage.reset();
+    if (!up()) start_after(Duration{});
+  });
+}
+
+bool GroupMachine::record_is_unreadable() {
+  if (damage) {
+    group_world_.reached("a damaged record was noticed in service");
+    replace_disk_when_possible(0);
+  } else if (group_world_.reads_fail) {
+    group_world_.reached("a read failed in service");
+  }
+  return damage || group_world_.reads_fail;
+}
+
 void GroupMachine::fail(const std::string& why) {
   group_world_.trace(name() + " fails: " + why);
+  if (why.find("no space") != std::string::npos)
+    group_world_.reached("fail-stop: disk full");
+  else if (why.find("injected sync error") != std::string::npos)
+    group_world_.reached("fail-stop: sync failed");
   stop_and_restart(End::process_killed, milliseconds(300));
 }
 
@@ -128,6 +218,22 @@ void GroupMachine::heard_alarm(const std::string& why) {
   const bool told = world.register_was_put_back || world.queue.now() < world.put_back_told_until;
   if (told && why.find("put back") != std::string::npos) {
     world.reached("a register that was put back was noticed");
+    return;
+  }
+  if (world.disk_went_back && why.find("older copy of itself") != std::string::npos) {
+    world.reached("a disk in sync that went back was noticed");
+    return;
+  }
+  // Its own disk's, or, told by a leader, that of the leader.
+  const bool of_reading =
+      why.find("cannot look up") != std::string::npos || why.find("cannot read") != std::string::npos ||
+      why.find("cannot be read") != std::string::npos || why.find("is damaged") != std::string::npos;
+  if (of_reading && (record_is_unreadable() || world.disks_are_damaged)) {
+    // It has stopped for good; a person looks, and starts it again.
+    if (why.find("must be cut") != std::string::npos)
+      world.queue.after(milliseconds(500), [this, life = life_] {
+        if (up() && life_ == life) stop_and_restart(End::process_killed, milliseconds(100));
+      });
     return;
   }
   // Nothing else in this world gives reason for one.

@@ -10,6 +10,7 @@
 
 #include "base/memory_disk.h"
 #include "group/member.h"
+#include "sim/disk_damage.h"
 #include "sim/group_register.h"
 #include "sim/group_world.h"
 
@@ -37,13 +38,27 @@ class GroupMachine {
   enum class End : std::uint8_t { power_loss, process_killed };
   void stop(End how);
   void stop_and_restart(End how, Duration pause);
+  void start_again(Duration pause) { start_after(pause); }
   /// Everything on it is gone; the node comes back with a new one.
   void lose_disk(Duration pause);
   /// Copies of the log were removed as no longer needed: a new disk could not have all of it.
   [[nodiscard]] virtual bool keeps_whole_log() const { return true; }
+  /// A copy of the disk as it is at this instant, as a storage system takes it; and its way back, after which
+  /// the disk has the incarnation that it had, and lacks what came later.
+  void take_snapshot();
+  [[nodiscard]] bool has_snapshot() const { return snapshot_.has_value(); }
+  void restore_snapshot(Duration pause);
+  /// What this disk has suffered; until it is replaced or found to be well.
+  std::optional<Damage> damage;
+  /// Whether this disk could be given up: others in sync have everything. The operator asks.
+  std::function<bool()> may_be_replaced;
   /// SIGSTOP: nothing happens in the process; what arrives waits.
   void freeze(Duration time);
+  [[nodiscard]] const std::string& last_failed_start() const { return failed_start_; }
   bool disk_stalls = false;
+  bool disk_full = false;
+  /// The program of the next release: its packets are of the next version.
+  bool next_release = false;
 
   // The lines to the others; send and close are theirs.
   std::function<void(PeerId, Buffer)> send;
@@ -67,6 +82,14 @@ class GroupMachine {
   /// The process ends; nobody has said what becomes of unsynced writes.
   void end_life();
   void fail(const std::string& why);
+  /// The process could not start. Tried again; a disk that was damaged gets replaced.
+  void could_not_start(const std::string& why);
+  void started();
+  /// One copy of it was damaged, and the other one was used.
+  void superblock_was_mended();
+  void heard_close(const std::string& why);
+  /// A record that is in the log cannot be read. @return with reason, in this world
+  bool record_is_unreadable();
   /// After end_process(), when the member said Restart.
   void cut_and_restart(const group::Restart& restart, const journal::JournalOptions& options);
   void start_after(Duration pause);
@@ -88,7 +111,18 @@ class GroupMachine {
 
  private:
   std::string machine_name_;
+  struct Snapshot {
+    DiskImage image;
+    GroupChecker::DiskLog log;
+    std::vector<Epoch> epochs;
+    Uuid incarnation;
+  };
+  void replace_disk_when_possible(unsigned tries);
+
   std::vector<std::unique_ptr<MemoryDisk>> old_disks_;
+  std::optional<Snapshot> snapshot_;
+  std::string failed_start_;
+  unsigned failed_starts_ = 0;
   Uuid incarnation_;
   std::uint64_t life_ = 0;
   Duration frozen_until_{};

@@ -30,15 +30,13 @@ void GroupNode::note_operation(const journal::Record& record) {
 }
 
 void GroupNode::start() {
-  log_.hashes.clear();
-  operations_.clear();
   group::Superblock block;
   const auto loaded = group::load_superblock(*disk_, "");
-  if (!loaded) {
-    world_.report.violated(name() + ": " + loaded.error().what);
-    return;
-  }
+  if (!loaded) return could_not_start(loaded.error().what);
   if (loaded->block) block = *loaded->block;
+  if (!loaded->damaged.empty()) superblock_was_mended();
+  const GroupChecker::DiskLog known = std::exchange(log_, {{}, log_.durable});
+  operations_.clear();
   std::vector<std::pair<Epoch, Lsn>> epochs;
   auto opened = journal::Journal::open(*disk_, "", journal_options(name()), random_, Lsn{},
                                        [&](const journal::Record& record) {
@@ -46,12 +44,12 @@ void GroupNode::start() {
                                          epochs.emplace_back(record.header.epoch, record.header.lsn);
                                        });
   if (!opened) {
-    // A fault hit the start itself: try again.
-    world_.trace(name() + " cannot start: " + opened.error().what);
-    disk_->kill();
-    start_after(milliseconds(200));
-    return;
+    log_ = known;
+    return could_not_start(opened.error().what);
   }
+  started();
+  if (opened->get()->recovery().torn_bytes > 0) world_.reached("torn tail cut");
+  if (opened->get()->durable().lsn.value > known.durable) world_.reached("unacknowledged tail survived");
   journal_ = std::move(*opened);
   recovered(journal_->durable().lsn, journal_->incarnation());
   if (!loaded->block) {
@@ -154,6 +152,7 @@ void GroupNode::act(group::Output& output) {
   if (auto* packet = std::get_if<group::SendPacket>(&output)) {
     send(packet->to, std::move(packet->packet));
   } else if (const auto* closing = std::get_if<group::ClosePeer>(&output)) {
+    heard_close(closing->why);
     close(closing->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     after(world_.between(microseconds(50), milliseconds(3)), [this, block = store->block] {
@@ -249,7 +248,7 @@ void GroupNode::wrote() {
   log_.durable = journal_->durable().lsn.value;
   member_->synced(journal_->durable(), now(), wall());
   step();
-  if (up() && journal_->wants_spare()) (void)journal_->prepare_spare();
+  if (up() && journal_->wants_spare()) (void)journal_->prepare_spare();  // without space: later
 }
 
 }  // namespace mainstay::sim

@@ -36,7 +36,7 @@ void GroupRegister::read(Answer answer) {
 
 bool GroupRegister::store(const coordination::GroupState& expected, const coordination::GroupRecord& next) {
   if (state_.revision != expected.revision || state_.epoch() != expected.epoch()) return false;
-  if (world_.bug == group::Bug::none) {
+  if (!world_.bug.any()) {
     // What the real register refuses (coordination/group_register.h) must not be asked for.
     std::string wrong = coordination::invalid(next);
     if (wrong.empty() && state_.record) wrong = coordination::forbidden(*state_.record, next);
@@ -65,11 +65,18 @@ bool GroupRegister::put_back(std::uint64_t back,
   return true;
 }
 
-void GroupRegister::repair(coordination::GroupRecord next) {
+bool GroupRegister::repair(std::uint64_t revision, coordination::GroupRecord next) {
+  if (state_.revision != revision && !resurrected(StandInBug::operator_retry_applied)) return false;
   world_.trace("register: repaired, epoch " + std::to_string(next.epoch.value));
   ++state_.revision;
   world_.checker.registered(next);
   state_.record = std::move(next);
+  return true;
+}
+
+coordination::Stored GroupRegister::stored() const {
+  if (!state_.record) return {};
+  return {state_.revision, coordination::encode_group_record(*state_.record)};
 }
 
 void GroupRegister::change(const coordination::GroupState& expected, coordination::GroupRecord next,

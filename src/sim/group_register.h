@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "coordination/store.h"
 #include "group/member.h"
 #include "sim/group_world.h"
 
@@ -19,13 +20,15 @@ class GroupRegister {
   void change(const coordination::GroupState& expected, coordination::GroupRecord next, Answer answer);
 
   void away(Duration time);
+  [[nodiscard]] Duration away_until() const { return away_until_; }
   void slow(Duration time) { slow_until_ = world_.queue.now() + time; }
   void next_outcome_unknown() { next_unknown_ = true; }
   /// An older state takes the place of what is there, revision and all, as when a backup is restored: the one
   /// `back` changes ago, if there is one that `notices` says the nodes will notice.
   bool put_back(std::uint64_t back, const std::function<bool(const coordination::GroupRecord&)>& notices);
-  /// The operator's `repair-register`.
-  void repair(coordination::GroupRecord next);
+  /// The operator's `repair-register`, made for what was there at `revision`. @return it was still there
+  bool repair(std::uint64_t revision, coordination::GroupRecord next);
+  [[nodiscard]] coordination::Stored stored() const;
   void heal();
   /// Nothing: no node has begun the group yet.
   [[nodiscard]] const std::optional<coordination::GroupRecord>& record() const { return state_.record; }

@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "sim/group_broker.h"
 #include "sim/group_bugs.h"
+#include "sim/group_faults.h"
 #include "sim/group_node.h"
 #include "sim/group_register.h"
 #include "sim/group_wire.h"
@@ -87,10 +88,11 @@ class GroupSimulation {
     } else {
       add_clients(clients, each);
     }
-    fault_pause_ = world_.between(milliseconds(50), milliseconds(2'000));
+    const Duration pause = world_.between(milliseconds(50), milliseconds(2'000));
+    faults_ = std::make_unique<GroupFaults>(world_, register_, *wire_, nodes_, receivers_, pause);
     world_.report.options = std::to_string(count) + " nodes, " + std::to_string(options.operations) +
                             " operations, " + std::to_string(clients) + " clients, a fault every " +
-                            std::to_string(fault_pause_.milliseconds()) + " ms";
+                            std::to_string(pause.milliseconds()) + " ms";
     if (world_.members_only) {
       world_.report.options += ", members only";
     } else {
@@ -109,7 +111,7 @@ class GroupSimulation {
     for (auto& client : clients_) client->start();
     for (auto& client : publishers_) client->start();
     for (auto& client : receivers_) client->start();
-    plan_fault();
+    faults_->start();
     run_until([&] { return all_done() || world_.queue.now() > seconds(60); });
     const Duration more = world_.queue.now() + seconds(3);
     run_until([&] { return world_.queue.now() > more; });
@@ -172,14 +174,6 @@ class GroupSimulation {
            std::all_of(publishers_.begin(), publishers_.end(),
                        [](const auto& client) { return client->done(); });
   }
-  GroupMachine* leader() {
-    GroupMachine* found = nullptr;
-    for (GroupMachine* node : nodes_)
-      if (node->up() && node->member().role() == group::Role::leader &&
-          (found == nullptr || node->member().epoch() > found->member().epoch()))
-        found = node;
-    return found;
-  }
   /// All acknowledged, everybody in sync, every log the same.
   bool ended_well() {
     if (!all_done()) return false;
@@ -187,7 +181,7 @@ class GroupSimulation {
       // Scheduled by a clock that was hours ahead: their time comes, whoever leads.
       for (GroupMachine* node : nodes_) node->clock().jump_wall(std::int64_t{30} * 86'400'000);
     }
-    GroupMachine* lead = leader();
+    GroupMachine* lead = faults_->leader();
     if (lead == nullptr || !register_.record() || register_.record()->isr.size() != nodes_.size())
       return false;
     for (GroupMachine* node : nodes_) {
@@ -228,7 +222,7 @@ class GroupSimulation {
     std::string why = all_done() ? "all acknowledged; " : "not all acknowledged; ";
     for (GroupMachine* node : nodes_) {
       if (!node->up()) {
-        why += node->name() + " is down; ";
+        why += node->name() + " is down (" + node->last_failed_start() + "); ";
         continue;
       }
       const auto status = node->member().status();
@@ -238,9 +232,8 @@ class GroupSimulation {
              std::to_string(status.committed.value) + " problem '" + status.last_problem + "'; ";
     }
     for (GroupBroker* node : brokers_) {
-      if (!node->up())
-        why += node->GroupMachine::name() + " failed to start: " + node->last_failed_start() + "; ";
-      else if (const std::uint64_t left = node->active_messages(); left != 0)
+      if (!node->up()) continue;
+      if (const std::uint64_t left = node->active_messages(); left != 0)
         why += node->GroupMachine::name() + " has " + std::to_string(left) + " messages; ";
     }
     if (!register_.record()) return why + "the register is empty";
@@ -252,189 +245,7 @@ class GroupSimulation {
 
   void heal() {
     world_.faults_on = false;
-    register_.heal();
-    wire_->heal();
-    for (GroupMachine* node : nodes_) node->disk_stalls = false;
-  }
-
-  void plan_fault() {
-    world_.queue.after(world_.between(fault_pause_, fault_pause_ + fault_pause_), [this] {
-      if (!world_.faults_on) return;
-      inject();
-      plan_fault();
-    });
-  }
-  Duration pause() { return world_.between(milliseconds(20), seconds(4)); }
-  /// Another disk of the in-sync set is there, and will be: with the last one everything would be gone,
-  /// rightly.
-  bool may_lose(const GroupMachine& victim) {
-    if (register_.under_way() != 0 || world_.register_was_put_back ||
-        (!world_.whole_logs && !world_.full_copies))
-      return false;
-    return std::any_of(nodes_.begin(), nodes_.end(), [&](const GroupMachine* node) {
-      return node != &victim && register_.names(node->name(), node->incarnation());
-    });
-  }
-
-  bool all_up() {
-    return std::all_of(nodes_.begin(), nodes_.end(), [](const GroupMachine* node) { return node->up(); });
-  }
-  /// Somebody restores the register from a backup. Only when every node that it would allow to lead has seen
-  /// more, and will remember it: a register that was put back to where such a node still is cannot be told
-  /// from one that was not.
-  void put_register_back() {
-    if (world_.register_was_put_back || !register_.record() || !all_up()) return;
-    // Its last change must be known to a node, and by now on its disk.
-    const bool told = std::any_of(nodes_.begin(), nodes_.end(), [&](GroupMachine* node) {
-      const auto block = group::read_superblock(node->disk(), "");
-      return block && block->block && block->block->record &&
-             block->block->record->epoch == register_.record()->epoch;
-    });
-    if (!told) return;
-    const bool done =
-        register_.put_back(world_.random.between(1, 4), [&](const coordination::GroupRecord& older) {
-          return std::all_of(nodes_.begin(), nodes_.end(), [&](GroupMachine* node) {
-            if (!older.isr.contains({node->name(), node->incarnation()})) return true;
-            // On its disk: it may restart.
-            const auto block = group::read_superblock(node->disk(), "");
-            return block && block->block && block->block->seen > older.epoch;
-          });
-        });
-    if (!done) return;
-    world_.fault("register put back");
-    world_.register_was_put_back = true;
-    repair_register_after(world_.between(milliseconds(500), milliseconds(4'000)));
-  }
-  /// The operator asks every node, takes what the one that knows most says, and goes beyond all of them.
-  void repair_register_after(Duration time) {
-    world_.queue.after(time, [this] {
-      if (!all_up()) return repair_register_after(milliseconds(100));
-      Epoch highest{};
-      std::optional<coordination::GroupRecord> known;
-      for (GroupMachine* node : nodes_) {
-        const group::MemberStatus status = node->member().status();
-        highest = std::max(highest, status.highest);
-        if (status.known && (!known || status.known->epoch > known->epoch)) known = status.known;
-      }
-      known->epoch = Epoch{highest.value + 1};
-      known->reason = "repaired by an operator";
-      register_.repair(*known);
-      world_.reached("register repaired");
-      world_.register_was_put_back = false;
-      // The longest way of an answer and the longest pause of a process.
-      world_.put_back_told_until = world_.queue.now() + milliseconds(700) + seconds(4);
-    });
-  }
-
-  void inject() {
-    auto& random = world_.random;
-    GroupMachine& any = *nodes_[random.below(nodes_.size())];
-    GroupMachine* lead = leader();
-    GroupMachine& victim = lead != nullptr && random.chance(1, 2) ? *lead : any;
-    const std::size_t line = wire_->lines() == 0 ? 0 : random.below(wire_->lines());
-    switch (random.below(world_.members_only ? 21 : 23)) {
-      case 0:
-      case 1:
-        if (!victim.up()) return;
-        world_.fault("power loss");
-        if (random.chance(1, 2)) {
-          victim.disk().stop_after(random.below(4));
-          world_.fault("power loss within a write");
-          world_.queue.after(world_.between(Duration{}, milliseconds(30)),
-                             [this, &victim, life = victim.life()] {
-                               if (victim.up() && victim.life() == life)
-                                 victim.stop_and_restart(GroupMachine::End::power_loss, pause());
-                             });
-          return;
-        }
-        return victim.stop_and_restart(GroupMachine::End::power_loss, pause());
-      case 2:
-        if (!victim.up()) return;
-        world_.fault("process killed");
-        return victim.stop_and_restart(GroupMachine::End::process_killed, pause());
-      case 3:
-        world_.fault("power loss of all");
-        for (GroupMachine* node : nodes_)
-          if (node->up()) node->stop_and_restart(GroupMachine::End::power_loss, pause());
-        return;
-      case 4:
-        if (!may_lose(victim)) return;
-        world_.fault("disk lost");
-        // Sometimes replaced before anybody has missed the node, by a slow one.
-        if (random.chance(1, 2)) return victim.lose_disk(pause());
-        victim.disk_stalls = true;
-        world_.queue.after(seconds(3), [&victim] { victim.disk_stalls = false; });
-        return victim.lose_disk(world_.between(milliseconds(1), milliseconds(100)));
-      case 5:
-        if (!victim.up()) return;
-        world_.fault("process paused");
-        return victim.freeze(world_.between(milliseconds(100), seconds(4)));
-      case 6:
-        if (!victim.up()) return;
-        world_.fault("sync error");
-        return victim.disk().fail_next_sync(random.below(3));
-      case 7:
-        world_.fault("disk slow");
-        victim.disk_stalls = true;
-        world_.queue.after(seconds(2), [&victim] { victim.disk_stalls = false; });
-        return;
-      case 8:
-      case 9:
-        world_.fault("register away");
-        return register_.away(world_.between(milliseconds(100), seconds(4)));
-      case 10:
-        return register_.next_outcome_unknown();
-      case 11:
-        world_.fault("register slow");
-        return register_.slow(world_.between(milliseconds(500), seconds(4)));
-      case 12:
-        if (lead == nullptr || nodes_.size() == 1) return;
-        if (lead->hand_over(nodes_[random.below(nodes_.size())]->name())) world_.fault("planned move");
-        return;
-      case 13:
-      case 14: {
-        // A leader that sleeps through another one's leadership, and finds its successor just restarted.
-        if (lead == nullptr || nodes_.size() == 1) return;
-        world_.fault("leader paused, its successor stopped");
-        lead->freeze(world_.between(milliseconds(2'000), milliseconds(4'000)));
-        world_.queue.after(world_.between(milliseconds(1'500), milliseconds(3'800)), [this, lead] {
-          GroupMachine* successor = leader();
-          if (successor == nullptr || successor == lead) return;
-          if (world_.random.chance(2, 3)) register_.away(world_.between(seconds(1), seconds(3)));
-          successor->stop_and_restart(GroupMachine::End::power_loss,
-                                      world_.between(milliseconds(10), milliseconds(500)));
-        });
-        return;
-      }
-      case 15:
-        return put_register_back();
-      case 21:
-        world_.fault("wall clock jump");
-        return victim.clock().jump_wall(static_cast<std::int64_t>(random.below(7'200'000)) - 3'600'000);
-      case 22:
-        world_.fault("client disconnected");
-        return receivers_[random.below(receivers_.size())]->disconnect();
-      default:
-        break;
-    }
-    if (wire_->lines() == 0) return;
-    switch (random.below(5)) {
-      case 0:
-        world_.fault("connection broken");
-        return wire_->break_connection(line);
-      case 1:
-      case 2:
-        world_.fault("one-way cut");
-        return wire_->cut(line, random.below(2), world_.between(milliseconds(100), seconds(4)));
-      case 3:
-        world_.fault("nodes parted");
-        return wire_->part(line, world_.between(milliseconds(200), seconds(5)));
-      default:
-        world_.fault("slow line");
-        wire_->slow(line, world_.between(milliseconds(5), milliseconds(300)));
-        world_.queue.after(seconds(3), [this, line] { wire_->slow(line, milliseconds(1)); });
-        return;
-    }
+    faults_->heal();
   }
 
   GroupWorld world_;
@@ -448,7 +259,7 @@ class GroupSimulation {
   std::vector<std::unique_ptr<Publisher>> publishers_;
   std::vector<std::unique_ptr<Receiver>> receivers_;
   bool waited_ = false;  ///< for what was scheduled
-  Duration fault_pause_{};
+  std::unique_ptr<GroupFaults> faults_;
 };
 
 }  // namespace
@@ -458,23 +269,40 @@ std::vector<std::string> group_fault_classes(bool members_only) {
                                "power loss within a write",
                                "process killed",
                                "power loss of all",
-                               "disk lost",
                                "process paused",
+                               "leader paused, its successor stopped",
+                               "slow node",
+                               "wall clock jump",
+                               "clock drift",
+                               "mixed versions",
+                               "disk lost",
                                "sync error",
                                "disk slow",
-                               "leader paused, its successor stopped",
+                               "disk full",
+                               "read error",
+                               "read damaged on its way",
+                               "record rotten",
+                               "write misdirected",
+                               "superblock copy rotten",
+                               "snapshot taken",
+                               "snapshot restored",
+                               "snapshot restored under its leader",
                                "register away",
+                               "register asked, and its answer lost",
                                "register answer unknown",
                                "register slow",
-                               "planned move",
                                "register put back",
+                               "planned move",
+                               "operator error",
                                "connection broken",
+                               "connection replaced, the old one lingers",
                                "one-way cut",
                                "nodes parted",
                                "slow line",
+                               "flapping line",
                                "unsynced write lost",
                                "write torn"};
-  if (!members_only) all.insert(all.end(), {"wall clock jump", "client disconnected"});
+  if (!members_only) all.emplace_back("client disconnected");
   return all;
 }
 
@@ -483,19 +311,40 @@ std::vector<std::string> group_probes(bool members_only) {
                                "leader went on under a new epoch",
                                "planned move done",
                                "log cut at rejoin",
+                               "torn tail cut",
+                               "unacknowledged tail survived",
+                               "fail-stop: sync failed",
+                               "fail-stop: disk full",
+                               "the superblock's second copy was used",
+                               "a damaged disk was refused",
+                               "a damaged disk was replaced",
+                               "a disk went back to its snapshot",
+                               "a disk in sync that went back was noticed",
+                               "a peer of another version was refused",
+                               "a packet of an old connection came late",
                                "change of the register landed late",
                                "a register that was put back was noticed",
                                "register repaired",
+                               "a repair was repeated and refused",
+                               "an operator's mistake was refused",
                                "ended with equal logs"};
   if (!members_only)
     all.insert(all.end(), {"became live",
                            "a leader sent its clients away",
                            "delivery held back under a stale lease",
                            "a stalled disk was noticed",
+                           "a start waits for disk space",
+                           "spare segment waits for disk space",
+                           "checkpoint waits for disk space",
+                           "publish refused: disk full",
+                           "a damaged record was noticed in service",
+                           "a read failed in service",
+                           "a page was lost",
                            "checkpoint stored",
                            "checkpoint waits for its records' commit",
                            "checkpoint waits for its superblock",
                            "checkpoint used",
+                           "checkpoint passed over",
                            "restored from a checkpoint with pages",
                            "state rebuilt after a cut",
                            "segments removed",
@@ -506,8 +355,6 @@ std::vector<std::string> group_probes(bool members_only) {
                            "a full copy was installed",
                            "a message was moved",
                            "a page was loaded back",
-                           "torn tail cut",
-                           "unacknowledged tail survived",
                            "publish repeated after an unknown outcome",
                            "publish was a duplicate",
                            "publish confirmed on two disks",
@@ -538,13 +385,18 @@ const std::vector<GroupBug>& group_bugs() {
       {"match-by-name", Bug::match_by_name},
       {"trust-older-register", Bug::trust_older_register},
       {"add-by-remembered-commit", Bug::add_by_remembered_commit},
+      {"believe-replaced-connection", Bug::believe_replaced_connection},
       {"checkpoint-of-uncommitted", Bug::checkpoint_of_uncommitted, kWithBroker},
       {"deliver-under-stale-lease", Bug::deliver_under_stale_lease, kWithBroker},
       {"answer-when-durable-here", Bug::answer_when_durable_here, kWithBroker},
       {"deliver-before-first-commit", Bug::deliver_before_first_commit, kWithBroker},
       {"remove-what-peers-need", Bug::remove_what_peers_need, kWithBroker},
       {"checkpoint-without-epochs", Bug::checkpoint_without_epochs, kWithBroker},
-      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 2'201}};
+      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 2'201},
+      {"damage-as-torn-tail", journal::Bug::damage_as_torn_tail},
+      {"operator-retry-applied", StandInBug::operator_retry_applied},
+      {"duplicates-by-watermark", broker::Bug::duplicates_by_watermark, kWithBroker},
+      {"settlement-throttled", StandInBug::settlement_throttled, kWithBroker}};
   return all;
 }
 

@@ -18,7 +18,7 @@ namespace mainstay::sim {
 /// A listed bug: `--resurrect NAME`.
 struct GroupBug {
   std::string name;
-  group::Bug bug{};
+  AnyBug bug{};
   /// The stage that looks for it: a member's bug shows without a broker, and sooner.
   bool members_only = true;
   std::uint64_t from_seed = 1;  ///< for one that is rare: where its test begins to look

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
+
+#include "sim/shrink.h"
 
 namespace mainstay::sim {
 namespace {
@@ -50,16 +53,84 @@ INSTANTIATE_TEST_SUITE_P(From, GroupSimulationSeeds, testing::Range<std::uint64_
 
 TEST(GroupSimulation, TheSameSeedIsTheSameRun) {
   for (const bool members_only : {true, false}) {
-    GroupOptions options;
-    options.seed = 7;
-    options.members_only = members_only;
-    const Report first = simulate_group(options), second = simulate_group(options);
-    EXPECT_EQ(first.digest, second.digest);
-    EXPECT_EQ(first.events, second.events);
-    EXPECT_EQ(first.reached, second.reached);
-    options.seed = 8;
-    EXPECT_NE(simulate_group(options).digest, first.digest);
+    std::set<std::string> covered;
+    for (const std::uint64_t seed : {7ULL, 8ULL, 9ULL, 10ULL, 11ULL, 12ULL}) {
+      GroupOptions options;
+      options.seed = seed;
+      options.members_only = members_only;
+      const Report first = simulate_group(options), second = simulate_group(options);
+      EXPECT_EQ(first.digest, second.digest) << "seed " << seed;
+      EXPECT_EQ(first.events, second.events) << "seed " << seed;
+      EXPECT_EQ(first.reached, second.reached) << "seed " << seed;
+      EXPECT_EQ(first.faults, second.faults) << "seed " << seed;
+      for (const auto& [name, count] : first.faults) covered.insert(name);
+      options.seed = seed + 100;
+      EXPECT_NE(simulate_group(options).digest, first.digest) << "seed " << seed;
+    }
+    // Those that touch a disk's bytes behind everybody's back, too.
+    for (const char* name : {"record rotten", "write misdirected", "superblock copy rotten", "snapshot taken",
+                             "connection replaced, the old one lingers", "mixed versions"})
+      EXPECT_TRUE(covered.contains(name)) << name;
   }
+}
+
+TEST(GroupSimulation, AFaultThatIsLeftOutMovesNoOther) {
+  GroupOptions options;
+  options.seed = 5;
+  options.members_only = true;
+  const Report whole = simulate_group(options);
+  ASSERT_GT(whole.schedule.size(), 6U);
+  const InjectedFault left_out = whole.schedule[3];
+  options.faults.masked = {left_out.number};
+  const Report rest = simulate_group(options);
+  EXPECT_NE(rest.digest, whole.digest);
+  std::map<std::uint64_t, double> when;
+  for (const InjectedFault& each : whole.schedule) when[each.number] = each.seconds;
+  std::size_t same = 0;
+  for (const InjectedFault& each : rest.schedule) {
+    EXPECT_NE(each.number, left_out.number);
+    if (when.contains(each.number)) {
+      EXPECT_EQ(each.seconds, when[each.number]);
+      ++same;
+    }
+  }
+  EXPECT_GT(same, 3U);
+
+  options.faults = {};
+  options.faults.without = {left_out.name};
+  for (const InjectedFault& each : simulate_group(options).schedule) EXPECT_NE(each.name, left_out.name);
+  options.faults = {};
+  options.faults.only.emplace();
+  EXPECT_TRUE(simulate_group(options).schedule.empty());
+}
+
+TEST(GroupSimulation, AFailingScheduleShrinksToOneThatStillFails) {
+  const auto run = [](std::uint64_t seed, std::uint64_t operations, const FaultChoice& faults) {
+    GroupOptions options;
+    options.seed = seed;
+    options.members_only = true;
+    options.operations = operations;
+    options.faults = faults;
+    options.bug = group::Bug::add_before_catch_up;
+    return simulate_group(options);
+  };
+  std::uint64_t seed = 1;
+  while (run(seed, 60, {}).violations.empty()) ASSERT_LT(++seed, 2'000U);
+  const Report whole = run(seed, 60, {});
+  const ShrinkResult small = shrink(
+      [&](std::uint64_t operations, const FaultChoice& faults) { return run(seed, operations, faults); }, 60,
+      {});
+  ASSERT_FALSE(small.report.violations.empty());
+  EXPECT_EQ(small.report.violations.front().substr(0, 3), whole.violations.front().substr(0, 3));
+  EXPECT_LT(small.operations, 60U);
+  EXPECT_LT(small.report.schedule.size(), whole.schedule.size());
+  const Report again = run(seed, small.operations, small.faults);
+  EXPECT_EQ(again.digest, small.report.digest);
+  EXPECT_EQ(again.violations, small.report.violations);
+  std::printf("seed %llu: from %zu faults and 60 operations to%s --operations %llu in %u runs\n",
+              static_cast<unsigned long long>(seed), whole.schedule.size(),
+              command_line(small.faults).c_str(), static_cast<unsigned long long>(small.operations),
+              small.runs);
 }
 
 /// A bug is found within so many seeds, or the simulator is blind to it.

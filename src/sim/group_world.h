@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-#include "group/bugs.h"
+#include "sim/group_bugs.h"
 #include "sim/group_checker.h"
 #include "sim/world.h"
 
@@ -18,20 +18,22 @@ struct GroupOptions {
   /// Members and their journals only, without a broker: ten times as fast, and what goes wrong there is
   /// smaller to look at.
   bool members_only = false;
-  group::Bug bug = group::Bug::none;
+  AnyBug bug{};
   bool trace = false;  ///< tell on standard error what happens
+  FaultChoice faults{};
 };
 
 struct GroupWorld : World {
   explicit GroupWorld(const GroupOptions& with)
-      : World(Options{.seed = with.seed, .operations = with.operations, .trace = with.trace}),
+      : World(Options{
+            .seed = with.seed, .operations = with.operations, .trace = with.trace, .faults = with.faults}),
         bug(with.bug),
         members_only(with.members_only),
         checker(report) {
     far = broker::Durability::region;
   }
 
-  group::Bug bug;
+  AnyBug bug;
   bool members_only;
   GroupChecker checker;
   /// Drawn: no node removes segments, so that a new disk can have all of the log.
@@ -46,6 +48,9 @@ struct GroupWorld : World {
   std::map<std::uint64_t, Copied> copied;
   unsigned copies_min = 1;             ///< drawn
   bool register_was_put_back = false;  ///< and not repaired yet
+  bool reads_fail = false;             ///< some did, somewhere: alarms may say so
+  bool disks_are_damaged = false;      ///< one was, somewhere: as well
+  bool disk_went_back = false;         ///< one in sync did: its leader may say so
   /// Nodes may say so: answers from before a repair may arrive later, at nodes that were paused.
   Duration put_back_told_until{};
 };

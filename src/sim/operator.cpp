@@ -129,6 +129,16 @@ void Operator::call_off() {
   switching_.reset();
 }
 
+void Operator::promote_the_wrong_side() {
+  SimNode* leads = live();
+  if (leads == nullptr || !leads->up() || leads->replica().role() != replica::Role::live) return;
+  // As the node's command decides.
+  if (leads->replica().unfit_to_lead())
+    world_.reached("an operator's mistake was refused");
+  else
+    world_.report.violated("operator: region " + leads->region() + " leads and may be promoted");
+}
+
 void Operator::forced_promotion() {
   const auto record = world_.region_register.read();
   if (forced_ || switching_ || !record) return;

@@ -16,6 +16,8 @@ class Operator {
   void planned_switch();
   /// The live region is given up: the other one takes the lead with what it has.
   void forced_promotion();
+  /// By mistake: the region that leads is to be promoted. It must not be.
+  void promote_the_wrong_side();
   [[nodiscard]] bool forced() const { return forced_; }
   [[nodiscard]] bool busy() const { return switching_.has_value(); }
   /// Node that the register names; null when it cannot be asked.

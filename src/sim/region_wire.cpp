@@ -1,6 +1,13 @@
 #include "sim/region_wire.h"
 
+#include "replication/packets.h"
+
 namespace mainstay::sim {
+namespace {
+
+constexpr std::size_t kVersionAt = 16;  // replication/framing.h
+
+}  // namespace
 
 RegionWire::RegionWire(World& world, SimNode& east, SimNode& west) : world_(world), ends_{{&east}, {&west}} {
   for (std::size_t side = 0; side < 2; ++side) ends_[side].node->wire = &sides_[side];
@@ -40,6 +47,8 @@ void RegionWire::try_connect() {
 
 void RegionWire::send(std::size_t way, replica::PeerId connection, Buffer packet) {
   if (connection != connection_ || !ends_[way].open) return;
+  if (ends_[way].node->next_release != ends_[1 - way].node->next_release)
+    store_le(packet.data() + kVersionAt, static_cast<std::uint16_t>(replication::kPacketVersion + 1));
   End& from = ends_[way];
   Duration arrival =
       std::max(world_.queue.now(), from.cut_until) + latency_ + world_.between(Duration{}, milliseconds(5));

@@ -8,10 +8,18 @@
 
 namespace mainstay::sim {
 
+/// A fault that was injected.
+struct InjectedFault {
+  std::uint64_t number{};  ///< sim/fault_choice.h
+  double seconds{};        ///< of virtual time
+  std::string name;
+};
+
 struct Report {
   std::uint64_t seed{};
-  std::string options;                                ///< drawn and given ones, in words
-  std::map<std::string, std::uint64_t> faults;        ///< how often each class was injected
+  std::string options;                          ///< drawn and given ones, in words
+  std::map<std::string, std::uint64_t> faults;  ///< how often each class was injected
+  std::vector<InjectedFault> schedule;
   std::map<std::string, std::uint64_t> reached;       ///< how often a path worth reaching was reached
   std::vector<std::string> violations;                ///< of safety
   std::vector<std::string> lost_in_forced_promotion;  ///< acknowledged ids from an unshipped tail

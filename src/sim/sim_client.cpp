@@ -1,5 +1,6 @@
 #include "sim/sim_client.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace mainstay::sim {
@@ -127,13 +128,21 @@ void Publisher::pump() {
   for (std::uint64_t burst = world_.random.between(1, 5); burst > 0; --burst) {
     if (!connected() || next_ == messages_ || in_flight_.size() >= kWindow) break;
     in_flight_.push_back(next_);
+    if (is_plain(next_) && world_.random.chance(1, 4)) {
+      // Order does not matter there: it leaves behind later ones, over a connection of its own, say.
+      world_.queue.after(world_.between(milliseconds(50), milliseconds(1'500)), [this, index = next_] {
+        if (std::find(in_flight_.begin(), in_flight_.end(), index) != in_flight_.end()) publish(index);
+      });
+      ++next_;
+      continue;
+    }
     publish(next_++);
   }
   if (next_ < messages_) world_.queue.after(world_.between(milliseconds(1), seconds(2)), [this] { pump(); });
 }
 
 void Publisher::publish(std::uint64_t index) {
-  const bool plain = index % 4 == 3;
+  const bool plain = is_plain(index);
   BrokerHost::Message message{plain ? "plain" : "sessions",
                               id(index),
                               plain ? "" : name_,
@@ -266,7 +275,7 @@ void Receiver::settle(const ClientPort::Delivered& delivered, broker::Settlement
   if (how == broker::Settlement::complete || how == broker::Settlement::dead_letter)
     settling_[tag] = delivered.id;
   at_node([tag, delivered, how](BrokerHost& node, const std::shared_ptr<ClientPort>& port) {
-    if (!node.settle(port, tag, delivered.token, how, delivered.id)) return false;
+    if (!node.settle(port, tag, delivered, how)) return false;
     node.add_credit(delivered.consumer, 3);
     return true;
   });

@@ -68,6 +68,7 @@ class Publisher final : public SimClient {
   [[nodiscard]] bool is_far(std::uint64_t index) const {
     return index % 8 == 6 && !content_with_less_.contains(index);
   }
+  [[nodiscard]] static bool is_plain(std::uint64_t index) { return index % 4 == 3; }
   std::set<std::uint64_t> content_with_less_;
   std::uint64_t messages_;
   std::uint64_t next_ = 0;

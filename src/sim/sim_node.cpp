@@ -32,6 +32,7 @@ SimNode::SimNode(World& world, std::string region, std::string other_region)
       limits_{random_.chance(1, 2) ? kTinyIndexBytes : std::size_t{32} << 20},
       cleans_(random_.chance(1, 2)),
       short_searches_(random_.chance(1, 2)) {
+  if (clock_.drift_ppm() != 0) world.fault("clock drift");
   // For half of the nodes less than the consumers' credit.
   if (random_.chance(1, 2)) window_ = static_cast<std::uint32_t>(random_.between(1, 2));
 }
@@ -206,6 +207,8 @@ void SimNode::act(replica::Output& output) {
     if (wire != nullptr) wire->send(send->to, send->packet);
   } else if (auto* close = std::get_if<replica::ClosePeer>(&output)) {
     ++reached["peer closed"];
+    if (close->why.find("speaks version") != std::string::npos)
+      ++reached["a peer of another version was refused"];
     if (wire != nullptr) wire->close(close->peer);
   } else if (auto* role = std::get_if<replica::RoleChanged>(&output)) {
     constexpr const char* kNames[] = {"standby", "live", "sealed"};
@@ -297,7 +300,7 @@ void SimNode::maintain() {
                                           .disk_full = disk_full},
                                          now(), wall());
     if (cleaned.messages > 0) ++world_.report.reached["a message was moved"];
-    if (!cleaned.problem.empty()) {
+    if (!cleaned.problem.empty() && !record_lost()) {
       world_.report.violated("cleaning: " + name_ + " cannot move a message: " + cleaned.problem);
     }
     step();
@@ -336,6 +339,11 @@ void SimNode::maintain() {
       if (!removed) return fail("removal failed");
     }
   }
+}
+
+bool SimNode::record_lost() {
+  if (reads_fail) world_.reached("a read failed in service");
+  return reads_fail;
 }
 
 void SimNode::page_lost(const std::string& why) {

@@ -36,6 +36,8 @@ class SimNode final : public BrokerHost {
   /// No restart until released.
   bool held_down = false;
   bool disk_stalls = false;
+  bool reads_fail = false;    ///< some did: what a client is to get may be missing
+  bool next_release = false;  ///< the program of the next release: its packets are of the next version
   bool disk_full = false;
 
   // What the world around it does. Each is followed by step().
@@ -56,6 +58,7 @@ class SimNode final : public BrokerHost {
   void sync();
   void fail(const std::string& why);
   void page_lost(const std::string& why) override;
+  bool record_lost() override;
   void tick();
   void poll_register();
   void lead(const coordination::RegionRecord& record);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/checksum.h"
+#include "sim/fault_plan.h"
 #include "sim/operator.h"
 #include "sim/region_wire.h"
 #include "sim/sim_client.h"
@@ -40,11 +41,13 @@ class Simulation {
     }
     receivers_.push_back(std::make_unique<Receiver>(world_, nodes, "r", false));
     may_force_ = world_.random.chance(1, 3);
-    fault_pause_ = world_.between(milliseconds(100), milliseconds(2'500));
+    const Duration pause = world_.between(milliseconds(100), milliseconds(2'500));
+    plan_ = std::make_unique<FaultPlan>(world_, pause);
+    add_faults();
     world_.report.options = std::to_string(options.operations) + " operations, " +
                             std::to_string(publishers) + " publishers, " + std::to_string(receivers + 1) +
-                            " receivers, a fault every " + std::to_string(fault_pause_.milliseconds()) +
-                            " ms" + (may_force_ ? ", forced promotion allowed" : "");
+                            " receivers, a fault every " + std::to_string(pause.milliseconds()) + " ms" +
+                            (may_force_ ? ", forced promotion allowed" : "");
   }
 
   Report run() {
@@ -52,7 +55,7 @@ class Simulation {
     west_.start();
     for (auto& client : publishers_) client->start();
     for (auto& client : receivers_) client->start();
-    plan_fault();
+    plan_->start();
     const Duration faults_at_most = seconds(120);
     run_until([&] { return published() || world_.queue.now() > faults_at_most; });
     // A while longer, so that faults also hit what only settles.
@@ -123,6 +126,8 @@ class Simulation {
       node->disk().set_capacity(UINT64_MAX);
       node->disk_stalls = false;
       node->disk_full = false;
+      node->next_release = false;
+      node->disk().let_reads_be();
       if (!gone_ || node != gone_) node->held_down = node->held_down && node == gone_;
       if (!node->up() && !node->held_down) node->start();
     }
@@ -158,112 +163,149 @@ class Simulation {
 
   // --- faults
   // --------------------------------------------------------------------------------------------------
-  void plan_fault() {
-    world_.queue.after(world_.between(fault_pause_, fault_pause_ + fault_pause_), [this] {
-      if (!world_.faults_on) return;
-      inject();
-      plan_fault();
-    });
-  }
   SimNode& any() { return world_.random.chance(1, 2) ? east_ : west_; }
-  SimNode* live_or_any() {
+  SimNode& live_or_any() {
+    SimNode& other = any();
     SimNode* live = operator_.live();
-    return live != nullptr ? live : &any();
+    return live != nullptr ? *live : other;
   }
   Duration pause() { return world_.between(milliseconds(20), seconds(3)); }
 
-  void inject() {
-    auto& random = world_.random;
-    SimNode& node = any();
-    switch (random.below(18)) {
-      case 0:
-      case 1:
-      case 2: {
-        SimNode& victim = *live_or_any();
-        if (!victim.up()) return;
-        world_.fault("power loss");
-        // Also in the middle of changing the disk: the next few changes happen, the rest does not.
-        if (random.chance(1, 2)) {
-          victim.disk().stop_after(random.below(4));
-          world_.fault("power loss within a write");
-          const std::uint64_t life = victim.life();
-          world_.queue.after(world_.between(Duration{}, milliseconds(30)), [this, &victim, life] {
-            if (victim.up() && victim.life() == life)
-              victim.stop_and_restart(SimNode::End::power_loss, pause());
-          });
-        } else {
-          victim.stop_and_restart(SimNode::End::power_loss, pause());
-        }
-        return;
-      }
-      case 3:
-        if (!node.up()) return;
-        world_.fault("power loss");
-        return node.stop_and_restart(SimNode::End::power_loss, pause());
-      case 4:
-        if (!node.up()) return;
-        world_.fault("process killed");
-        return node.stop_and_restart(SimNode::End::process_killed, pause());
-      case 5:
-        world_.fault("connection broken");
-        return wire_.break_connection();
-      case 6:
-        world_.fault("one-way cut");
-        return wire_.cut(random.below(2), world_.between(milliseconds(100), seconds(5)));
-      case 7:
-        world_.fault("regions parted");
-        return wire_.part(world_.between(milliseconds(500), seconds(8)));
-      case 8:
-        world_.fault("slow line");
+  void add_faults() {
+    using Action = FaultPlan::Action;
+    FaultPlan& plan = *plan_;
+    plan.add("power loss", 5, [this]() -> Action {
+      SimNode& hit = world_.random.chance(3, 5) ? live_or_any() : any();
+      if (!hit.up()) return {};
+      return [this, &hit] { hit.stop_and_restart(SimNode::End::power_loss, pause()); };
+    });
+    plan.add("power loss within a write", 3, [this]() -> Action {
+      SimNode& hit = live_or_any();
+      if (!hit.up()) return {};
+      // In the middle of changing the disk: the next few changes happen, the rest does not.
+      return [this, &hit] {
+        hit.disk().stop_after(world_.random.below(4));
+        world_.queue.after(world_.between(Duration{}, milliseconds(30)),
+                           [&hit, life = hit.life(), rest = pause()] {
+                             if (hit.up() && hit.life() == life)
+                               hit.stop_and_restart(SimNode::End::power_loss, rest);
+                           });
+      };
+    });
+    plan.add("process killed", 2, [this]() -> Action {
+      SimNode& hit = any();
+      if (!hit.up()) return {};
+      return [this, &hit] { hit.stop_and_restart(SimNode::End::process_killed, pause()); };
+    });
+    plan.add("connection broken", 2, [this]() -> Action { return [this] { wire_.break_connection(); }; });
+    plan.add("flapping line", 1, [this]() -> Action {
+      return [this] { break_again(static_cast<unsigned>(world_.random.between(5, 20))); };
+    });
+    plan.add("one-way cut", 2, [this]() -> Action {
+      return [this] { wire_.cut(world_.random.below(2), world_.between(milliseconds(100), seconds(5))); };
+    });
+    plan.add("regions parted", 2, [this]() -> Action {
+      return [this] { wire_.part(world_.between(milliseconds(500), seconds(8))); };
+    });
+    plan.add("slow line", 2, [this]() -> Action {
+      return [this] {
         wire_.slow(world_.between(milliseconds(20), milliseconds(150)));
         world_.queue.after(seconds(3), [this] { wire_.slow(milliseconds(5)); });
-        return;
-      case 9:
-        world_.fault("wall clock jump");
-        return node.clock().jump_wall(static_cast<std::int64_t>(random.below(7'200'000)) - 3'600'000);
-      case 10:
-        if (!node.up()) return;
-        world_.fault("sync error");
-        return node.disk().fail_next_sync(random.below(3));
-      case 11: {
-        world_.fault("disk full");
-        node.disk().set_capacity(node.disk().used_bytes() + random.below(1 << 10));
-        node.disk_full = true;
-        world_.queue.after(world_.between(seconds(1), seconds(5)), [&node] {
-          node.disk().set_capacity(UINT64_MAX);
-          node.disk_full = false;
+      };
+    });
+    plan.add("mixed versions", 1, [this]() -> Action {
+      SimNode& first = any();
+      if (!first.up()) return {};
+      // A release whose packets are of the next version: the other region follows, or it is taken back.
+      return [this, &first] {
+        const bool to = !first.next_release;
+        first.next_release = to;
+        first.stop_and_restart(SimNode::End::process_killed, milliseconds(200));
+        const bool goes_on = world_.random.chance(1, 2);
+        SimNode& next = goes_on ? operator_.other(first) : first;
+        world_.queue.after(world_.between(milliseconds(500), seconds(3)), [this, &next, goes_on, to] {
+          next.next_release = world_.faults_on && goes_on == to;
+          if (next.up()) next.stop_and_restart(SimNode::End::process_killed, milliseconds(200));
         });
-        return;
-      }
-      case 12:
-        world_.fault("disk stall");
-        node.disk_stalls = true;
-        world_.queue.after(seconds(2), [&node] { node.disk_stalls = false; });
-        return;
-      case 13:
-        world_.fault("register away");
+      };
+    });
+    plan.add("wall clock jump", 2, [this]() -> Action {
+      SimNode& hit = any();
+      return [this, &hit] {
+        hit.clock().jump_wall(static_cast<std::int64_t>(world_.random.below(7'200'000)) - 3'600'000);
+      };
+    });
+    plan.add("sync error", 2, [this]() -> Action {
+      SimNode& hit = any();
+      if (!hit.up()) return {};
+      return [this, &hit] { hit.disk().fail_next_sync(world_.random.below(3)); };
+    });
+    plan.add("read error", 1, [this]() -> Action {
+      SimNode& hit = any();
+      if (!hit.up()) return {};
+      return [this, &hit] {
+        hit.reads_fail = true;
+        hit.disk().fail_next_read(world_.random.below(3));
+      };
+    });
+    plan.add("read damaged on its way", 1, [this]() -> Action {
+      SimNode& hit = any();
+      if (!hit.up()) return {};
+      return [this, &hit] {
+        hit.reads_fail = true;
+        hit.disk().damage_next_read(world_.random.below(3));
+      };
+    });
+    plan.add("disk full", 2, [this]() -> Action {
+      SimNode& hit = any();
+      return [this, &hit] {
+        hit.disk().set_capacity(hit.disk().used_bytes() + world_.random.below(1 << 10));
+        hit.disk_full = true;
+        world_.queue.after(world_.between(seconds(1), seconds(5)), [&hit] {
+          hit.disk().set_capacity(UINT64_MAX);
+          hit.disk_full = false;
+        });
+      };
+    });
+    plan.add("disk stall", 2, [this]() -> Action {
+      SimNode& hit = any();
+      return [this, &hit] {
+        hit.disk_stalls = true;
+        world_.queue.after(seconds(2), [&hit] { hit.disk_stalls = false; });
+      };
+    });
+    plan.add("register away", 2, [this]() -> Action {
+      return [this] {
         world_.region_register.set_available(false);
         world_.queue.after(world_.between(milliseconds(300), seconds(4)),
                            [this] { world_.region_register.set_available(true); });
-        return;
-      case 14: {
-        world_.fault("register answer unknown");
+      };
+    });
+    plan.add("register answer unknown", 2, [this]() -> Action {
+      return [this] {
         using Unknown = coordination::MemoryRegister::Unknown;
         constexpr std::array<Unknown, 3> kinds{Unknown::applied, Unknown::dropped, Unknown::late};
-        world_.region_register.next_outcome_unknown(kinds[random.below(3)]);
+        world_.region_register.next_outcome_unknown(kinds[world_.random.below(3)]);
         world_.queue.after(seconds(1), [this] { (void)world_.region_register.land_late(); });
-        return;
-      }
-      case 15: {
-        world_.fault("client disconnected");
-        return receivers_[random.below(receivers_.size())]->disconnect();
-      }
-      case 16:
-        if (may_force_ && random.chance(1, 2)) return give_up_region();
-        return operator_.planned_switch();
-      default:
-        return operator_.planned_switch();
-    }
+      };
+    });
+    plan.add("client disconnected", 2, [this]() -> Action {
+      return [this] { receivers_[world_.random.below(receivers_.size())]->disconnect(); };
+    });
+    plan.add("a switch is asked for", 3,
+             [this]() -> Action { return [this] { operator_.planned_switch(); }; });
+    plan.add("a region is given up", 1, [this]() -> Action {
+      if (!may_force_) return {};
+      return [this] { give_up_region(); };
+    });
+    plan.add("operator error", 1,
+             [this]() -> Action { return [this] { operator_.promote_the_wrong_side(); }; });
+  }
+  void break_again(unsigned times) {
+    if (times == 0 || !world_.faults_on) return;
+    wire_.break_connection();
+    world_.queue.after(world_.between(milliseconds(100), milliseconds(600)),
+                       [this, times] { break_again(times - 1); });
   }
 
   /// The live region is gone (for good, for a while, or only cut off) and the other one is promoted by force.
@@ -306,7 +348,7 @@ class Simulation {
   bool may_force_ = false;
   bool waited_ = false;  ///< for what was scheduled
   SimNode* gone_ = nullptr;
-  Duration fault_pause_{};
+  std::unique_ptr<FaultPlan> plan_;
 };
 
 }  // namespace
@@ -319,8 +361,16 @@ const std::vector<std::string>& fault_classes() {
                                             "one-way cut",
                                             "regions parted",
                                             "slow line",
+                                            "flapping line",
+                                            "mixed versions",
                                             "wall clock jump",
+                                            "clock drift",
                                             "sync error",
+                                            "read error",
+                                            "read damaged on its way",
+                                            "a switch is asked for",
+                                            "a region is given up",
+                                            "operator error",
                                             "disk full",
                                             "disk stall",
                                             "register away",
@@ -364,6 +414,9 @@ const std::vector<std::string>& probes() {
                                             "a scheduled message was seen",
                                             "lock outlived",
                                             "fail-stop: sync failed",
+                                            "a read failed in service",
+                                            "a peer of another version was refused",
+                                            "an operator's mistake was refused",
                                             "register could not be asked",
                                             "ended with equal logs"};
   return all;

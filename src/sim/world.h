@@ -10,6 +10,7 @@
 #include "broker/types.h"
 #include "coordination/memory_store.h"
 #include "sim/event_queue.h"
+#include "sim/fault_choice.h"
 #include "sim/leadership_checker.h"
 #include "sim/log_checker.h"
 #include "sim/publish_checker.h"
@@ -35,6 +36,7 @@ struct Options {
   std::uint64_t operations = 60;  ///< messages to publish
   Canary canary = Canary::none;
   bool trace = false;  ///< tell on standard error what happens
+  FaultChoice faults{};
 };
 
 struct World {

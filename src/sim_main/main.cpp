@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "sim/group_simulation.h"
+#include "sim/shrink.h"
 #include "sim/simulation.h"
 
 namespace {
@@ -107,6 +108,11 @@ int main(int argc, char** argv) try {
   std::string canary, resurrect;
   bool group = false;
   mainstay::sim::GroupOptions group_options;
+  mainstay::sim::FaultChoice faults;
+  std::vector<std::string> only, without;
+  std::vector<std::uint64_t> masked;
+  bool shrink = false;
+  unsigned jobs = 0;
   std::vector<std::string> bugs;
   for (const auto& each : mainstay::sim::group_bugs()) bugs.push_back(each.name);
   CLI::App app{
@@ -126,6 +132,18 @@ int main(int argc, char** argv) try {
                "of a group: its members and logs only, without a broker");
   app.add_option("--resurrect", resurrect, "of a group: bring back a known bug; it must be found")
       ->check(CLI::IsMember(bugs));
+  app.add_option("--jobs", jobs, "seeds at a time; without it one for each processor")
+      ->check(CLI::Range(1, 1024));
+  app.add_flag("--shrink", shrink,
+               "of a seed that fails: look for the fewest operations and faults that fail the same way");
+  app.add_option("--only", only, "inject these faults only, by the numbers that --trace tells (or none)")
+      ->delimiter(',')
+      ->type_name("N,N,...");
+  app.add_option("--mask", masked, "leave these faults out, by their numbers")
+      ->delimiter(',')
+      ->type_name("N,N,...");
+  app.add_option("--without", without, "leave out a class of faults, by the name that is counted; repeatable")
+      ->type_name("'CLASS'");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -133,6 +151,22 @@ int main(int argc, char** argv) try {
   }
   group = group || !resurrect.empty() || group_options.members_only;
   if (!canary.empty()) options.canary = *mainstay::sim::canary_named(canary);
+
+  if (!only.empty()) {
+    faults.only.emplace();
+    for (const std::string& each : only) {
+      if (each == "none") continue;
+      if (each.find_first_not_of("0123456789") != std::string::npos) {
+        std::fprintf(stderr, "mainstay-sim: --only takes numbers of faults, or none; not \"%s\"\n",
+                     each.c_str());
+        return 3;
+      }
+      faults.only->insert(std::stoull(each));
+    }
+  }
+  faults.masked.insert(masked.begin(), masked.end());
+  faults.without.insert(without.begin(), without.end());
+  options.faults = group_options.faults = faults;
 
   Totals totals;
   const auto began = std::chrono::steady_clock::now();
@@ -148,17 +182,24 @@ int main(int argc, char** argv) try {
   }
   if (!json && seeds == 1) std::printf("seed %llu\n", static_cast<unsigned long long>(first));
   std::fflush(stdout);
-  InOrder reports(first, seeds, options.trace ? 1 : std::thread::hardware_concurrency(),
-                  [&](std::uint64_t seed) {
-                    if (group) {
-                      auto with = group_options;
-                      with.seed = seed;
-                      return mainstay::sim::simulate_group(with);
-                    }
-                    auto with = options;
-                    with.seed = seed;
-                    return mainstay::sim::simulate(with);
-                  });
+  const auto run = [&](std::uint64_t seed, std::uint64_t operations,
+                       const mainstay::sim::FaultChoice& choice) {
+    if (group) {
+      auto with = group_options;
+      with.seed = seed;
+      with.operations = operations;
+      with.faults = choice;
+      return mainstay::sim::simulate_group(with);
+    }
+    auto with = options;
+    with.seed = seed;
+    with.operations = operations;
+    with.faults = choice;
+    return mainstay::sim::simulate(with);
+  };
+  const unsigned threads = jobs != 0 ? jobs : std::thread::hardware_concurrency();
+  InOrder reports(first, seeds, options.trace ? 1 : threads,
+                  [&](std::uint64_t seed) { return run(seed, options.operations, faults); });
   for (std::uint64_t i = 0; i < seeds; ++i) {
     const Report report = reports.next();
     if (!json && seeds == 1) std::printf("options: %s\n", report.options.c_str());
@@ -199,25 +240,49 @@ int main(int argc, char** argv) try {
       for (const auto& what : report.violations) std::printf("UNSAFE %s\n", what.c_str());
       if (!report.stuck.empty()) std::printf("STUCK %s\n", report.stuck.c_str());
     }
-    std::printf("replay: mainstay-sim%s%s --seed %llu --operations %llu%s%s\n", group ? " --group" : "",
-                group_options.members_only ? " --members" : "", static_cast<unsigned long long>(report.seed),
-                static_cast<unsigned long long>(options.operations),
-                canary.empty() ? "" : (" --canary " + canary).c_str(),
-                resurrect.empty() ? "" : (" --resurrect " + resurrect).c_str());
+    const std::string stage = std::string(group ? " --group" : "") +
+                              (group_options.members_only ? " --members" : "") +
+                              (canary.empty() ? "" : " --canary " + canary) +
+                              (resurrect.empty() ? "" : " --resurrect " + resurrect);
+    const auto repeat = [&](std::uint64_t operations, const mainstay::sim::FaultChoice& with) {
+      return "mainstay-sim" + stage + " --seed " + std::to_string(report.seed) + " --operations " +
+             std::to_string(operations) + mainstay::sim::command_line(with);
+    };
+    std::printf("replay: %s\n", repeat(options.operations, faults).c_str());
+    if (shrink) {
+      std::fflush(stdout);
+      const auto small = mainstay::sim::shrink(
+          [&](std::uint64_t operations, const mainstay::sim::FaultChoice& with) {
+            return run(report.seed, operations, with);
+          },
+          options.operations, faults);
+      std::printf("smallest of %u runs that fail so: %llu operations, %zu faults\n", small.runs,
+                  static_cast<unsigned long long>(small.operations), small.report.schedule.size());
+      for (const auto& each : small.report.schedule)
+        std::printf("  %9.4f s  fault %llu: %s\n", each.seconds, static_cast<unsigned long long>(each.number),
+                    each.name.c_str());
+      for (const auto& what : small.report.violations) std::printf("UNSAFE %s\n", what.c_str());
+      if (!small.report.stuck.empty()) std::printf("STUCK %s\n", small.report.stuck.c_str());
+      std::printf("replay: %s\n", repeat(small.operations, small.faults).c_str());
+    }
     return safe ? 2 : 1;
   }
   const double real = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   if (json) {
-    std::cout << boost::json::serialize(boost::json::object{{"seed", first},
-                                                            {"seeds", seeds},
-                                                            {"published", totals.published},
-                                                            {"completed", totals.completed},
-                                                            {"lost_in_forced_promotion", totals.lost},
-                                                            {"events", totals.events},
-                                                            {"virtual_seconds", totals.virtual_seconds},
-                                                            {"real_seconds", real},
-                                                            {"faults", counters(totals.faults)},
-                                                            {"reached", counters(totals.reached)}})
+    std::cout << boost::json::serialize(
+                     boost::json::object{{"seed", first},
+                                         {"seeds", seeds},
+                                         {"published", totals.published},
+                                         {"completed", totals.completed},
+                                         {"lost_in_forced_promotion", totals.lost},
+                                         {"events", totals.events},
+                                         {"virtual_seconds", totals.virtual_seconds},
+                                         {"real_seconds", real},
+                                         {"times_real_time", totals.virtual_seconds / real},
+                                         {"seeds_per_second", static_cast<double>(seeds) / real},
+                                         {"threads", threads},
+                                         {"faults", counters(totals.faults)},
+                                         {"reached", counters(totals.reached)}})
               << std::endl;
     return 0;
   }
@@ -226,10 +291,11 @@ int main(int argc, char** argv) try {
   std::printf(
       "%llu seeds safe: %llu messages acknowledged, %llu settled, %llu lost in forced promotions (unshipped "
       "tails)\n"
-      "%.0f s simulated in %.1f s: %.0f times as fast\n",
+      "%.0f s simulated in %.1f s on %u thread(s): %.0f times as fast, %.1f seeds a second\n",
       static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(totals.published),
       static_cast<unsigned long long>(totals.completed), static_cast<unsigned long long>(totals.lost),
-      totals.virtual_seconds, real, totals.virtual_seconds / real);
+      totals.virtual_seconds, real, threads, totals.virtual_seconds / real,
+      static_cast<double>(seeds) / real);
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "mainstay-sim: %s\n", error.what());
