@@ -586,13 +586,11 @@ bool GroupBroker::may_deliver() {
     return false;
   }
   // Told apart from the member: by what reached this process, in true time.
-  // Where the register names nobody else, nobody else may deliver (R4), and R7's time holds.
+  // Where the register names nobody else, nobody else may deliver (R4), and R7's time holds. Put back to a
+  // record that names others it changes nothing: they have seen more, and refuse it.
   const group::MemberOptions options;
-  const auto& record = register_.record();
-  // An older record that was put back gives nothing to those who have seen more, and all have.
-  const bool alone = group_world_.register_was_put_back
-                         ? member().status().alone
-                         : record && record->isr.size() == 1 && register_.names(name_, incarnation());
+  const auto& record = group_world_.checker.record();
+  const bool alone = record.isr.size() == 1 && record.isr.contains({name_, incarnation()});
   const Duration most = alone ? options.alone_without_register_max : options.lease;
   if (world_.queue.now() - last_contact_ > most + milliseconds(1)) {
     world_.report.violated("R8: " + name_ + " delivers and has heard of nobody for " +

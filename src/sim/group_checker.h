@@ -62,6 +62,8 @@ class GroupChecker {
   void finish(const std::string& node, const DiskLog& log,
               const std::map<std::uint64_t, std::uint64_t>& operations_by_lsn);
   [[nodiscard]] std::uint64_t acknowledged_count() const { return acknowledged_.size(); }
+  /// The register's last record, whatever it was put back to since.
+  [[nodiscard]] const coordination::GroupRecord& record() const { return record_; }
   [[nodiscard]] Epoch registered_epoch() const { return record_.epoch; }
   [[nodiscard]] std::uint64_t digest() const;
 
