@@ -224,7 +224,8 @@ class Simulation {
         const bool goes_on = world_.random.chance(1, 2);
         SimNode& next = goes_on ? operator_.other(first) : first;
         world_.queue.after(world_.between(milliseconds(500), seconds(3)), [this, &next, goes_on, to] {
-          next.next_release = world_.faults_on && goes_on == to;
+          if (!world_.faults_on) return;
+          next.next_release = goes_on == to;
           if (next.up()) next.stop_and_restart(SimNode::End::process_killed, milliseconds(200));
         });
       };
