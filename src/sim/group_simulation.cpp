@@ -311,10 +311,8 @@ std::vector<std::string> group_probes(bool members_only) {
                                "leader went on under a new epoch",
                                "planned move done",
                                "log cut at rejoin",
-                               "torn tail cut",
                                "unacknowledged tail survived",
                                "fail-stop: sync failed",
-                               "fail-stop: disk full",
                                "the superblock's second copy was used",
                                "a damaged disk was refused",
                                "a damaged disk was replaced",
@@ -330,6 +328,8 @@ std::vector<std::string> group_probes(bool members_only) {
                                "ended with equal logs"};
   if (!members_only)
     all.insert(all.end(), {"became live",
+                           "torn tail cut",
+                           "fail-stop: disk full",
                            "a leader sent its clients away",
                            "delivery held back under a stale lease",
                            "a stalled disk was noticed",
@@ -392,7 +392,7 @@ const std::vector<GroupBug>& group_bugs() {
       {"deliver-before-first-commit", Bug::deliver_before_first_commit, kWithBroker},
       {"remove-what-peers-need", Bug::remove_what_peers_need, kWithBroker},
       {"checkpoint-without-epochs", Bug::checkpoint_without_epochs, kWithBroker},
-      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 1'001},
+      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 5'401},
       {"damage-as-torn-tail", journal::Bug::damage_as_torn_tail},
       {"operator-retry-applied", StandInBug::operator_retry_applied},
       {"duplicates-by-watermark", broker::Bug::duplicates_by_watermark, kWithBroker},

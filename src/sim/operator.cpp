@@ -108,17 +108,20 @@ void Operator::call_off() {
     watch_switch(milliseconds(300));
     return;
   }
-  if (record->region != switching_->from->region() || record->phase != Phase::switching) {
-    finish_switch();
-    return;
-  }
-  RegionRecord next = *record;
-  next.phase = Phase::active;
-  next.reason = "planned switch called off";
-  const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
-  if (!swapped || swapped->outcome != CasOutcome::won) {
-    watch_switch(milliseconds(300));
-    return;
+  // Active again, and still here: an unknown one of these that was a yes.
+  if (record->region != switching_->from->region() || record->phase != Phase::active) {
+    if (record->region != switching_->from->region() || record->phase != Phase::switching) {
+      finish_switch();
+      return;
+    }
+    RegionRecord next = *record;
+    next.phase = Phase::active;
+    next.reason = "planned switch called off";
+    const auto swapped = world_.region_register.compare_and_swap(record->revision, next);
+    if (!swapped || swapped->outcome != CasOutcome::won) {
+      watch_switch(milliseconds(300));
+      return;
+    }
   }
   ++world_.report.reached["planned switch called off"];
   SimNode& from = *switching_->from;
