@@ -212,6 +212,7 @@ void Member::Impl::needs_copy(PeerId id, Peer& peer, const std::string& why) {
   peer.shipper.reset();
   peer.front_since.reset();
   send(id, Refuse{RefusalCode::removed, why});
+  if (peer.version < kPacketVersion) close(id, why);  // it knows of no copies, and would ask again and again
 }
 
 void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position) {

@@ -70,7 +70,7 @@ TEST(GroupNodes, ANodeThatIsNoLongerListedLeavesTheSetAndGetsNothingMore) {
 TEST(GroupNodes, ACommitStillWaitsForTheRemovedNodeUntilItsRemovalIsKnown) {
   TestGroup group = three_in_sync();
   group.node("c").hold_syncs = true;
-  group.answers = TestGroup::Answers::unknown_stored;
+  group.answers = TestGroup::Answers::unknown_dropped;
   EXPECT_EQ(group.remove("a", "c"), std::nullopt);
   const Lsn lsn = group.append("a");
   group.pass(milliseconds(300));
