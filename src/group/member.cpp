@@ -21,6 +21,7 @@ Member::Impl::Impl(MemberOptions with, journal::Journal& with_journal, Superbloc
     : options(std::move(with)),
       journal(with_journal),
       random(with_random),
+      life(1 + with_random.below(UINT64_MAX - 1)),
       now(at),
       block(std::move(with_block)),
       durable(with_journal.durable()),
@@ -286,6 +287,7 @@ Sender Member::Impl::sender(const Peer& to) const {
   from.heard = to.stamp;
   if (to.stamp.ns != 0) from.held = now - to.stamp_at;
   from.granted = to.granted;
+  from.life = life;
   return from;
 }
 
@@ -375,20 +377,30 @@ bool Member::Impl::agree(PeerId from, std::uint16_t version) {
   return true;
 }
 
-/// A node that has connected again may still have packets on the way in its old connection: what they say was
-/// true before what the new one has said. Followed again by an old hello, a log would be cut by what its
-/// leader had then.
-bool Member::Impl::is_replaced(PeerId from) {
+/// A node that has connected again may still have packets on the way in its old connections: what they say
+/// was true before what the new one has said. Lines of one life (of one Member) go on beside each other, and
+/// what is newer is told by `sent`; those of an older life are over. Version 1 says neither: the newest
+/// connection counts.
+bool Member::Impl::is_replaced(PeerId from, std::uint64_t its_life) {
   if (bug(Bug::believe_replaced_connection)) return false;
   const Peer& peer = peers.at(from);
-  std::uint64_t& newest = newest_connection[peer.member->node];
-  if (peer.connected_at < newest) return true;
-  if (peer.connected_at == newest) return false;
-  newest = peer.connected_at;
-  std::vector<PeerId> older;
+  Newest& newest = newest_of[peer.member->node];
+  const bool same_life = its_life != 0 && its_life == newest.life;
+  if (peer.connected_at <= newest.connected_at) return peer.connected_at < newest.connected_at && !same_life;
+  newest.connected_at = peer.connected_at;
+  if (same_life) return false;
+  newest = {peer.connected_at, its_life, {}, {}};
+  std::vector<PeerId> before;
   for (const auto& [id, other] : peers)
-    if (id != from && other.member && other.member->node == peer.member->node) older.push_back(id);
-  for (const PeerId id : older) close(id, "node " + peer.member->node + " has connected again");
+    if (id != from && other.member && other.member->node == peer.member->node) before.push_back(id);
+  for (const PeerId id : before) close(id, "node " + peer.member->node + " has connected again");
+  return false;
+}
+
+/// Overtaken by a later one of the same kind on another line.
+bool Member::Impl::is_overtaken(Instant sent, Instant& newest) const {
+  if (sent < newest && !bug(Bug::believe_replaced_connection)) return true;
+  newest = std::max(newest, sent);
   return false;
 }
 
@@ -424,7 +436,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     return;
   }
   peer.member = sender.member;
-  if (is_replaced(from)) {
+  if (is_replaced(from, sender.life)) {
     close(from, "node " + sender.member.node + " has connected again");
     return;
   }
@@ -432,7 +444,10 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
   peer.leads = sender.leads;
   heard[sender.member.node] = now;
   hear_time(peer, sender);
-  if (const auto* hello = std::get_if<Hello>(&packet->message)) {
+  Newest& newest = newest_of[sender.member.node];
+  if (const auto* hello = std::get_if<Hello>(&packet->message);
+      hello != nullptr && !is_overtaken(sender.sent, newest.hello)) {
+    peer.hello_sent = sender.sent;
     peer.hello = *hello;
     peer.hello_at = ++events;
     peer.hello_asked = false;
@@ -454,7 +469,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
   if (over || peers.count(from) == 0) return;
   const bool ours = role == Role::follower && from == leader_peer && sender.epoch == session_epoch;
   if (std::get_if<Follow>(&packet->message) != nullptr) {
-    if (role == Role::leader && sender.epoch == force.epoch)
+    if (role == Role::leader && sender.epoch == force.epoch && !is_overtaken(sender.sent, newest.follow))
       on_follow(from, peer, std::get<Follow>(packet->message).from);
   } else if (const auto* ack = std::get_if<Ack>(&packet->message)) {
     if (role == Role::leader) on_ack(from, peer, sender.epoch, ack->durable);
@@ -757,6 +772,14 @@ Lsn Member::second_copy() const {
   for (const auto& [member, lsn] : impl_->matches)
     if (impl_->force.isr.contains(member)) most = std::max(most, lsn);
   return std::min(most, impl_->durable.lsn);
+}
+
+std::uint16_t Member::version_with(const std::string& node) const {
+  std::uint16_t lowest = 0;
+  for (const auto& [id, peer] : impl_->peers)
+    if (peer.member && peer.member->node == node)
+      lowest = lowest == 0 ? peer.version : std::min(lowest, peer.version);
+  return lowest;
 }
 
 std::size_t Member::copies() const {

@@ -244,6 +244,8 @@ class Member {
   /// Of a group of any size: what is committed by a leader alone need not be there, and a node that is still
   /// catching up does not count, because nobody would ask it when this node is lost.
   [[nodiscard]] Lsn second_copy() const;
+  /// Of the packets that are exchanged with that node; 0 = there is no connection that it has spoken on.
+  [[nodiscard]] std::uint16_t version_with(const std::string& node) const;
   /// Leader: how many nodes are in sync, itself included; of anybody else 0.
   [[nodiscard]] std::size_t copies() const;
   /// Nodes whose log is known to be equal to this one up to this LSN, over all roles of this life, by what

@@ -173,7 +173,9 @@ void Member::Impl::find_leader() {
       if (!std::exchange(peer.copy_told, true)) put(NeedCopy{id, peer.member->node});
       continue;
     }
-    if (!peer.hello || peer.hello_at < session_ended) {
+    const bool overtaken = peer.member && peer.hello_sent < newest_of[peer.member->node].hello &&
+                           !bug(Bug::believe_replaced_connection);
+    if (!peer.hello || overtaken || peer.hello_at < session_ended) {
       // It has gone on since it introduced itself: how far?
       if (!peer.hello_asked) hello_to(id);
       peer.hello_asked = true;

@@ -30,6 +30,7 @@ struct Member::Impl {
   MemberOptions options;
   journal::Journal& journal;
   Random& random;
+  const std::uint64_t life;  ///< Sender::life
   Instant now;
   WallTime wall{};
   std::vector<Output> out;
@@ -87,6 +88,7 @@ struct Member::Impl {
     bool leads = false;
     std::optional<Hello> hello;
     std::uint64_t hello_at = 0;  ///< by `events`
+    Instant hello_sent{};        ///< by its clock
     bool hello_asked = false;
     bool copy_told = false;      ///< NeedCopy was said
     bool stranger_told = false;  ///< refused: it is no node of the group
@@ -102,10 +104,14 @@ struct Member::Impl {
   };
   std::map<PeerId, Peer> peers;
   std::map<std::string, std::uint16_t> older;  ///< nodes whose next connection begins in an older version
-  std::uint64_t events = 0;  ///< orders hellos and ends of sessions
-  /// By `events`: the newest connection on which each node has introduced itself. What comes on an older one
-  /// is of the past, and closes it.
-  std::map<std::string, std::uint64_t> newest_connection;
+  std::uint64_t events = 0;                    ///< orders hellos and ends of sessions
+  /// Of each node that has introduced itself: its newest connection by `events`, whose life that is, and when
+  /// it sent, on any line of that life, the newest of what tells how it stands.
+  struct Newest {
+    std::uint64_t connected_at = 0, life = 0;
+    Instant hello{}, follow{};
+  };
+  std::map<std::string, Newest> newest_of;
   std::map<std::string, Instant> heard;  ///< of each node, over all roles of this life
   Duration round_trip{};
   Times times;                      ///< in force
@@ -195,7 +201,8 @@ struct Member::Impl {
   void hello_to_all();
   bool agree(PeerId from, std::uint16_t version);
   void receive(PeerId from, BytesView bytes);
-  [[nodiscard]] bool is_replaced(PeerId from);
+  [[nodiscard]] bool is_replaced(PeerId from, std::uint64_t life);
+  [[nodiscard]] bool is_overtaken(Instant sent, Instant& newest) const;
 
   // member_follower.cpp
   [[nodiscard]] bool suspects() const;

@@ -320,7 +320,7 @@ TEST(GroupMember, WhatComesLateOnAnOldConnectionIsNotBelieved) {
                 true},
          Hello{group.node("a").journal->durable(), {}, {}}, old_hello);
   constexpr PeerId kOld = 77;
-  group.member("b").connected(kOld, group.now(), {});
+  group.member("b").connected(kOld, "", group.now(), {});
   group.heal();  // they connect again
   for (int i = 0; i < 3; ++i) (void)group.append("a");
   group.pass(milliseconds(100));

@@ -12,8 +12,8 @@ using replication::put_position;
 using replication::take_position;
 
 /// Up to and including the length of the node's name; then the name and the message.
-constexpr std::size_t kFixedBytes = 94;
-constexpr std::size_t kTimesBytes = 28;  // of them what packets say about time
+constexpr std::size_t kFixedBytes = 102;
+constexpr std::size_t kTimesBytes = 36;  // of them what packets say about time
 constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes - kTimesBytes,
                                         kPacketBytesMax,         "group",        kPacketVersionOldest};
 
@@ -288,6 +288,7 @@ void encode(const Sender& sender, const Message& message, Buffer& to, std::uint1
     out.u64_le(static_cast<std::uint64_t>(sender.heard.ns));
     put_us(out, sender.held);
     put_us(out, sender.granted);
+    out.u64_le(sender.life);
   }
   out.u8(sender.leads ? 1 : 0);
   replication::put_name(out, sender.member.node);
@@ -310,6 +311,7 @@ Result<Packet, replication::PacketError> decode(BytesView bytes) {
     packet.sender.heard = take_instant(in);
     packet.sender.held = take_us(in);
     packet.sender.granted = take_us(in);
+    packet.sender.life = in.u64_le();
   }
   const std::uint8_t leads = in.u8();
   packet.sender.leads = leads == 1;

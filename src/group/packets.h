@@ -52,6 +52,8 @@ struct Sender {
   Instant heard{};     ///< 0 = nothing yet
   Duration held{};     ///< from hearing it to sending this
   Duration granted{};  ///< of the lease in that packet, to the receiver; 0 = nothing
+  /// Drawn by each Member: lines of one life carry one clock's `sent`, and an older life's are over. Not 0.
+  std::uint64_t life{};
 };
 
 /// First packet both ways, and again whenever role or epoch change.

@@ -26,6 +26,7 @@ Sender sender() {
   of.heard = Instant{2'000'000'002};
   of.held = microseconds(3);
   of.granted = milliseconds(4);
+  of.life = 6;
   return of;
 }
 
@@ -99,6 +100,7 @@ TEST(GroupPackets, EveryKindComesBackAsItWasSent) {
     EXPECT_EQ(packet->sender.heard, sender().heard);
     EXPECT_EQ(packet->sender.held, sender().held);
     EXPECT_EQ(packet->sender.granted, sender().granted);
+    EXPECT_EQ(packet->sender.life, sender().life);
     ASSERT_EQ(packet->message.index(), message.index());
     Buffer again;
     encode(packet->sender, packet->message, again);
@@ -188,12 +190,12 @@ TEST(GroupPackets, ImpossibleContentIsMalformed) {
     const auto packet = decode(bytes);
     return !packet && packet.error().code == PacketErrorCode::malformed;
   };
-  const std::size_t content = 94 + sender().member.node.size();
+  const std::size_t content = 102 + sender().member.node.size();
   EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 0, 2)) << "kind";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 18, 13, 2)) << "kind";
   EXPECT_TRUE(refused(encoded(TakeOver{}), 20, 1, 4)) << "reserved";
-  EXPECT_TRUE(refused(encoded(TakeOver{}), 92, 2, 1)) << "leads";
-  EXPECT_TRUE(refused(encoded(TakeOver{}), 93, 7, 1)) << "length of the node";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 100, 2, 1)) << "leads";
+  EXPECT_TRUE(refused(encoded(TakeOver{}), 101, 7, 1)) << "length of the node";
   EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 0, 1)) << "code";
   EXPECT_TRUE(refused(encoded(Refuse{RefusalCode::diverged, ""}), content, 6, 1)) << "code";
   const std::size_t table = content + 25;
@@ -279,9 +281,10 @@ TEST(GroupPackets, AnotherVersionIsNamed) {
 TEST(GroupPackets, BytesAreThoseOfTheFormatPage) {
   const Buffer bytes = encoded(Ack{{Lsn{4}, 5}});
   EXPECT_EQ(hex(BytesView(bytes)),
-            "4d53475274000000edae69123eaeb2ca0200060000000000"
+            "4d5347527c00000093ef2647fa921b800200060000000000"
             "07000000000000000000000000000000090000000000000000000000000000000000000000000008"
             "01ca9a3b0000000000350c00029435770000000003000000a00f0000"
+            "0600000000000000"
             "0106656173742d31"
             "04000000000000000500000000000000");
 }

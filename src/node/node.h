@@ -146,6 +146,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void change_group_register(const group::ChangeRegister& change);
   void store_block(const group::Superblock& block);
   void read_group_arrived();
+  [[nodiscard]] std::size_t lines_to(const std::string& node) const;
   void tick_group(Instant now);
   void review_fence(Instant now);
   void probe_disk(Instant now);

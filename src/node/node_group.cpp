@@ -262,8 +262,7 @@ void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outg
   }
   group_->heard[peer] = clock_.now();
   if (replica_ != nullptr && !rejoining_)
-    replica_->group_connected(peer, outgoing ? group_->dialing : std::string(),
-                              clock_.now(), clock_.wall());
+    replica_->group_connected(peer, outgoing ? group_->dialing : std::string(), clock_.now(), clock_.wall());
   schedule_pump();
 }
 
@@ -304,6 +303,12 @@ void Node::read_group_arrived() {
   if (group_ != nullptr && group_->hub != nullptr && !rejoining_) group_->hub->read_arrived();
 }
 
+/// A node of the release before takes a second line for the first one's successor.
+std::size_t Node::lines_to(const std::string& node) const {
+  const std::uint16_t version = replica_->member()->version_with(node);
+  return version != 0 && version < group::kPacketVersionOfTimes ? 1 : kLines;
+}
+
 void Node::tick_group(Instant now) {
   Group& g = *group_;
   std::vector<io::StreamId> silent;
@@ -319,7 +324,7 @@ void Node::tick_group(Instant now) {
     for (std::size_t tried = 0; tried < others.size(); ++tried) {
       g.turn = (g.turn + 1) % others.size();
       const GroupOptions::Other& other = others[g.turn];
-      if (other.name > options_.name || g.dialled[other.name].size() >= kLines) continue;
+      if (other.name > options_.name || g.dialled[other.name].size() >= lines_to(other.name)) continue;
       g.dialing = other.name;
       g.connecting = true;
       g.dial_at = now + kRedialAfter;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "node/node.h"
+#include "node/store_standby.h"
 
 namespace mainstay::node {
 namespace {
@@ -58,6 +59,7 @@ void Node::group_remove(const std::string& node, const std::string& by, const st
   if (group_ == nullptr) {
     return done(refused(409, "this node is in no group: its configuration has no [group]"));
   }
+  if (store_ != nullptr) return done(store_has_no_members());
   if (rejoining_ || replica_->role() != replica::Role::live) {
     return done(refused(409, not_live_reason() + ". Ask the node that leads"));
   }
@@ -92,6 +94,7 @@ void Node::group_reload(const std::string& by, bool force, http::CommandDone don
   if (group_ == nullptr || !options_.group->reread) {
     return done(refused(409, "this node is in no group: its configuration has no [group]"));
   }
+  if (store_ != nullptr) return done(store_has_no_members());
   if (rejoining_)
     return done(refused(409, "this node is beginning anew from its log: try again in a moment"));
   if (member_change_) return done(refused(409, "another change of the group's nodes is under way"));

@@ -328,12 +328,30 @@ http::NodeStatus StoreStandby::status() {
   return s;
 }
 
+http::CommandResult store_has_no_members() {
+  http::CommandResult refused;
+  refused.status = 409;
+  refused.error =
+      "in shared-store mode no node has a copy of its own, so none is added or removed while others run: a "
+      "node joins by being started with the store's directory, and leaves by being stopped. Change "
+      "[[group.node]] in the files and start the nodes again one after the other";
+  return refused;
+}
+
 void StoreStandby::group_switch(const std::string& /*to*/, const std::string& /*by*/,
                                 const std::string& /*reason*/, http::CommandDone done) {
   http::CommandResult refused;
   refused.status = 409;
   refused.error = why() + ". Ask the node that leads";
   done(refused);
+}
+
+void StoreStandby::group_reload(const std::string& /*by*/, bool /*force*/, http::CommandDone done) {
+  done(store_has_no_members());
+}
+void StoreStandby::group_remove(const std::string& /*node*/, const std::string& /*by*/,
+                                const std::string& /*reason*/, bool /*force*/, http::CommandDone done) {
+  done(store_has_no_members());
 }
 
 void StoreStandby::region_command(const http::RegionCommand& /*command*/, http::CommandDone done) {

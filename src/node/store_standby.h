@@ -25,6 +25,9 @@
 
 namespace mainstay::node {
 
+/// The answer to who would add or remove nodes in this mode.
+[[nodiscard]] http::CommandResult store_has_no_members();
+
 class StoreStandby final : public http::ControlBackend, public PacketEvents {
  public:
   /// @param left  why this process led before and does not any more; empty = it did not
@@ -37,6 +40,9 @@ class StoreStandby final : public http::ControlBackend, public PacketEvents {
   // http::ControlBackend
   http::NodeStatus status() override;
   void group_switch(const std::string& to, const std::string& by, const std::string& reason,
+                    http::CommandDone done) override;
+  void group_reload(const std::string& by, bool force, http::CommandDone done) override;
+  void group_remove(const std::string& node, const std::string& by, const std::string& reason, bool force,
                     http::CommandDone done) override;
   void region_command(const http::RegionCommand& command, http::CommandDone done) override;
   Result<std::vector<bool>, Failure> known_messages(const std::string& queue,

@@ -362,7 +362,6 @@ void GroupBroker::act_in_group(replica::Output& output) {
   if (auto* packet = std::get_if<group::SendPacket>(&output)) {
     send(packet->to, std::move(packet->packet));
   } else if (const auto* closing = std::get_if<group::ClosePeer>(&output)) {
-    heard_close(closing->why);
     close(closing->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     const Duration takes = disk_stalls ? world_.between(milliseconds(50), milliseconds(500))

@@ -27,7 +27,7 @@ void GroupFaults::heal() {
   register_.heal();
   wire_.heal();
   for (GroupMachine* node : nodes_) {
-    node->disk_stalls = node->disk_full = node->next_release = false;
+    node->disk_stalls = node->disk_full = node->older_release = false;
     node->disk().set_capacity(UINT64_MAX);
     node->disk().let_reads_be();
   }
@@ -156,13 +156,13 @@ void GroupFaults::add_of_processes() {
     // back again.
     return [this, &first] {
       const bool goes_on = world_.random.chance(1, 2);
-      const bool to = !first.next_release;
-      first.next_release = to;
+      const bool to = !first.older_release;
+      first.older_release = to;
       first.stop_and_restart(GroupMachine::End::process_killed, milliseconds(200));
       for (GroupMachine* node : nodes_) {
         if ((node == &first) == goes_on) continue;
         world_.queue.after(world_.between(milliseconds(500), seconds(3)), [this, node, goes_on, to] {
-          node->next_release = world_.faults_on && goes_on == to;
+          node->older_release = world_.faults_on && goes_on == to;
           if (node->up()) node->stop_and_restart(GroupMachine::End::process_killed, milliseconds(200));
         });
       }

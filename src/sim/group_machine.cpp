@@ -54,6 +54,7 @@ group::MemberOptions GroupMachine::member_options(const Uuid& cluster) const {
   options.cluster = cluster;
   options.self = {name(), incarnation_};
   options.may_create = true;
+  if (older_release) options.packet_version = group::kPacketVersionOldest;
   options.ship_bytes_max = 2'048;
   options.ship_ahead_bytes_max = 8'192;
   return options;
@@ -130,11 +131,6 @@ void GroupMachine::started() {
 void GroupMachine::superblock_was_mended() {
   group_world_.reached("the superblock's second copy was used");
   if (damage && damage->of_superblock) damage.reset();
-}
-
-void GroupMachine::heard_close(const std::string& why) {
-  if (why.find("speaks version") != std::string::npos)
-    group_world_.reached("a peer of another version was refused");
 }
 
 void GroupMachine::could_not_start(const std::string& why) {

@@ -57,8 +57,8 @@ class GroupMachine {
   [[nodiscard]] const std::string& last_failed_start() const { return failed_start_; }
   bool disk_stalls = false;
   bool disk_full = false;
-  /// The program of the next release: its packets are of the next version.
-  bool next_release = false;
+  /// The program of the release before: it speaks the older version of packets only.
+  bool older_release = false;
 
   // The lines to the others; send and close are theirs.
   std::function<void(PeerId, Buffer)> send;
@@ -87,7 +87,6 @@ class GroupMachine {
   void started();
   /// One copy of it was damaged, and the other one was used.
   void superblock_was_mended();
-  void heard_close(const std::string& why);
   /// A record that is in the log cannot be read. @return with reason, in this world
   bool record_is_unreadable();
   /// After end_process(), when the member said Restart.

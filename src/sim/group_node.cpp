@@ -152,7 +152,6 @@ void GroupNode::act(group::Output& output) {
   if (auto* packet = std::get_if<group::SendPacket>(&output)) {
     send(packet->to, std::move(packet->packet));
   } else if (const auto* closing = std::get_if<group::ClosePeer>(&output)) {
-    heard_close(closing->why);
     close(closing->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     after(world_.between(microseconds(50), milliseconds(3)), [this, block = store->block] {

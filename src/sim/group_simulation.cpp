@@ -75,7 +75,7 @@ class GroupSimulation {
     if (!world_.members_only) {
       world_.whole_logs = world_.random.chance(1, 2);
       // Not drawn, so that older seeds stay what they were.
-      world_.full_copies = !world_.whole_logs && options.seed % 2 == 0 && world_.bug == group::Bug::none;
+      world_.full_copies = !world_.whole_logs && options.seed % 2 == 0 && !world_.bug.any();
       world_.copies_min = count > 1 && world_.random.chance(1, 2) ? 2 : 1;
     }
     for (std::uint64_t i = 0; i < count; ++i) add_node(i, count);
@@ -318,7 +318,7 @@ std::vector<std::string> group_probes(bool members_only) {
                                "a damaged disk was replaced",
                                "a disk went back to its snapshot",
                                "a disk in sync that went back was noticed",
-                               "a peer of another version was refused",
+                               "an older version of packets was spoken",
                                "a packet of an old connection came late",
                                "change of the register landed late",
                                "a register that was put back was noticed",

@@ -74,9 +74,8 @@ void GroupWire::send(GroupMachine* from, PeerId to, Buffer packet) {
     const std::size_t side = line->nodes[0] == from ? 0 : 1;
     Connection& connection = found->second;
     if (line->nodes[side] != from || !connection.ends[side].open || !connection.ends[1 - side].open) return;
-    // A release that speaks another version, whichever of the two it is.
-    if (from->next_release != line->nodes[1 - side]->next_release)
-      store_le(packet.data() + kVersionAt, static_cast<std::uint16_t>(group::kPacketVersion + 1));
+    if (load_le<std::uint16_t>(packet.data() + kVersionAt) != group::kPacketVersion)
+      world_.reached("an older version of packets was spoken");
     End& here = connection.ends[side];
     Duration at = world_.queue.now() + world_.between(Duration{line->latency.ns / 2}, line->latency);
     at = std::max({at, here.last_arrival, line->cut_until[side]});
