@@ -527,8 +527,9 @@ void GroupBroker::maintain_checkpoint() {
   }
   pages_->checkpoint_stored(made.sealed);
   world_.reached("checkpoint stored");
-  check_epochs(made.lsn);
   const std::uint64_t before = life();
+  check_epochs(made.lsn);
+  if (!up() || life() != before) return;
   copy_->cut_stored(made);
   if (life() != before) return;
   if (!up() || group_world_.whole_logs) return;

@@ -1,6 +1,7 @@
 #include "sim/group_faults.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "group/superblock.h"
 
@@ -27,7 +28,10 @@ void GroupFaults::heal() {
   register_.heal();
   wire_.heal();
   for (GroupMachine* node : nodes_) {
-    node->disk_stalls = node->disk_full = node->older_release = false;
+    // The upgrade is finished: the release before can do less.
+    if (std::exchange(node->older_release, false) && node->up())
+      node->stop_and_restart(GroupMachine::End::process_killed, milliseconds(200));
+    node->disk_stalls = node->disk_full = false;
     node->disk().set_capacity(UINT64_MAX);
     node->disk().let_reads_be();
   }
@@ -152,8 +156,8 @@ void GroupFaults::add_of_processes() {
     if (nodes_.size() == 1) return {};
     GroupMachine& first = any();
     if (!first.up()) return {};
-    // A rolling upgrade whose new release speaks another version of the packets: one node after the other, or
-    // back again.
+    // One node after the other goes back to the release before, which speaks the older version of packets
+    // only, or the one goes forward again.
     return [this, &first] {
       const bool goes_on = world_.random.chance(1, 2);
       const bool to = !first.older_release;
