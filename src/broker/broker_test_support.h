@@ -73,6 +73,8 @@ class TestPageStore final : public paging::PageStore {
   std::shared_ptr<Sealed> seal() override {
     struct Nothing final : Sealed {
       Result<void, DiskError> sync() override { return {}; }
+      const std::vector<File>& files() const override { return none; }
+      std::vector<File> none;
     };
     return std::make_shared<Nothing>();
   }
