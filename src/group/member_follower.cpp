@@ -94,7 +94,7 @@ void Member::Impl::stop_following() {
 /// Two nodes have more than one line: one carries the log, the others beacons, which overtake it. This is
 /// what was said on the line of the log before the same leader went on under the epoch that is promised here.
 bool Member::Impl::late_on_its_line(PeerId from, const Peer& peer, Epoch epoch) const {
-  if (from != leader_peer || epoch != session_epoch) return false;
+  if (from != leader_peer || epoch < session_epoch) return false;
   return std::any_of(peers.begin(), peers.end(), [&](const auto& each) {
     return each.first != from && each.second.member == peer.member && each.second.leads &&
            each.second.epoch >= block.promised;
@@ -112,7 +112,12 @@ bool Member::Impl::says_so_itself_soon(const Peer& peer) const {
 /// A packet of somebody who leads `epoch`. What it says is looked at afterwards, if it is our leader then.
 void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration lease) {
   if (epoch < block.promised) {
-    if (late_on_its_line(from, peer, epoch)) return;
+    if (late_on_its_line(from, peer, epoch)) {
+      // It goes through an epoch between the one that was followed and the promised one. What it ships in it
+      // is passed over (R2), and what comes behind does not fit: ask anew.
+      if (epoch > session_epoch) stop_following();
+      return;
+    }
     send(from, Refuse{RefusalCode::lower_epoch, "epoch " + std::to_string(epoch.value) +
                                                     " is over: this node has promised epoch " +
                                                     std::to_string(block.promised.value)});

@@ -300,6 +300,7 @@ void Member::Impl::lead_on() {
       for (auto& [id, peer] : peers) {
         if (!peer.member || peer.member->node != handing_over->to || match(*peer.member) != appended.lsn)
           continue;
+        if (!peer.shipper || !peer.shipper->following()) continue;  // the line on which it follows
         if (!force.isr.contains(*peer.member)) continue;
         handing_over->told = now;
         send(id, TakeOver{});

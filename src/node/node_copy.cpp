@@ -103,12 +103,19 @@ Result<void, Failure> Node::install_copy() {
   return {};
 }
 
-/// R10: a log that is damaged before good records is never cut. While another node is in sync, as far as this
-/// disk knows, it is set aside as a whole, and the node begins anew as a new disk. @return whether to recover
-/// again
+/// R10: a log that is damaged before good records is never cut. While another node is in sync, by the
+/// register or, when that does not answer, as far as this disk knows, it is set aside as a whole, and the
+/// node begins anew as a new disk. @return whether to recover again
 bool Node::set_damage_aside(const group::Superblock& block, const std::string& why) {
-  if (!options_.group || options_.group->others.empty() || !block.record || damage_set_aside_) return false;
-  const auto& isr = block.record->isr;
+  if (!options_.group || options_.group->others.empty() || damage_set_aside_) return false;
+  std::optional<coordination::GroupRecord> record = block.record;
+  // One of its own: the group's may be in use by a worker.
+  if (auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_)) {
+    const auto told = (*reg)->read({});
+    if (told && told->record && told->record->epoch >= block.seen) record = told->record;
+  }
+  if (!record) return false;
+  const auto& isr = record->isr;
   const bool another =
       std::any_of(isr.begin(), isr.end(), [&](const auto& it) { return it.node != options_.name; });
   if (!another || journal::verify(*disk_, "").ok) return false;

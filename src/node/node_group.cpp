@@ -368,6 +368,7 @@ void Node::review_fence(Instant now) {
   }
   if (fenced.empty() == g.fenced.empty()) return;
   g.fenced = fenced;
+  if (fenced.empty() && replica_->role() != replica::Role::live) return;  // nor does it serve
   if (fenced.empty()) {
     log(LogLevel::info, "this node serves again");
     frontend_->admission_changed(now, clock_.wall());
@@ -511,7 +512,8 @@ void Node::group_switch(const std::string& to, const std::string& by, const std:
 /// Answers a planned move when it is known who leads: that this node does no longer is not enough.
 void Node::decide_move(Instant now) {
   Group& g = *group_;
-  if (!g.move || rejoining_) return;
+  // Over: its Restart is on the way, and tells how far it had got.
+  if (!g.move || rejoining_ || replica_->member()->over()) return;
   const group::MemberStatus status = replica_->member()->status();
   const auto answer = [&](int code, const std::string& what) {
     http::CommandResult result;

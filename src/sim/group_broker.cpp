@@ -518,12 +518,12 @@ void GroupBroker::maintain_checkpoint() {
   if (const auto synced = made.sealed->sync(); !synced) {
     if (synced.error().code != DiskErrorCode::no_space) return fail("pages not durable: sync failed");
     world_.reached("checkpoint waits for disk space");
-    return;
+    return copy_->cut_failed(made);
   }
   if (const auto stored = journal_->store_checkpoint(made.lsn, made.root); !stored) {
     if (stored.error().code != journal::JournalErrorCode::disk_full) return fail(stored.error().what);
     world_.reached("checkpoint waits for disk space");
-    return;
+    return copy_->cut_failed(made);
   }
   pages_->checkpoint_stored(made.sealed);
   world_.reached("checkpoint stored");

@@ -127,6 +127,14 @@ void GroupChecker::check_eligible(const std::string& when) {
 void GroupChecker::cut(const std::string& node, const DiskLog& log, Lsn after, bool in_quarantine) {
   if (!in_quarantine && log.hashes.size() > after.value)
     report_.violated(node + " cut records that are not in quarantine");
+  check_eligible(node + " cuts its log");
+  const bool may_lead = std::any_of(record_.isr.begin(), record_.isr.end(), [&](const auto& member) {
+    const auto found = disks_.find(member.incarnation);
+    return found != disks_.end() && found->second == &log;
+  });
+  // A node outside the set that was paused may still go by what a leader said that others have replaced
+  // since. Whatever it has, nobody asks it; and what was acknowledged is on all that may lead.
+  if (!may_lead) return;
   for (std::uint64_t i = after.value; i < log.hashes.size() && i < acknowledged_end_.value; ++i) {
     if (log.hashes[i] == history_[i]) {
       report_.violated("I5: " + node + " cuts LSN " + std::to_string(i + 1) + ", which was acknowledged");

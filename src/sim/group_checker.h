@@ -49,7 +49,7 @@ class GroupChecker {
   void on_all_eligible(const std::string& when, const DiskLog& log, Lsn lsn);
   /// The register's record has changed. I2 is looked at after this and after each acknowledgement.
   void registered(const coordination::GroupRecord& record);
-  /// I5: what was acknowledged is not cut.
+  /// I5: what was acknowledged is not cut from a disk that may lead.
   void cut(const std::string& node, const DiskLog& log, Lsn after, bool in_quarantine);
   /// I2, now: every disk that may lead holds what was acknowledged, durably.
   void check_eligible(const std::string& when);

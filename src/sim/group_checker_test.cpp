@@ -89,6 +89,17 @@ TEST_F(GroupCheckers, CutOfWhatWasShownIsNoticed) {
   EXPECT_TRUE(violated("I5"));
 }
 
+TEST_F(GroupCheckers, CutOfADiskThatMayNotLeadIsNoLoss) {
+  checker.shown("a", a, Lsn{3});
+  coordination::GroupRecord without_b;
+  without_b.epoch = Epoch{9};
+  without_b.leader = {"a", disk_a};
+  without_b.isr = {{"a", disk_a}};
+  checker.registered(without_b);
+  checker.cut("b", b, Lsn{2}, true);
+  EXPECT_TRUE(report.violations.empty());
+}
+
 TEST_F(GroupCheckers, CutThatKeepsNothingInQuarantineIsNoticed) {
   checker.cut("b", b, Lsn{3}, false);
   EXPECT_TRUE(violated("b cut records that are not in quarantine"));

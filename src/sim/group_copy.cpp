@@ -148,6 +148,13 @@ void GroupCopy::cut_begins(const replica::Replica::Checkpoint& made) {
   plan_.epochs.cut(made.lsn);
 }
 
+void GroupCopy::cut_failed(const replica::Replica::Checkpoint& made) {
+  if (!cut_from_ || cut_ || made.lsn != plan_.end.lsn) return;
+  cut_from_.reset();
+  giver_.cut_made(Failure{"there is no space for a checkpoint"}, host_.now());
+  act();
+}
+
 void GroupCopy::cut_stored(const replica::Replica::Checkpoint& made) {
   if (!cut_from_ || cut_ || made.lsn != plan_.end.lsn) return;
   cut_ = made;

@@ -42,6 +42,7 @@ class GroupCopy {
   /// The next checkpoint is to be a cut.
   [[nodiscard]] bool wants_cut() const { return cut_wanted_; }
   void cut_begins(const replica::Replica::Checkpoint& made);
+  void cut_failed(const replica::Replica::Checkpoint& made);
   void cut_stored(const replica::Replica::Checkpoint& made);
   [[nodiscard]] std::optional<Lsn> keeps() const { return cut_from_; }
   [[nodiscard]] bool installs() const { return install_; }

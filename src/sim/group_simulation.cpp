@@ -390,7 +390,7 @@ const std::vector<GroupBug>& group_bugs() {
       {"deliver-before-first-commit", Bug::deliver_before_first_commit, kWithBroker},
       {"remove-what-peers-need", Bug::remove_what_peers_need, kWithBroker},
       {"checkpoint-without-epochs", Bug::checkpoint_without_epochs, kWithBroker},
-      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 5'401},
+      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 2'901},
       {"damage-as-torn-tail", journal::Bug::damage_as_torn_tail},
       {"operator-retry-applied", StandInBug::operator_retry_applied},
       {"duplicates-by-watermark", broker::Bug::duplicates_by_watermark, kWithBroker},
