@@ -139,7 +139,12 @@ bool BrokerHost::settle(const std::shared_ptr<ClientPort>& port, std::uint64_t c
                         const ClientPort::Delivered& delivered, broker::Settlement how) {
   // Clocks drift, and what waits for the end of a pause comes behind the timers.
   const Duration lock = milliseconds(queue_options("").lock_duration_ms - 1'000);
-  const bool in_time = delivered.consumer != 0 && world_.queue.now() - delivered.handed_out < lock;
+  // A lock begins when a delivery is ordered. What waited for its commit for longer than that is handed out
+  // all the same, and handed out again: then the later lock is the one.
+  const auto newest = newest_locks_.find(delivered.id);
+  const bool overtaken = newest != newest_locks_.end() && !(newest->second == delivered.token);
+  const bool in_time =
+      delivered.consumer != 0 && !overtaken && world_.queue.now() - delivered.handed_out < lock;
   bool taken = false;
   guarded([&] { taken = try_settle(port, client_tag, delivered, how, in_time); });
   return taken;
@@ -327,6 +332,7 @@ void BrokerHost::deliver(const broker::Deliver& output) {
     port->broken();
     return;
   }
+  newest_locks_[delivered->id] = delivered->token;
   const broker::ConsumerId consumer = delivered->consumer;
   Receiving& link = receiving->second;
   ++link.handed;

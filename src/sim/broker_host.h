@@ -151,6 +151,7 @@ class BrokerHost {
     std::optional<broker::ConsumerId> in_time_of{};
   };
   std::map<std::uint64_t, Asked> publishes_, settlements_;
+  std::map<std::string, broker::LockToken> newest_locks_;  ///< handed out, by message
   /// Who looks for deferred messages, or has asked for some.
   struct Fetching {
     std::shared_ptr<ClientPort> port;
