@@ -73,10 +73,9 @@ void StoreWatch::lock_tried(Lock outcome, const std::string& what, Instant now) 
   MS_ASSERT(step_ == Step::locking, "an answer follows its question");
   locked_ = outcome == Lock::taken;
   holder_ = outcome == Lock::held ? what : "";
-  // Free, and its last holder is still heard: it gives the lead to another, or leads without. Where one may
-  // lead without the lock, a free one alone says nothing: this node may just have let it go itself.
+  // Free, and its last holder is still heard: it gives the lead to another, or leads without.
   const bool soon = is_invited(now);
-  const bool alone = locked_ && (soon || (!leader_ && options_.lock_required));
+  const bool alone = locked_ && (soon || !leader_);
   const bool go = alone || (silent(now) && (locked_ || !options_.lock_required));
   if (go) {
     step_ = Step::looking;

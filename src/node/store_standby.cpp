@@ -49,7 +49,10 @@ StoreStandby::StoreStandby(const NodeOptions& options, std::string left, io::Loo
       started_(clock.now()),
       watch_(watch_options(options), random_, clock.now()),
       streams_(*this, kPacketBytesMax),
-      timer_(loop) {}
+      timer_(loop) {
+  // It may just have let go of the lock itself, without which another leads (lock = "preferred").
+  if (!left_.empty()) watch_.hold_back(started_ + watch_options(options).suspect_after);
+}
 
 StoreStandby::~StoreStandby() = default;
 

@@ -159,9 +159,10 @@ class DiskPageStore final : public PageStore {
   std::uint32_t merge_up_to_ = 0;  // small files with numbers up to this want moving
   std::uint64_t bytes_ = 0;
   std::uint64_t pages_ = 0;
-  std::list<std::uint32_t> recent_;                   // files open for reading only, last read first
-  std::deque<std::shared_ptr<SealedOnDisk>> kept_;    // the two newest checkpoints of this life
-  std::vector<std::weak_ptr<SealedOnDisk>> pending_;  // sealed, in order; stored later or given up
+  std::list<std::uint32_t> recent_;                    // files open for reading only, last read first
+  std::deque<std::shared_ptr<SealedOnDisk>> kept_;     // the two newest checkpoints of this life
+  std::vector<std::weak_ptr<SealedOnDisk>> pending_;   // sealed, in order; stored later or given up
+  std::vector<std::weak_ptr<SealedOnDisk>> outlived_;  // stored, no longer kept, and perhaps still held
 };
 
 // --- Opening
@@ -407,16 +408,22 @@ void DiskPageStore::checkpoint_stored(const std::shared_ptr<Sealed>& sealed) {
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(up_to));
   stored->fresh_.clear();
   kept_.push_back(std::move(stored));
-  if (kept_.size() > 2) kept_.pop_front();
+  if (kept_.size() > 2) {
+    // Whoever still holds it reads its files: a full copy for another node outlives many checkpoints.
+    outlived_.push_back(kept_.front());
+    kept_.pop_front();
+  }
+  std::erase_if(outlived_, [](const auto& known) { return known.expired(); });
   remove_unneeded_files();
 }
 
 bool DiskPageStore::is_needed(std::uint32_t number, const PageFile& file) const {
   if (file.pages_in_use > 0 || is_current(number) || (file.found && kept_.size() < 2)) return true;
   const auto needs = [number](const auto& sealed) { return sealed && sealed->needs(number); };
+  const auto held = [&](const auto& known) { return needs(known.lock()); };
   return std::any_of(kept_.begin(), kept_.end(), needs) ||
-         std::any_of(pending_.begin(), pending_.end(),
-                     [&](const auto& known) { return needs(known.lock()); });
+         std::any_of(pending_.begin(), pending_.end(), held) ||
+         std::any_of(outlived_.begin(), outlived_.end(), held);
 }
 
 /// @return whether the file is gone. One that cannot be removed now is tried again at the next checkpoint.

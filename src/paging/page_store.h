@@ -69,7 +69,8 @@ class PageStore {
     /// give this checkpoint up; a later seal() tries again. After any other error stop the node.
     [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
     /// The files that hold the root's pages, ascending, none longer than it was at seal(); whole once sync()
-    /// has succeeded. With the root they are all there is to copy. Any thread. Empty for pages in memory.
+    /// has succeeded, and there for as long as this is held. With the root they are all there is to copy. Any
+    /// thread. Empty for pages in memory.
     struct File {
       std::uint32_t number{};
       std::uint64_t bytes{};

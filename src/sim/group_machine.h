@@ -46,7 +46,7 @@ class GroupMachine {
   /// A copy of the disk as it is at this instant, as a storage system takes it; and its way back, after which
   /// the disk has the incarnation that it had, and lacks what came later.
   void take_snapshot();
-  [[nodiscard]] bool has_snapshot() const { return snapshot_.has_value(); }
+  [[nodiscard]] bool has_snapshot() const { return snapshot_ && snapshot_->incarnation == incarnation_; }
   void restore_snapshot(Duration pause);
   /// What this disk has suffered; until it is replaced or found to be well.
   std::optional<Damage> damage;

@@ -41,7 +41,7 @@ class Group:
         return node
 
     def start(self):
-        for node in self.nodes.values():
+        for node in list(self.nodes.values()):
             node.start(ready=False)
         return self
 
@@ -49,7 +49,7 @@ class Group:
         """The node that serves, when one does."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            for node in self.nodes.values():
+            for node in list(self.nodes.values()):
                 if node.name not in but and node.process is not None and node.process.poll() is None and node.get("/readyz")[0] == 200:
                     return node
             time.sleep(0.01)
@@ -88,7 +88,7 @@ class Group:
         return self
 
     def __exit__(self, kind, *_):
-        for node in self.nodes.values():
+        for node in list(self.nodes.values()):
             node.kill()
             if kind is not None:
                 print(node.log_tail(40), flush=True)
