@@ -133,6 +133,7 @@ def replaced(directory):
         time.sleep(0.5)
         backup, = group.others(leader)
         backup.kill()
+        group.wait_in_sync(1)  # or the old disk would still be counted below
         shutil.rmtree(backup.data)
         backup.start(ready=False)
         wait_members(group, ["n1", "n2"])
