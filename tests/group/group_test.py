@@ -14,9 +14,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
 from proton import symbol  # noqa: E402
-from clients import BINARY, SEED, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
-from broker import running_as_root  # noqa: E402
-from checks import expect, ok, skip  # noqa: E402
+from clients import BINARY, SEED, Message, ProtonException, connect, run_case, send, small_file_system, take_all  # noqa: E402
+from checks import expect, ok  # noqa: E402
 from group import Group  # noqa: E402
 
 DEDUP = {"queues": {"dedup": {"duplicate_detection": True}, "plain": {}}}
@@ -258,14 +257,7 @@ def no_register(directory):
 
 def backup_full(directory):
     """The backup's disk is full: it lives and says so, the leader goes on without it; with space it counts again."""
-    if not running_as_root():
-        skip("a small file system can only be mounted by root")
-    disk = directory / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        skip(f"mount is not possible here: {mounted.stderr.strip()}")
-    try:
+    with small_file_system(directory, "40m") as disk:
         with Group(BINARY, directory, **DEDUP) as group:
             backup = group.nodes["n2"]
             backup.config["node"]["data"] = disk / "journal"
@@ -298,8 +290,6 @@ def backup_full(directory):
             expect(take_all(connection, "plain") == [*stored, "alone"], "every confirmed message, from the disk that was full")
             connection.close()
             ok("with space it counts again, and has every confirmed message")
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
 
 
 def durability_region(directory):

@@ -1,14 +1,16 @@
 """AMQP clients, a pair of regions and the frame of a case, shared by the tests of real processes."""
+import contextlib
 import inspect
 import os
 import pathlib
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 
-from broker import PASSWORD, USER, Broker
+from broker import PASSWORD, USER, Broker, running_as_root
 from checks import expect, run, skip
 
 try:
@@ -26,6 +28,22 @@ LAG_METRIC = "mainstay_replication_lag_records"
 def connect(broker, timeout=20):
     return BlockingConnection(broker.url, timeout=timeout, user=USER, password=PASSWORD, allow_insecure_mechs=True,
                               allowed_mechs="PLAIN")
+
+
+@contextlib.contextmanager
+def small_file_system(directory, size):
+    """A file system of its own, mounted below the directory, of this size. Skips where it cannot be."""
+    if not running_as_root():
+        skip("a small file system can only be mounted by root")
+    disk = directory / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        skip(f"mount is not possible here: {mounted.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
 
 
 def send(connection, queue, ids, body="x"):

@@ -16,10 +16,10 @@ import time
 
 here = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(here.parent / "process"))
-from broker import PASSWORD, USER, Broker, bytes_below, resident_bytes, running_as_root  # noqa: E402
-from checks import expect, ok, skip  # noqa: E402
+from broker import PASSWORD, USER, Broker, bytes_below, resident_bytes  # noqa: E402
+from checks import expect, ok  # noqa: E402
 from clients import (BINARY, CLUSTER, LAG_METRIC, SEED, RawClient, connect, in_step, pair, run_case, send,  # noqa: E402
-                     serves, start_standby, take_all)
+                     serves, small_file_system, start_standby, take_all)
 
 from proton import Delivery, Message, ProtonException  # noqa: E402
 from proton.utils import LinkDetached, SendException  # noqa: E402
@@ -418,14 +418,7 @@ def deleted_while_unread(directory):
 
 
 def full_disk(directory):
-    if not running_as_root():
-        skip("a small file system can only be mounted by root")
-    disk = directory / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(disk)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        skip(f"mount is not possible here: {mounted.stderr.strip()}")
-    try:
+    with small_file_system(directory, "48m") as disk:
         with Broker(BINARY, directory, node={"data": disk / "journal"}).start() as broker:
             connection = connect(broker)
             sender = connection.create_sender("plain")
@@ -461,8 +454,6 @@ def full_disk(directory):
                    f"{len(found)} of {len(stored) - 20}")
             connection.close()
             ok("a restart on the full disk finds every confirmed message")
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
 
 
 def standby_away(directory):
