@@ -123,6 +123,7 @@ int serve(const std::string& file) {
     return kConfiguration;
   }
   const node::LogSink log = stderr_log(config->log.level, config->node.name);
+  for (const std::string& warning : config::exposed_listeners(*config)) log(node::LogLevel::warning, warning);
   if (config->group) {
     for (const std::string& warning : config::layout_warnings(*config->group))
       log(node::LogLevel::warning, warning);

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "config/common.h"
+#include "config/exposed.h"
 #include "config/group_reader.h"
 
 namespace mainstay::config {
@@ -13,20 +14,29 @@ namespace {
 
 using Need = TableReader::Need;
 
-/// The listeners are apart: clients, control, the other region and the group never meet at one address.
-void check_listeners(const BrokerConfig& c, TableReader& t) {
-  const Endpoint& at = c.group->listen;
-  if (at.port == 0) return;
-  const auto differs = [&](const Endpoint& other, const char* table) {
-    if (at == other)
-      t.problem("listen",
-                fmt::format("\"listen\" in [group] and in [{}] are both {}: replication within the group "
-                            "has a listener of its own; give it another port",
-                            table, at.text()));
-  };
-  differs(c.amqp.listen, "amqp");
-  differs(c.control.listen, "control");
-  if (c.replication.listen) differs(*c.replication.listen, "replication");
+/// Clients, control, the other region and the group never meet at one address.
+void check_apart(TableReader& t, const char* here, const Endpoint& at, const char* there,
+                 const Endpoint& other) {
+  if (at.port != 0 && at == other)
+    t.problem(
+        "listen",
+        fmt::format("\"listen\" in [{}] and in [{}] are both {}: clients, control, the other region and the "
+                    "group each have a listener of their own; give it another port",
+                    here, there, at.text()));
+}
+
+/// Who reaches these listeners can stop the node, read its messages or write its log.
+std::string read_exposed(TableReader& t, const std::optional<Endpoint>& listen, std::string_view what) {
+  std::string because = t.text("allow_exposed", Need::optional);
+  const std::string_view where = listen ? exposed(listen->host) : std::string_view();
+  if (!where.empty() && because.empty())
+    t.problem("listen", fmt::format("{} listens at {}, {}: it belongs on a private network; name a private "
+                                    "address, or say why not: allow_exposed = \"why\"",
+                                    what, listen->text(), where));
+  if (where.empty() && !because.empty())
+    t.problem("allow_exposed",
+              "\"allow_exposed\" allows nothing here, \"listen\" is no public address: take it away");
+  return because;
 }
 
 /// Names that must differ, with the line that had each first.
@@ -90,10 +100,17 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
     c.control.listen =
         t.endpoint("listen", Need::optional, c.control.listen.text()).value_or(c.control.listen);
     c.control.token = t.secret("token");
+    check_apart(t, "control", c.control.listen, "amqp", c.amqp.listen);
+    c.control.exposed_because = read_exposed(t, c.control.listen, "the control listener");
   }
   {
     TableReader t = top.table("replication");
     c.replication.listen = t.endpoint("listen");
+    if (c.replication.listen) {
+      check_apart(t, "replication", *c.replication.listen, "amqp", c.amqp.listen);
+      check_apart(t, "replication", *c.replication.listen, "control", c.control.listen);
+    }
+    c.replication.exposed_because = read_exposed(t, c.replication.listen, "replication between regions");
     c.replication.peers = t.endpoints("peers", 0);
     constexpr std::int64_t kMost = 1'000'000'000'000;
     auto& r = c.replication;
@@ -116,7 +133,12 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
   {
     TableReader t = top.table("group");
     c.group = read_group(t, report, c.node.name, c.node.region, c.region_register, voter_places);
-    if (c.group) check_listeners(c, t);
+    if (c.group) {
+      check_apart(t, "group", c.group->listen, "amqp", c.amqp.listen);
+      check_apart(t, "group", c.group->listen, "control", c.control.listen);
+      if (c.replication.listen)
+        check_apart(t, "group", c.group->listen, "replication", *c.replication.listen);
+    }
     if (c.group && c.group->mode == GroupMode::shared_store) {
       if (!c.node.cluster)
         t.problem(
@@ -226,6 +248,20 @@ Result<BrokerConfig, Failure> parse_broker_config(std::string_view text, const s
   BrokerConfig config = read(&*document, directory, report);
   if (!report.empty()) return report.failure();
   return config;
+}
+
+std::vector<std::string> exposed_listeners(const BrokerConfig& config) {
+  std::vector<std::string> lines;
+  const auto tell = [&lines](const char* table, const Endpoint& at, const std::string& because) {
+    if (!because.empty())
+      lines.push_back(
+          fmt::format("[{}] allow_exposed (\"{}\"): {} can be reached by more than a private network", table,
+                      because, at.text()));
+  };
+  tell("control", config.control.listen, config.control.exposed_because);
+  if (config.replication.listen)
+    tell("replication", *config.replication.listen, config.replication.exposed_because);
+  return lines;
 }
 
 Result<BrokerConfig, Failure> load_broker_config(const std::string& path) {

@@ -34,9 +34,11 @@ struct BrokerConfig {
   struct Control {
     Endpoint listen{"127.0.0.1", 5680};  ///< health, metrics and commands
     std::string token;  ///< what commands that change something must present; empty: they are refused
+    std::string exposed_because;  ///< why `listen` is no private address; empty: it is one
   } control;
   struct Replication {
     std::optional<Endpoint> listen;      ///< absent: nobody can ship to this node
+    std::string exposed_because;         ///< why `listen` is no private address; empty: it is one
     std::vector<Endpoint> peers;         ///< nodes of the other region
     std::uint64_t soft_lag_records = 0;  ///< 0 = no limit
     std::uint64_t hard_lag_records = 0;  ///< 0 = no limit; else ≥ soft_lag_records
@@ -96,6 +98,9 @@ struct BrokerConfig {
 /// Reads and checks the file. The Failure holds every problem, one line each: file:line:column, what was
 /// found, what is allowed. Relative paths are taken from the file's directory; password_file is read here.
 [[nodiscard]] Result<BrokerConfig, Failure> load_broker_config(const std::string& path);
+
+/// What allow_exposed allows, one line each: to be told at each start.
+[[nodiscard]] std::vector<std::string> exposed_listeners(const BrokerConfig& config);
 
 /// The same from text. @param directory  what relative paths are relative to.
 [[nodiscard]] Result<BrokerConfig, Failure> parse_broker_config(std::string_view text,

@@ -14,6 +14,7 @@
 namespace mainstay::config {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -398,6 +399,42 @@ TEST(BrokerConfig, ContradictionsAreRefused) {
   const auto small = parse_broker_config(minimal("[journal]\nsegment_bytes = \"1MiB\"\n"), "b.toml", "/");
   ASSERT_TRUE(small) << small.error().what;
   EXPECT_EQ(small->journal.reserve_bytes, 262'144U) << "a default never contradicts a chosen value";
+}
+
+TEST(ControlListeners, AreOnPrivateAddressesUnlessTheFileSaysWhyNot) {
+  for (const char* table : {"control", "replication"}) {
+    const auto with = [table](std::string_view keys) {
+      return minimal(fmt::format("[{}]\n{}\n", table, keys));
+    };
+    for (const char* host : {"127.0.0.1", "10.1.2.3", "[fd00::1]", "node-1.mainstay.svc"})
+      EXPECT_EQ(broker_problems(with(fmt::format("listen = \"{}:5999\"", host))), "") << host;
+    for (const char* host : {"0.0.0.0", "[::]", "8.8.8.8", "[2001:db8::1]"}) {
+      const std::string listen = fmt::format("listen = \"{}:5999\"", host);
+      EXPECT_THAT(broker_problems(with(listen)),
+                  AllOf(HasSubstr("private network"), HasSubstr("allow_exposed")))
+          << host;
+      const std::string text = with(listen + "\nallow_exposed = \"a container\"");
+      EXPECT_EQ(broker_problems(text), "") << host;
+      const auto told = exposed_listeners(*parse_broker_config(text, "b.toml", "/etc/mainstay"));
+      ASSERT_EQ(told.size(), 1) << host;
+      EXPECT_THAT(told[0], AllOf(HasSubstr(table), HasSubstr("a container"), HasSubstr("5999")));
+    }
+    EXPECT_THAT(broker_problems(with("listen = \"10.1.2.3:5999\"\nallow_exposed = \"for nothing\"")),
+                HasSubstr("allows nothing"));
+  }
+  EXPECT_TRUE(exposed_listeners(*parse_broker_config(minimal(), "b.toml", "/etc/mainstay")).empty());
+}
+
+TEST(ControlListeners, AreApartFromEachOtherAndFromTheClients) {
+  EXPECT_THAT(broker_problems(minimal("[control]\nlisten = \"127.0.0.1:5672\"\n")),
+              AllOf(HasSubstr("and in [amqp]"), HasSubstr("another port")));
+  EXPECT_THAT(broker_problems(minimal("[replication]\nlisten = \"127.0.0.1:5672\"\n")),
+              HasSubstr("and in [amqp]"));
+  EXPECT_THAT(broker_problems(minimal("[replication]\nlisten = \"127.0.0.1:5680\"\n")),
+              HasSubstr("and in [control]"));
+  EXPECT_EQ(
+      broker_problems(minimal("[control]\nlisten = \"127.0.0.1:0\"\n[amqp]\nlisten = \"127.0.0.1:0\"\n")),
+      "");
 }
 
 TEST(BrokerConfig, SyntaxErrorsAndKeysGivenTwiceHaveAPlace) {
