@@ -174,6 +174,7 @@ std::string status_json(const NodeStatus& s) {
                    {"applied_lsn", s.applied_lsn},
                    {"log_hash", s.log_hash},
                    {"state_hash", s.state_hash},
+                   {"recovery_seconds", s.recovery_seconds},
                    {"queues", queues},
                    {"replication", json::object{{"connected", s.replication.connected},
                                                 {"peer_region", s.replication.peer_region},

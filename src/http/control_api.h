@@ -138,6 +138,8 @@ struct NodeStatus {
   std::vector<std::pair<double, std::uint64_t>> commit_latency_buckets;
   std::uint64_t commit_latency_count{};
   double commit_latency_sum{};
+  double recovery_seconds{};  ///< of the latest recovery of the log: at the start, or when a leader became a
+                              ///< follower
   double commit_latency_longest{};  ///< since the start
   /// What the loop's thread did, and how long at a time: see node/turn_meter.h.
   struct LoopWork {

@@ -95,6 +95,8 @@ std::string metrics_text(const NodeStatus& s) {
           s.role == role ? 1 : 0);
   }
   f.gauge("mainstay_ready", "1 when recovered and live.", s.ready ? 1 : 0);
+  f.gauge("mainstay_recovery_seconds", "How long this process took to recover its log, the latest time.",
+          s.recovery_seconds);
   f.gauge("mainstay_region_term", "Highest region term this node has seen.", static_cast<double>(s.term));
   f.gauge("mainstay_epoch", "Epoch of the log's end.", static_cast<double>(s.epoch));
   f.gauge("mainstay_register_reachable", "1 when the register of who may lead answers.",

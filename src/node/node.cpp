@@ -97,6 +97,7 @@ journal::JournalOptions Node::journal_options() const {
 }
 
 Result<void, Failure> Node::recover() {
+  const Instant begun = clock_.now();
   auto disk = open_disk();
   if (!disk) return disk.error();
   auto removing_later = DeferredRemoval::open(std::move(*disk));
@@ -134,7 +135,9 @@ Result<void, Failure> Node::recover() {
   pages_ = std::move(recovered->pages);
   if (!recovered->not_used.empty()) log(LogLevel::warning, "not used: " + recovered->not_used);
   const journal::RecoveryReport& report = journal_->recovery();
-  log(LogLevel::info, "recovered " + disk_->describe("") + ": log ends at LSN " +
+  recovery_took_ = clock_.now() - begun;
+  log(LogLevel::info, "recovered " + disk_->describe("") + " in " +
+                          std::to_string(recovery_took_.ns / 1'000'000) + " ms: log ends at LSN " +
                           std::to_string(report.end.lsn.value) + " (hash " + hex(report.end.hash) + "), " +
                           std::to_string(recovered->state.messages_total()) + " messages resident");
   if (report.torn_bytes > 0) {

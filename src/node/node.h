@@ -241,6 +241,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::function<void(const std::string&, int)> fatal_;
   bool ended_ = false;
   Instant started_{};
+  Duration recovery_took_{};  // of the log, the latest time
 
   std::unique_ptr<Random> random_ = std::make_unique<io::SystemRandom>();
   std::unique_ptr<DeferredRemoval> disk_;

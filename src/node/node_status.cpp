@@ -162,6 +162,7 @@ http::NodeStatus Node::status() {
   s.commit_latency_buckets = commit_latency_.cumulative();
   s.commit_latency_count = commit_latency_.count();
   s.commit_latency_sum = commit_latency_.sum_seconds();
+  s.recovery_seconds = static_cast<double>(recovery_took_.ns) / 1e9;
   s.commit_latency_longest = commit_longest_.seconds();
   for (std::size_t i = 0; i < kWorks; ++i) {
     const auto work = static_cast<Work>(i);

@@ -258,6 +258,38 @@ def never_reads(directory):
         connection.close()
 
 
+def ready_when_recovered(directory):
+    """After kill -9 nobody is served before /readyz answers 200; from then on everything is there; how long it took is told."""
+    count = 20_000
+    with Broker(BINARY, directory).start() as broker:
+        sent = subprocess.run([BINARY, "send", "--endpoint", f"127.0.0.1:{broker.port}", "--queue", "dedup", "--user", USER],
+                              input="".join(f"r{n}\t\tx\n" for n in range(count)), env={**os.environ, "MAINSTAY_PASSWORD": PASSWORD},
+                              capture_output=True, text=True, timeout=60)
+        expect(sent.returncode == 0, "all to be confirmed", sent.stderr)
+        broker.kill()
+        begun = time.monotonic()
+        broker.start(ready=False)
+        refused = 0
+        while True:
+            try:
+                connection = connect(broker, timeout=5)
+                receiver = connection.create_receiver("dedup", credit=1)
+                first = receiver.receive(timeout=5).id
+                break
+            except ProtonException:
+                refused += 1
+                expect(broker.get("/readyz")[0] != 200 or refused < 500, "a broker that is ready to serve")
+        ready = broker.get("/readyz")[0]  # asked after it served: it may not be behind what clients are given
+        took = time.monotonic() - begun
+        expect(ready == 200 and first == "r0", "a broker that serves to be ready, from the first message on", (ready, first))
+        depth = next(queue for queue in broker.status()["queues"] if queue["name"] == "dedup")
+        expect(depth["active"] == count, f"all {count} messages at once", depth)
+        told = broker.metric("mainstay_recovery_seconds")
+        expect(0 < told < took, "the time of recovery, a part of the time that was measured", (told, took))
+        connection.close()
+        ok(f"ready after {took:.2f} s, {told:.3f} s of them recovery; {refused} clients were refused before, none served")
+
+
 def kill_broker(directory):
     """SIGKILL at random instants; every confirmed message is there once, in order, and what was completed is gone."""
     rng = random.Random(SEED)
@@ -518,4 +550,4 @@ def standby_diverged(directory):
 
 
 run_case((port_in_use, config_errors, second_process, foreign_journal, wrong_password, garbage, half_frame, never_reads,
-          kill_broker, stuck_message, deleted_while_unread, full_disk, standby_away, standby_diverged))
+          ready_when_recovered, kill_broker, stuck_message, deleted_while_unread, full_disk, standby_away, standby_diverged))
