@@ -61,6 +61,9 @@ class File {
   /// Hint, promises nothing: begin to bring these bytes to the device now, so that a later sync() has less to
   /// wait for. An error shows at that sync().
   virtual void start_writing(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) {}
+  /// Hint, promises nothing: these bytes were synced and will not be read soon, so what memory the system
+  /// keeps them in is better used for others.
+  virtual void not_read_soon(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) {}
   [[nodiscard]] virtual Result<std::uint64_t, DiskError> size() = 0;
   [[nodiscard]] virtual Result<void, DiskError> truncate(std::uint64_t bytes) = 0;
   /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside

@@ -632,6 +632,10 @@ bool Member::take_batch(journal::Batch& into) {
   return true;
 }
 
+bool Member::committed_beyond(Lsn lsn) const {
+  return impl_->committed_heard > lsn;
+}
+
 void Member::synced(journal::LogPosition durable, Instant now, WallTime wall) {
   Impl& it = *impl_;
   if (it.over) return;

@@ -199,6 +199,9 @@ class Member {
   void appended(const journal::Batch& batch, Instant now, WallTime wall);
   /// Follower: records to write, when no batch is out.
   [[nodiscard]] bool take_batch(journal::Batch& into);
+  /// Whether its leader's group has committed a record behind this one already: a follower that is given such
+  /// records is behind, since what it has in sync is not committed without it.
+  [[nodiscard]] bool committed_beyond(Lsn lsn) const;
   /// Own log durable up to here.
   void synced(journal::LogPosition durable, Instant now, WallTime wall);
 

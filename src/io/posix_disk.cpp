@@ -173,6 +173,12 @@ class PosixFile final : public File {
                                         SYNC_FILE_RANGE_WRITE));
   }
 
+  void not_read_soon(std::uint64_t offset, std::uint64_t bytes) override {
+    // Pages that are still dirty stay.
+    static_cast<void>(::posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                                      POSIX_FADV_DONTNEED));
+  }
+
   Result<std::uint64_t, DiskError> size() override {
     struct stat status {};
     if (::fstat(fd_.get(), &status) != 0) return system_error("read the length of", path_, errno);

@@ -35,6 +35,7 @@ class DiskJournal final : public Journal {
   Result<void, JournalError> write(const Batch& batch) override;
   Result<void, JournalError> sync() override;
   Result<void, JournalError> write_and_sync(const Batch& batch) override;
+  void expect_reads(bool soon) override { read_soon_ = soon; }
   Result<void, JournalError> note_durable() override;
   Result<void, JournalError> write_raw(BytesView raw) override;
   LogPosition written() const override { return table_.written(); }
@@ -76,6 +77,7 @@ class DiskJournal final : public Journal {
   Result<void, JournalError> seal_current();
   Result<void, JournalError> sync_current();
   Result<void, JournalError> write_mark();
+  void let_go();
   void note_free();
 
   Disk& disk_;
@@ -99,6 +101,8 @@ class DiskJournal final : public Journal {
   bool mark_due_ = false;    // something became durable that the current segment's mark does not say yet
   bool mark_dirty_ = false;  // the current segment's mark was written since the last sync
   std::uint64_t mark_slot_ = 0;
+  bool read_soon_ = true;
+  std::uint64_t let_go_from_ = 0;  // in the current segment: where what is not read soon begins
   Epoch epoch_{};
   std::vector<Spare> large_;  // for the records of one append() that are longer than a segment
   std::vector<std::uint32_t> raw_offsets_;

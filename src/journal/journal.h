@@ -163,6 +163,9 @@ class Journal {
   /// write() and sync() in one. As long as the current segment has space it allocates no memory and asks the
   /// system for one write and one fdatasync.
   [[nodiscard]] virtual Result<void, JournalError> write_and_sync(const Batch& batch) = 0;
+  /// Whether what is written from now on is expected to be read soon, which it is at first. When not, its
+  /// memory is given back as soon as it is durable. The writer's thread.
+  virtual void expect_reads(bool soon) = 0;
   /// Writes the durable mark of the last sync, if it is not written yet, and lets the disk begin with it.
   /// To be called once those who waited for the sync have their answers: the mark is then neither in their
   /// way nor in the next sync's. Left out, the next write or sync does it first. A failure is final.

@@ -242,11 +242,12 @@ TEST(JournalRecycling, WhatACutBatchLeftNeverJoinsRecordsWrittenLater) {
   }
 }
 
-/// Calls back before each read of a file.
+/// Calls back before each read of a file, and for each hint that memory may go.
 class WatchedDisk final : public Disk {
  public:
   explicit WatchedDisk(Disk& of) : of_(of) {}
   std::function<void()> before_read;
+  std::function<void(std::uint64_t, std::uint64_t)> not_read_soon;
 
   Result<std::unique_ptr<File>, DiskError> open(const std::string& path, OpenMode mode) override {
     auto file = of_.open(path, mode);
@@ -282,6 +283,9 @@ class WatchedDisk final : public Disk {
       return of_->write(offset, from);
     }
     Result<void, DiskError> sync() override { return of_->sync(); }
+    void not_read_soon(std::uint64_t offset, std::uint64_t bytes) override {
+      if (disk_.not_read_soon) disk_.not_read_soon(offset, bytes);
+    }
     Result<std::uint64_t, DiskError> size() override { return of_->size(); }
     Result<void, DiskError> truncate(std::uint64_t bytes) override { return of_->truncate(bytes); }
     Result<void, DiskError> preallocate(std::uint64_t bytes) override { return of_->preallocate(bytes); }
@@ -323,6 +327,47 @@ TEST(JournalRecycling, SegmentThatIsBeingReadIsNotWrittenOver) {
   EXPECT_TRUE(removed);
   raw.clear();
   EXPECT_EQ(journal->read(Lsn{2}, Lsn{4}, 1 << 20, raw).error().code, JournalErrorCode::not_found);
+}
+
+TEST(JournalMemory, WhatNobodyReadsSoonIsLetGoOnceItIsDurableAndNothingElse) {
+  MemoryDisk memory;
+  WatchedDisk disk(memory);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> let_go;  // begin, end
+  disk.not_read_soon = [&](std::uint64_t offset, std::uint64_t bytes) {
+    let_go.emplace_back(offset, offset + bytes);
+  };
+  SeededRandom random(1);
+  const auto journal = Journal::open(disk, "", small_segments(), random, {}, {}).value();
+  LogBuilder builder({}, Epoch{1});
+  const auto write = [&](int records) {
+    for (int i = 0; i < records; ++i)
+      builder.append(RecordType::message_stored, as_bytes(std::string(9000, 'x')));
+    ASSERT_TRUE(journal->write(builder.take()));
+  };
+  write(2);
+  ASSERT_TRUE(journal->sync());
+  EXPECT_TRUE(let_go.empty()) << "readers are expected";
+
+  journal->expect_reads(false);
+  write(2);
+  EXPECT_TRUE(let_go.empty()) << "it is not durable yet";
+  ASSERT_TRUE(journal->sync());
+  ASSERT_EQ(let_go.size(), 1U);
+  EXPECT_EQ(let_go[0].second - let_go[0].first, 2 * record_bytes(9000)) << "what was written before stays";
+
+  write(30);  // into other segments
+  ASSERT_TRUE(journal->sync());
+  const auto [at, sealed] = *std::max_element(let_go.begin(), let_go.end(), [](const auto& a, const auto& b) {
+    return a.second - a.first < b.second - b.first;
+  });
+  EXPECT_EQ(at, 0U) << "a segment that was begun meanwhile goes as a whole";
+  EXPECT_GT(sealed, 9000U);
+
+  journal->expect_reads(true);
+  let_go.clear();
+  write(1);
+  ASSERT_TRUE(journal->sync());
+  EXPECT_TRUE(let_go.empty());
 }
 
 TEST(JournalRecycling, SpareOfAnotherJournalIsNotUsed) {
