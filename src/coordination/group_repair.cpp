@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "base/bytes.h"
+#include "base/checksum.h"
 #include "coordination/group_register.h"
 #include "coordination/json_fields.h"
 
@@ -15,6 +17,8 @@ namespace {
 
 constexpr std::uint64_t kReportFormat = 1;
 constexpr std::size_t kReportBytesMax = std::size_t{1} << 20;
+// Far above what a group reaches, far below where adding to it would begin anew.
+constexpr std::uint64_t kEpochMax = std::uint64_t{1} << 62;
 
 std::string number(Epoch epoch) {
   return std::to_string(epoch.value);
@@ -211,7 +215,7 @@ class Planner {
       if (!asked.empty()) next.leader = of(asked)->member;
       // Whoever is gone cannot lead. A member that is there has all it needs to.
       if (!has(next.leader)) next.leader = *present.begin();
-      finish(std::move(next));
+      if (auto refused = finish(std::move(next))) return refused;
       for (const Member& member : base_->isr)
         if (!present.contains(member))
           plan_.warnings.push_back(
@@ -240,7 +244,7 @@ class Planner {
     next.leader = of(asked)->member;
     next.isr = {next.leader};
     next.removed.erase(asked);
-    finish(std::move(next));
+    if (auto refused = finish(std::move(next))) return refused;
     plan_.findings.push_back(why + "; node " + asked +
                              " leads because you say so, and only its copy counts at first");
     plan_.warnings.push_back(
@@ -249,7 +253,7 @@ class Planner {
     return {};
   }
 
-  void finish(GroupRecord next) {
+  Refusal finish(GroupRecord next) {
     if (base_)
       plan_.findings.push_back("the newest record left is of epoch " + number(base_->epoch) + " (" +
                                base_from_ + "): " + base_->leader.text() + " led, in-sync set " +
@@ -260,8 +264,20 @@ class Planner {
     next.by = request_.by;
     next.reason = request_.reason;
     next.at = request_.now;
+    if (plan_.highest.value > kEpochMax)
+      return Failure{"epoch " + number(plan_.highest) +
+                     " was found, which no group can have reached: a disk or a report is damaged"};
+    if (!request_.without.empty() && invalid(next).empty()) {
+      const std::string words = encode_group_record(next);
+      next.epoch.value += kEpochsPassedOver + checksum64(as_bytes(words)) % kEpochsPassedOver;
+      plan_.findings.push_back(
+          "the epochs between " + number(plan_.highest) + " and " + number(next.epoch) +
+          " are passed over: a disk that is gone may have used some that nobody else has "
+          "heard of, and may come back");
+    }
     plan_.revision = request_.there.revision;
     plan_.next = std::move(next);
+    return {};
   }
 
   const RepairRequest& request_;

@@ -54,10 +54,20 @@ struct RepairRequest {
   std::string by, reason;
   WallTime now;
 };
+/// At least so many epochs are passed over when a disk is gone by the operator's word. That disk may have
+/// used epochs that nobody else has heard of, and come back: one epoch must not have two leaderships. Each
+/// change of the register waits for the one before (R4: it is the next epoch) and for a durable promise, so a
+/// hundred in a second, without a pause for 16 months, would not use up so many. Numbers stay exact in a
+/// double, in which tools read JSON, for a million of such repairs.
+constexpr std::uint64_t kEpochsPassedOver = std::uint64_t{1} << 32;
+
 struct RepairPlan {
   std::uint64_t revision{};  ///< of what was there: GroupRegister::repair() replaces nothing else
   GroupRecord next;
-  Epoch highest;                      ///< of everything that was found; next.epoch is the one after
+  /// Of everything that was found. next.epoch is the one after; with a disk gone, 1 to 2 times
+  /// kEpochsPassedOver behind it, where in between depends on the record's words and time: two repairs that
+  /// do not know of each other, each from another half of the disks, do not meet either.
+  Epoch highest;
   std::vector<std::string> findings;  ///< what is wrong, and what the record is made from
   std::vector<std::string> warnings;  ///< what may be lost by it; read before saying yes
 };

@@ -1,6 +1,7 @@
 #include "group/member.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "group/member_impl.h"
@@ -440,7 +441,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
     close(from, "node " + sender.member.node + " has connected again");
     return;
   }
-  peer.epoch = sender.epoch;
+  if (std::exchange(peer.epoch, sender.epoch) != sender.epoch) peer.epoch_at = now;
   peer.leads = sender.leads;
   heard[sender.member.node] = now;
   hear_time(peer, sender);

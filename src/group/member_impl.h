@@ -85,6 +85,7 @@ struct Member::Impl {
     std::uint64_t connected_at = 0;  ///< by `events`
     std::optional<MemberId> member;  ///< introduced
     Epoch epoch{};                   ///< of its last packet
+    Instant epoch_at{};              ///< first heard
     bool leads = false;
     std::optional<Hello> hello;
     std::uint64_t hello_at = 0;  ///< by `events`

@@ -362,8 +362,17 @@ void Member::Impl::wish_change() {
   for (auto& [id, peer] : peers) {
     if (!peer.member) continue;
     const std::string& name = peer.member->node;
-    // Somebody has promised more than our epoch, for a leadership that came to nothing, and refuses us.
-    if (peer.epoch > force.epoch && !(handing_over && handing_over->told)) {
+    // Somebody has promised more than our epoch, for a leadership that came to nothing, and refuses us. A
+    // node asks for the epoch after the register's, so a step or a few do. What is far above was led in: to
+    // go there one by one would never end (coordination::kEpochsPassedOver). Either the register has gone
+    // there since we asked it, or it was put back.
+    constexpr std::uint64_t kStepsMost = 1'000;
+    if (peer.epoch.value > force.epoch.value + kStepsMost) {
+      if (register_heard > peer.epoch_at)
+        alarm("node " + name + " has promised epoch " + std::to_string(peer.epoch.value) +
+              ", far above the register's: the register was put back to an older state than that node has "
+              "seen. Run `mainstay group repair-register` with the disks of all nodes");
+    } else if (peer.epoch > force.epoch && !(handing_over && handing_over->told)) {
       next = force;
       next.reason = "node " + name + " had promised epoch " + std::to_string(peer.epoch.value);
       begin_change(Purpose::raise, *known, next);

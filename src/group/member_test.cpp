@@ -1,5 +1,6 @@
 #include "group/member.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -124,6 +125,51 @@ TEST(GroupMember, AFollowerThatHasPromisedMoreAcknowledgesNothing) {
   const std::string leader = group.leads("a") ? "a" : "b";
   ASSERT_TRUE(group.leads(leader));
   EXPECT_GE(group.member(leader).committed(), lsn);
+}
+
+/// After a repair that passed over epochs the register was put back, and only b has seen the repair.
+void remember_a_repair(TestGroup& group, const std::string& name) {
+  auto loaded = load_superblock(*group.node(name).disk, "");
+  MS_ASSERT(loaded && loaded->block, "it was there");
+  loaded->block->promised = loaded->block->seen = Epoch{std::uint64_t{1} << 33};
+  ++loaded->block->generation;
+  MS_ASSERT(store_superblock(*group.node(name).disk, "", *loaded->block), "the disk is well");
+}
+
+TEST(GroupMember, ALeaderDoesNotClimbToAnEpochFarAboveAndSaysSo) {
+  TestGroup group = pair_in_sync();
+  group.stop("b");
+  remember_a_repair(group, "b");
+  group.start("b");
+  const Lsn lsn = group.append("a");
+  group.pass(milliseconds(5'000));
+  EXPECT_GE(group.member("a").committed(), lsn);
+  EXPECT_LT(group.in_register().epoch(), Epoch{10}) << "b is dropped, and that is all";
+  EXPECT_TRUE(group.leads("a"));
+  EXPECT_EQ(group.isr(), Names{"a"});
+  EXPECT_THAT(group.node("a").alarms,
+              ::testing::ElementsAre(::testing::HasSubstr("far above the register's")));
+  EXPECT_THAT(group.node("b").alarms, ::testing::Contains(::testing::HasSubstr("was put back")));
+}
+
+TEST(GroupMember, TheGroupGoesOnAfterARepairThatPassedOverEpochs) {
+  TestGroup group = pair_in_sync();
+  group.stop("a");
+  remember_a_repair(group, "a");
+  group.stop("b");
+  ++group.in_register().revision;
+  group.in_register().record->epoch = Epoch{(std::uint64_t{1} << 33) + 1};
+  group.start("a");
+  group.start("b");
+  group.pass(milliseconds(5'000));
+  const std::string leader = group.leads("a") ? "a" : "b";
+  ASSERT_TRUE(group.leads(leader));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+  const Lsn lsn = group.append(leader);
+  group.pass(milliseconds(200));
+  EXPECT_GE(group.member(leader).committed(), lsn);
+  EXPECT_THAT(group.node("a").alarms, ::testing::IsEmpty());
+  EXPECT_THAT(group.node("b").alarms, ::testing::IsEmpty());
 }
 
 TEST(GroupMember, ARestartedLeaderTakesANewEpoch) {

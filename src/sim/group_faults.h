@@ -43,8 +43,9 @@ class GroupFaults {
   void break_again(std::size_t line, unsigned times);
   [[nodiscard]] bool put_register_back();
   void repair_register_after(Duration time);
-  [[nodiscard]] Result<coordination::RepairPlan, Failure> plan_repair(const std::set<std::string>& without,
-                                                                      const std::string& leader) const;
+  [[nodiscard]] Result<coordination::RepairPlan, Failure> plan_repair(
+      const std::set<std::string>& without, const std::string& leader,
+      const std::set<std::string>& not_looked_at = {}) const;
   [[nodiscard]] Result<coordination::RepairPlan, Failure> plan_repair_without_lost_disks() const;
   void make_a_mistake(std::uint64_t kind);
 
