@@ -44,6 +44,7 @@ int status(const RegionArguments& arguments) {
             << "this node       " << text(s.at("node")) << " of region " << text(s.at("region")) << ", "
             << text(s.at("role"))
             << (s.at("ready").as_bool() ? ", ready" : ", not ready: " + text(s.at("why"))) << "\n"
+            << "highest term    " << number(s.at("term")) << " has this node seen\n"
             << "log             LSN " << number(s.at("durable_lsn")) << " durable, "
             << number(s.at("committed_lsn")) << " committed, hash " << text(s.at("log_hash")) << "\n"
             << "state           hash " << text(s.at("state_hash")) << " at LSN "
@@ -148,6 +149,12 @@ void add_region(CLI::App& app, int& out) {
       "Ask a node of the region that is to lead. With --force producers wait until `mainstay archive replay "
       "--missing`\n"
       "has brought in what the lost region had not shipped. Refused while the active region is connected.\n"
+      "When the register was lost or put back to an older state, nobody decides anything from it: --force on "
+      "the node of\n"
+      "the region that led last (`region status` of each node: the highest term) writes it again. A node "
+      "that "
+      "still leads\n"
+      "just leads on.\n"
       "Example: mainstay region promote --force --config west-1.toml --reason 'region east lost power'");
   promote->callback(
       [promote_arguments, &out] { out = command(*promote_arguments, "promote", "/region/promote"); });

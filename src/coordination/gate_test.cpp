@@ -64,5 +64,16 @@ TEST(Gate, NoAnswerClosesItAndSaysThatItIsNotSure) {
   EXPECT_FALSE(answer.sure);
 }
 
+TEST(RegionRecord, IsBehindWhenItHoldsLessThanWasSeen) {
+  RegionRecord record;
+  EXPECT_FALSE(is_behind(record, RegionTerm{})) << "nobody ever led";
+  EXPECT_TRUE(is_behind(record, RegionTerm{1})) << "lost";
+  record.revision = 9;
+  record.term = RegionTerm{3};
+  EXPECT_FALSE(is_behind(record, RegionTerm{2})) << "this node has not heard of it yet";
+  EXPECT_FALSE(is_behind(record, RegionTerm{3}));
+  EXPECT_TRUE(is_behind(record, RegionTerm{4})) << "put back";
+}
+
 }  // namespace
 }  // namespace mainstay::coordination

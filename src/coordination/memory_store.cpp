@@ -49,6 +49,17 @@ bool MemoryStore::land_late() {
   return swap(late->expected_revision, late->value).outcome == CasOutcome::won;
 }
 
+bool MemoryStore::has_late() const {
+  const std::lock_guard lock(mutex_);
+  return late_.has_value();
+}
+
+std::vector<RegionRecord> MemoryRegister::history() const {
+  std::vector<RegionRecord> all;
+  for (const Stored& stored : store_->history()) all.push_back(decode_region_record(stored).value());
+  return all;
+}
+
 void MemoryStore::restore(Stored older) {
   const std::lock_guard lock(mutex_);
   stored_ = std::move(older);

@@ -31,6 +31,7 @@ class MemoryStore final : public Store {
   void next_outcome_unknown(Unknown what);
   /// Lets a swap held back by Unknown::late take place. @return true when it won.
   bool land_late();
+  [[nodiscard]] bool has_late() const;
 
   /// Puts the record back to an earlier state, as restoring a backup of the store would. Deliberately not
   /// checked: what depends on the register must refuse a term that went back.
@@ -61,6 +62,10 @@ class MemoryRegister final : public Register {
   void set_available(bool available) { store_->set_available(available); }
   void next_outcome_unknown(Unknown what) { store_->next_outcome_unknown(what); }
   bool land_late() { return store_->land_late(); }
+  /// A swap that may still take place.
+  [[nodiscard]] bool has_late() const { return store_->has_late(); }
+  /// Everything that was ever stored, oldest first.
+  [[nodiscard]] std::vector<RegionRecord> history() const;
   void restore(const RegionRecord& older) { store_->restore({older.revision, encode_region_record(older)}); }
 
  private:

@@ -34,6 +34,13 @@ struct RegionRecord {
   std::uint64_t fork_hash{};
 };
 
+/// What a node that has seen `seen` must not decide anything from: the register was lost, or put back to an
+/// older state, since a term is in the register before anybody hears of it. Take what was seen when the
+/// register was asked: what came while the answer was on its way proves nothing.
+[[nodiscard]] inline bool is_behind(const RegionRecord& record, RegionTerm seen) {
+  return (record.revision == 0 ? RegionTerm{} : record.term) < seen;
+}
+
 struct CasResult {
   CasOutcome outcome{};
   RegionRecord current;  ///< won: the record as stored; lost: what is there; unknown: empty

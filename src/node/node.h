@@ -218,8 +218,13 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
   using RegisterCas = Result<coordination::CasResult, coordination::RegisterError>;
   void poll_register();
-  void register_read(const RegisterRead& read);
-  [[nodiscard]] std::string lost_record() const;
+  /// @param seen  highest term that this node knew when it asked
+  void register_read(const RegisterRead& read, RegionTerm seen);
+  void register_is_behind(const coordination::RegionRecord& there);
+  void register_is_well();
+  [[nodiscard]] std::string behind_record() const;
+  void lead_on_after_switch();
+  void write_register_again(const http::RegionCommand& command, http::CommandDone done);
   void compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
                         std::function<void(const RegisterCas&)> then);
   void claim(const coordination::RegionRecord& seen);
@@ -334,8 +339,10 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   bool decided_at_start_ = false;
   bool register_busy_ = false;
   bool changing_region_ = false;  // a compare-and-swap of ours is under way
-  std::string register_problem_;
+  std::string register_problem_;  // nothing new is taken
   Instant register_answered_at_{};
+  /// The register was lost or put back, and holds this now: region_ stays what it said before.
+  std::optional<coordination::RegionRecord> behind_;
   std::string not_live_reason_ = "the node is starting";
   struct Switch {
     http::CommandDone done;

@@ -29,42 +29,37 @@ void Node::poll_register() {
   });
   if (register_busy_ || changing_region_) return;
   register_busy_ = true;
-  register_worker_->post([this, reg = register_] {
+  register_worker_->post([this, reg = register_, seen = replica_->term()] {
     auto read = reg->read();
-    loop_.post([this, read = std::move(read)] {
+    loop_.post([this, read = std::move(read), seen] {
       register_busy_ = false;
       if (ended_ || changing_region_) return;  // a change of ours overtook this answer
-      register_read(read);
+      register_read(read, seen);
       schedule_pump();
     });
   });
 }
 
-void Node::register_read(const RegisterRead& read) {
+void Node::register_read(const RegisterRead& read, RegionTerm seen) {
   const Instant now = clock_.now();
-  // Nobody ever led, says the register; this node knows better. To believe it could make a second leader.
-  const bool record_lost = read && read->revision == 0 && replica_->term().value != 0;
-  if (!read || record_lost) {
-    const std::string why = read ? lost_record() : read.error().what;
+  // Nobody ever led in what was seen here, says the register; this node knows better. To believe it could
+  // make a second leader.
+  const bool behind = read && coordination::is_behind(*read, seen);
+  if (behind) register_is_behind(*read);
+  if (!read || behind) {
+    const std::string why = read ? behind_record() : read.error().what;
     if (now - register_answered_at_ > kRegisterSilenceMax && register_problem_.empty()) {
       register_problem_ = why;
       log(LogLevel::error, "nothing new is taken until the register answers: " + register_problem_);
     }
-    if (replica_->role() != replica::Role::live && !promoting_ && !rejoining_) {
-      if (!replica_->unfit_to_lead()) not_live_reason_ = why;
-      if (read) {  // an operator may write the record again, through this node
-        region_ = *read;
-        region_known_ = true;
-      }
-    }
+    if (replica_->role() != replica::Role::live && !promoting_ && !rejoining_ && !replica_->unfit_to_lead())
+      not_live_reason_ = why;
     return;
   }
+  // A peer has told of a later term meanwhile: the next answer will, too.
+  if (coordination::is_behind(*read, replica_->term())) return;
   register_answered_at_ = now;
-  if (!register_problem_.empty()) {
-    log(LogLevel::info, "the register answers again");
-    register_problem_.clear();
-    frontend_->admission_changed(now, clock_.wall());
-  }
+  register_is_well();
   const bool was_recovering = region_known_ && region_.phase == coordination::Phase::recovering;
   region_ = *read;
   region_known_ = true;
@@ -87,6 +82,8 @@ void Node::register_read(const RegisterRead& read) {
     if (region_.term > replica_->term() || !mine) {
       replica_->seal(region_.term, "region " + region_.region + " leads in term " +
                                        std::to_string(region_.term.value) + " (" + region_.reason + ")");
+    } else if (replica_->switching() && !switch_) {
+      lead_on_after_switch();
     }
     return;
   }
@@ -113,11 +110,37 @@ void Node::register_read(const RegisterRead& read) {
   }
 }
 
-std::string Node::lost_record() const {
-  return options_.register_place.text() + " has no record of group " + options_.register_place.group +
-         ", although term " + std::to_string(replica_->term().value) +
-         " has been led in: it was removed or replaced, or file and group under [register] are not what they "
-         "were. Put it back, or run `mainstay region promote --force` for the region that led last";
+void Node::register_is_behind(const coordination::RegionRecord& there) {
+  const bool told = behind_ && behind_->revision == there.revision && behind_->term == there.term;
+  behind_ = there;
+  if (told) return;
+  ++alarms_;
+  log(LogLevel::error, "ALARM: " + behind_record());
+}
+
+void Node::register_is_well() {
+  if (!std::exchange(behind_, std::nullopt) && register_problem_.empty()) return;
+  log(LogLevel::info, "the register answers again");
+  register_problem_.clear();
+  frontend_->admission_changed(clock_.now(), clock_.wall());
+}
+
+/// @pre the register is behind
+std::string Node::behind_record() const {
+  const std::string term = std::to_string(replica_->term().value);
+  const std::string where = options_.register_place.text();
+  const std::string what =
+      behind_->revision == 0
+          ? where + " has no record of group " + options_.register_place.group + ", although term " + term +
+                " has been led in: it was removed or replaced, or file and group under [register] are not "
+                "what they were"
+          : where + " says that region " + behind_->region + " leads in term " +
+                std::to_string(behind_->term.value) + ", although term " + term +
+                " has been seen: it was put back to an older state or replaced";
+  return what +
+         ". Nothing is decided from it. Put its newest state back; when that is gone, find out which region "
+         "led last (`mainstay region status` of each tells the highest term it has seen) and run `mainstay "
+         "region promote --force` on its node";
 }
 
 void Node::compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
@@ -135,6 +158,7 @@ void Node::compare_and_swap(const coordination::RegionRecord& expected, coordina
             region_ = result->current;
             region_known_ = true;
             register_answered_at_ = clock_.now();
+            register_is_well();
           }
           then(result);
           schedule_pump();
@@ -226,7 +250,10 @@ void Node::region_command(const http::RegionCommand& command, http::CommandDone 
     return done(
         failed(409, "another change of the active region is under way on this node: try again in a moment"));
   }
-  if (!region_known_) return done(failed(503, "the register has not answered yet: " + register_problem_));
+  if (behind_ && command.what != http::RegionCommand::What::promote)
+    return done(failed(409, behind_record()));
+  if (!region_known_ && !behind_)
+    return done(failed(503, "the register has not answered yet: " + register_problem_));
   switch (command.what) {
     case http::RegionCommand::What::switch_away:
       return start_switch(command, std::move(done));
@@ -313,7 +340,7 @@ void Node::confirm_switch(journal::LogPosition at) {
       }
       if (read->revision == switch_->marked.revision)
         return switch_ready(at);  // it did not happen: once more
-      if (read->region == switch_->to_region) {
+      if (read->region == switch_->to_region && read->term > switch_->marked.term) {
         region_ = *read;
         return finish_switch(at, read->term);
       }
@@ -346,32 +373,49 @@ void Node::fail_switch(int status, const std::string& why) {
   log(LogLevel::warning, back.reason);
   given_up.done(failed(status, why));
   compare_and_swap(given_up.marked, back, [this](const RegisterCas& result) {
-    if (result && result->outcome == coordination::CasOutcome::won) {
-      replica_->abort_switch(clock_.now(), clock_.wall());
-      switch_draining_ = false;
-      return;
-    }
+    if (result && result->outcome == coordination::CasOutcome::won) return lead_on_after_switch();
     // Not ours any more, or not known: the next poll decides; until then nothing is fed to the leader.
     log(LogLevel::warning, "the register could not be set back after the switch was given up");
+  });
+}
+
+/// The switch was given up, and the register names this region in the term in which it leads.
+void Node::lead_on_after_switch() {
+  if (replica_->role() != replica::Role::live || !replica_->switching()) return;
+  if (region_.phase != coordination::Phase::switching) {
+    replica_->abort_switch(clock_.now(), clock_.wall());
     switch_draining_ = false;
+    return;
+  }
+  coordination::RegionRecord back = region_;
+  back.phase = coordination::Phase::active;
+  back.reason = "switch given up";
+  compare_and_swap(region_, back, [this](const RegisterCas& result) {
+    if (result && result->outcome == coordination::CasOutcome::won) lead_on_after_switch();
   });
 }
 
 void Node::start_promotion(const http::RegionCommand& command, http::CommandDone done) {
-  if (replica_->role() == replica::Role::live)
+  if (replica_->role() == replica::Role::live) {
+    if (behind_) return write_register_again(command, std::move(done));
     return done(failed(409, "region " + options_.region + " is active already"));
+  }
   if (const auto unfit = replica_->unfit_to_lead()) {
     return done(failed(409, "this node cannot lead: " + *unfit));
   }
   const auto replication = replica_->status(clock_.now());
-  const bool somebody_led = region_.revision != 0 || replica_->term().value != 0;
-  if (somebody_led && region_.region != options_.region) {
+  const coordination::RegionRecord there = behind_.value_or(region_);
+  if (behind_ || (there.revision != 0 && there.region != options_.region)) {
     if (replication.connected) {
-      return done(failed(409, "region " + replication.peer_region +
-                                  " is alive and connected: use `mainstay region switch` on its node, "
-                                  "which loses nothing; a forced promotion is for a region that is gone"));
+      return done(failed(
+          409, "region " + replication.peer_region + " is alive and connected: " +
+                   (behind_ ? "run `mainstay region promote --force` on its node, which writes the "
+                              "register again and loses nothing. " +
+                                  behind_record()
+                            : std::string("use `mainstay region switch` on its node, which loses "
+                                          "nothing; a forced promotion is for a region that is gone"))));
     }
-    if (!command.force && region_.revision == 0) return done(failed(409, lost_record()));
+    if (!command.force && behind_) return done(failed(409, behind_record()));
     if (!command.force) {
       return done(failed(409, "region " + region_.region +
                                   " is the active one. If it is gone for good, repeat with --force: "
@@ -379,15 +423,15 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
     }
   }
   const journal::LogPosition end = journal_->durable();
-  coordination::RegionRecord next = region_;
-  next.term = std::max(region_.term, replica_->term()).next();
+  coordination::RegionRecord next = there;
+  next.term = std::max(there.term, replica_->term()).next();
   next.region = options_.region;
   next.phase = command.force ? coordination::Phase::recovering : coordination::Phase::active;
   next.by = command.by;
   next.reason = command.reason;
   next.fork_lsn = end.lsn;
   next.fork_hash = end.hash;
-  compare_and_swap(region_, next, [this, command, done, end](const RegisterCas& result) {
+  compare_and_swap(there, next, [this, command, done, end](const RegisterCas& result) {
     if (!result) return done(failed(503, result.error().what));
     if (result->outcome != coordination::CasOutcome::won) {
       return done(failed(
@@ -405,6 +449,35 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
                     ? "region " + options_.region + " leads from LSN " + std::to_string(end.lsn.value) +
                           "; producers wait until `mainstay archive replay --missing` has run"
                     : "region " + options_.region + " leads";
+    done(told);
+  });
+}
+
+/// The live node, whose leadership the register has forgotten: it is written again as it was. Nobody stops,
+/// and nothing can be lost, unless the register had gone on to another region; only a person can say that.
+void Node::write_register_again(const http::RegionCommand& command, http::CommandDone done) {
+  if (!command.force) return done(failed(409, behind_record()));
+  coordination::RegionRecord next = region_;  // where it recovered, it still does
+  if (next.phase == coordination::Phase::switching) next.phase = coordination::Phase::active;
+  next.term = replica_->term();
+  next.region = options_.region;
+  next.by = command.by;
+  next.reason = command.reason;
+  compare_and_swap(*behind_, next, [this, done](const RegisterCas& result) {
+    if (!result) return done(failed(503, result.error().what));
+    if (result->outcome != coordination::CasOutcome::won)
+      return done(failed(409,
+                         "the register changed at the same moment, or did not say whether it was written: "
+                         "look at `mainstay region status`, then repeat if need be"));
+    lead_on_after_switch();  // one that was given up because of it
+    const journal::LogPosition end = journal_->durable();
+    http::CommandResult told;
+    told.term = region_.term.value;
+    told.lsn = end.lsn.value;
+    told.hash = hex(end.hash);
+    told.note = "region " + options_.region +
+                " leads on, and the register says so again; nothing was lost and nobody was stopped";
+    log(LogLevel::warning, told.note);
     done(told);
   });
 }

@@ -73,7 +73,7 @@ http::NodeStatus Node::status() {
   s.active_region.active = region_.region;
   s.active_region.term = region_.term.value;
   s.active_region.phase = region_known_ ? phase_name(region_.phase) : "unknown";
-  s.active_region.problem = register_problem_;
+  s.active_region.problem = register_problem_.empty() && behind_ ? behind_record() : register_problem_;
   if (group_ != nullptr) s.group = group_status();
   const replica::Role role = replica_->role();
   s.role = role_name(role);

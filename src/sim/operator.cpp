@@ -1,5 +1,7 @@
 #include "sim/operator.h"
 
+#include <algorithm>
+
 namespace mainstay::sim {
 
 using coordination::CasOutcome;
@@ -32,7 +34,7 @@ SimNode* Operator::live() {
 void Operator::look_after_phase() {
   world_.queue.after(seconds(1), [this] { look_after_phase(); });
   const auto record = world_.region_register.read();
-  if (!record || record->phase == Phase::active || switching_) return;
+  if (!record || record->phase == Phase::active || switching_ || put_back_) return;
   SimNode* node = live();
   if (record->phase == Phase::recovering && !(node->up() && node->replica().role() == replica::Role::live))
     return;
@@ -48,7 +50,7 @@ void Operator::look_after_phase() {
 
 void Operator::planned_switch() {
   const auto record = world_.region_register.read();
-  if (switching_ || !record || record->phase != Phase::active) return;
+  if (switching_ || put_back_ || !record || record->phase != Phase::active) return;
   SimNode& from = *live();
   SimNode& to = other(from);
   if (!from.serving() || !to.up() || to.replica().role() != replica::Role::standby || to.held_down) return;
@@ -132,7 +134,68 @@ void Operator::call_off() {
   switching_.reset();
 }
 
+bool Operator::put_register_back() {
+  const auto record = world_.region_register.read();
+  // What may still be stored, for a register of before, is none of its business.
+  if (!record || put_back_ || switching_ || forced_ || world_.region_register.has_late()) return false;
+  if (record->phase != Phase::active) return false;
+  std::vector<RegionRecord> older = world_.region_register.history();
+  std::erase_if(older, [&](const RegionRecord& each) {
+    if (each.term >= record->term) return true;
+    SimNode& named = each.region == nodes_[0]->region() ? *nodes_[0] : *nodes_[1];
+    return !named.up() || named.replica().term() <= each.term;
+  });
+  if (older.empty()) return false;
+  // Rather the other region: nothing but the term tells that one from a switch.
+  std::vector<RegionRecord> others = older;
+  std::erase_if(others, [&](const RegionRecord& each) { return each.region == record->region; });
+  if (!others.empty()) older = others;
+  const RegionRecord& back = older[world_.random.below(older.size())];
+  world_.trace("register: put back to term " + std::to_string(back.term.value) + " of " + back.region);
+  put_back_ = *record;
+  world_.region_register.restore(back);
+  return true;
+}
+
+void Operator::repair_register_after(Duration time) {
+  world_.queue.after(time, [this] {
+    if (!try_repair()) return repair_register_after(milliseconds(200));
+    put_back_.reset();
+  });
+}
+
+bool Operator::try_repair() {
+  const auto there = world_.region_register.read();
+  if (!there) return false;
+  SimNode& led_last = put_back_->region == nodes_[0]->region() ? *nodes_[0] : *nodes_[1];
+  if (there->term >= put_back_->term && there->region == led_last.region()) {
+    // An unknown outcome that was a yes.
+    forced_ = forced_ || there->phase == Phase::recovering;
+    return true;
+  }
+  if (!led_last.up()) return false;
+  // As the node's command decides.
+  const bool leads = led_last.replica().role() == replica::Role::live;
+  if (!leads && led_last.replica().unfit_to_lead()) return false;
+  RegionRecord next = leads ? *put_back_ : *there;
+  next.region = led_last.region();
+  next.term = leads ? led_last.replica().term() : std::max(there->term, led_last.replica().term()).next();
+  next.phase = leads ? Phase::active : Phase::recovering;
+  next.by = "operator";
+  next.reason = "the register was put back";
+  const auto swapped = world_.region_register.compare_and_swap(there->revision, next);
+  if (!swapped || swapped->outcome != CasOutcome::won) return false;
+  world_.reached(leads ? "register written again by a region that leads on"
+                       : "register written again by a forced promotion");
+  if (!leads) {
+    forced_ = true;
+    world_.fault("forced promotion");
+  }
+  return true;
+}
+
 void Operator::promote_the_wrong_side() {
+  if (put_back_) return;
   SimNode* leads = live();
   if (leads == nullptr || !leads->up() || leads->replica().role() != replica::Role::live) return;
   // As the node's command decides.
@@ -144,7 +207,7 @@ void Operator::promote_the_wrong_side() {
 
 void Operator::forced_promotion() {
   const auto record = world_.region_register.read();
-  if (forced_ || switching_ || !record) return;
+  if (forced_ || switching_ || put_back_ || !record) return;
   if (given_to_ != nullptr && record->region == given_to_->region()) {  // an unknown outcome that was a yes
     forced_ = true;
     world_.fault("forced promotion");
@@ -156,7 +219,7 @@ void Operator::forced_promotion() {
   if (!to.up() || to.replica().unfit_to_lead()) return;
   RegionRecord next = *record;
   next.region = to.region();
-  next.term = record->term.next();
+  next.term = std::max(record->term, to.replica().term()).next();
   next.phase = Phase::recovering;
   next.by = "operator";
   next.reason = "region given up";

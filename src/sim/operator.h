@@ -16,6 +16,11 @@ class Operator {
   void planned_switch();
   /// The live region is given up: the other one takes the lead with what it has.
   void forced_promotion();
+  /// Somebody restores the register from a backup: an older term, whose region has seen a later one by now.
+  /// (A region that has not cannot tell; an operator must not let it run.) @return false: there is none
+  bool put_register_back();
+  /// `mainstay region promote --force` on the node of the region that led last, as soon as it is up.
+  void repair_register_after(Duration time);
   /// By mistake: the region that leads is to be promoted. It must not be.
   void promote_the_wrong_side();
   [[nodiscard]] bool forced() const { return forced_; }
@@ -31,6 +36,7 @@ class Operator {
     std::uint64_t life;
     bool ready = false;
   };
+  [[nodiscard]] bool try_repair();
   void watch_switch(Duration patience);
   void finish_switch();
   void call_off();
@@ -39,7 +45,8 @@ class Operator {
   World& world_;
   std::optional<Switch> switching_;
   bool forced_ = false;
-  SimNode* given_to_ = nullptr;  ///< of a forced promotion begun
+  std::optional<coordination::RegionRecord> put_back_;  ///< what the register held when it was put back
+  SimNode* given_to_ = nullptr;                         ///< of a forced promotion begun
 };
 
 }  // namespace mainstay::sim

@@ -366,6 +366,14 @@ void SimNode::poll_register() {
     ++world_.report.reached["register could not be asked"];
     return;  // a live node goes on, no other begins
   }
+  if (coordination::is_behind(*record, replica_->term()) &&
+      world_.options.canary != Canary::trust_older_register) {
+    world_.reached("a register that was put back was noticed");
+    if (record->region == name_ && replica_->role() == replica::Role::standby &&
+        replica_->status(now()).connected)
+      world_.reached("the former live region was named again and did not lead");
+    return;  // nor does it stop
+  }
   if (record->region != name_) {
     if (record->term > replica_->term() || replica_->role() == replica::Role::live) seal(record->term);
     return;

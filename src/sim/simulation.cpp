@@ -12,13 +12,14 @@
 namespace mainstay::sim {
 namespace {
 
-constexpr std::array<std::pair<const char*, Canary>, 6> kCanaries{{
+constexpr std::array<std::pair<const char*, Canary>, 7> kCanaries{{
     {"ack-before-sync", Canary::ack_before_sync},
     {"standby-ack-before-sync", Canary::standby_ack_before_sync},
     {"show-before-commit", Canary::show_before_commit},
     {"resume-term", Canary::resume_term},
     {"switch-without-seal", Canary::switch_without_seal},
     {"confirm-without-standby", Canary::confirm_without_standby},
+    {"trust-older-register", Canary::trust_older_register},
 }};
 
 class Simulation {
@@ -290,6 +291,11 @@ class Simulation {
         world_.queue.after(seconds(1), [this] { (void)world_.region_register.land_late(); });
       };
     });
+    plan.add("register put back", 2, [this]() -> Action {
+      // Together with a region that is given up nobody could say which of them led last.
+      if (may_force_ || !operator_.put_register_back()) return {};
+      return [this] { operator_.repair_register_after(world_.between(milliseconds(500), seconds(4))); };
+    });
     plan.add("client disconnected", 2, [this]() -> Action {
       return [this] { receivers_[world_.random.below(receivers_.size())]->disconnect(); };
     });
@@ -376,6 +382,7 @@ const std::vector<std::string>& fault_classes() {
                                             "disk stall",
                                             "register away",
                                             "register answer unknown",
+                                            "register put back",
                                             "client disconnected",
                                             "planned switch",
                                             "forced promotion",
@@ -419,6 +426,10 @@ const std::vector<std::string>& probes() {
                                             "a peer of another version was refused",
                                             "an operator's mistake was refused",
                                             "register could not be asked",
+                                            "a register that was put back was noticed",
+                                            "the former live region was named again and did not lead",
+                                            "register written again by a region that leads on",
+                                            "register written again by a forced promotion",
                                             "ended with equal logs"};
   return all;
 }

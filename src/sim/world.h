@@ -29,6 +29,7 @@ enum class Canary : std::uint8_t {
   resume_term,              ///< a restarted leader leads on in its old term
   switch_without_seal,      ///< a planned switch does not wait for the standby
   confirm_without_standby,  ///< confirms of durability global leave when the record is committed here
+  trust_older_register,     ///< a register that was put back is believed
 };
 
 struct Options {

@@ -464,6 +464,79 @@ def register_lost(directory):
         ok("promoted by force at the region that led last: everything is there, the other follows")
 
 
+def register_row(broker, put=None):
+    """The region's record as the register's file holds it; with `put` that one takes its place, as a restored backup would."""
+    register = sqlite3.connect(str(broker.register), isolation_level=None, timeout=10)
+    if put is not None:
+        register.execute("UPDATE record SET revision = ?, value = ? WHERE name NOT LIKE '%/%'", put)
+    row, = register.execute("SELECT revision, value FROM record WHERE name NOT LIKE '%/%'").fetchall()
+    register.close()
+    return row
+
+
+def register_put_back(directory):
+    """A register put back to when the other region led: nobody leads or stops because of it; the region that led last writes it again."""
+    east, west = east_and_west(directory)
+    with east.start(), west:
+        start_standby(west)
+        in_step(east)
+        backup = register_row(east)
+        accepted(east, "switch")
+        leads(west)
+        follows(east)
+        connection = connect(west)
+        send(connection, "plain", ["before"])
+        term = west.status()["active_region"]["term"]
+        newest = register_row(west)
+        register_row(west, put=backup)
+        for broker in (east, west):
+            broker.wait(lambda: "put back to an older state" in region_status(broker), 10, "region status to tell of it")
+            expect(f"ALARM: the register {east.register}" in broker.log(), "an alarm in the log", broker.log_tail(5))
+        time.sleep(2)
+        expect((east.status()["role"], west.status()["role"]) == ("standby", "live"), "nobody to lead or stop because of it",
+               (east.status(), west.status()))
+        expect(west.status()["term"] == term and publish(connection, "plain", "meanwhile")[0], "the region that leads to go on for a while")
+        expect(west.metric("mainstay_register_reachable") == 0, "the metric to show it")
+        ok(f"put back to term 1 of east: {east.get('/readyz')[1].strip()}")
+        refused(west, "switch", told=("put back to an older state",))
+        for words in ((), ("--force",)):
+            refused(east, "promote", *words, told=("west is alive and connected", "promote --force` on its node"))
+        told = refused(west, "promote", told=("put back to an older state", "led last", "--force"))
+        ok(f"without --force: {told}")
+        # Nobody looks after it for longer than R7 allows.
+        west.wait(lambda: not publish(connection, "plain", "refused")[0], 20, "publishes to be refused in the end")
+        done = accepted(west, "promote", "--force")
+        expect(done["term"] == term and "leads on" in done["note"], "the register written as it was", done)
+        west.wait(lambda: publish(connection, "plain", "after")[0], 10, "publishes to be taken again")
+        expect(register_row(west)[1] != newest[1] and json.loads(register_row(west)[1])["term"] == term, "the same term", register_row(west))
+        connection.close()
+        follows(east)
+        same_log(east, west)
+        ok(f"written again by the region that led last: {done['note']}")
+
+        # The same when everybody was stopped; and the former live region is the only one that is there.
+        for broker in (east, west):
+            broker.stop()
+        register_row(east, put=backup)
+        start_standby(east)
+        east.wait(lambda: "put back to an older state" in east.get("/readyz")[1], 10, "/readyz to tell of it")
+        refused(east, "promote", told=("put back to an older state", "--force"))
+        start_standby(west)
+        west.wait(lambda: "put back to an older state" in west.get("/readyz")[1], 10, "/readyz to tell of it")
+        time.sleep(1)
+        expect([broker.status()["role"] for broker in (east, west)] == ["standby", "standby"], "nobody to lead")
+        accepted(west, "promote", "--force")
+        leads(west)
+        accepted(west, "admit-producers")
+        follows(east)
+        same_log(east, west)
+        connection = connect(west)
+        got = take_all(connection, "plain")
+        expect([id_ for id_ in got if id_ != "refused"] == ["before", "meanwhile", "after"], "every confirmed message", got)
+        connection.close()
+        ok("stopped meanwhile: nobody leads by it; promoted by force at the region that led last, the other follows")
+
+
 def register_of_voters(directory):
     """Three voters instead of a file: one may go at any time; without a majority what is there is still served."""
     east, west = east_and_west(directory)
@@ -645,4 +718,4 @@ def newer_journal_format(directory):
 
 
 run_case((region_switch, region_switch_without_standby, region_promote_refused, region_promote_forced, control_token,
-          register_unavailable, register_lost, register_of_voters, clock_jump, newer_journal_format))
+          register_unavailable, register_lost, register_put_back, register_of_voters, clock_jump, newer_journal_format))
