@@ -133,6 +133,21 @@ void CopyGiver::end(const std::string& why) {
   out_.emplace_back(Ended{why});
 }
 
+void CopyGiver::log_grew(std::uint64_t bytes) {
+  constexpr unsigned kDoublingsMax = 16;
+  const unsigned doublings = std::min(outgrown_, kDoublingsMax);
+  if (!plan_ || bytes >> doublings <= limits_.keep_log_bytes) return;
+  ++outgrown_;
+  end("the log that is kept for it has grown by more than " +
+      (doublings == 0 ? std::string() : std::to_string(1U << doublings) + " times ") +
+      "keep_log_bytes; the next one may let it grow by twice as much");
+}
+
+void CopyGiver::in_sync() {
+  outgrown_ = 0;
+  if (taker_) end("node " + taker_->node + " is in sync");
+}
+
 void CopyGiver::tick(Instant now) {
   if (plan_ && now - heard_ > limits_.silence_max) {
     return end("node " + taker_->node + " has not asked for anything for " +

@@ -43,6 +43,9 @@ struct CopyLimits {
   Duration alive_every = seconds(5);   ///< the follower, busy with its disk, says that it goes on
   Duration later = seconds(1);         ///< after "not now"
   Duration failed = seconds(10);       ///< after a copy that came to nothing
+  /// The leader's log may grow by so much while a copy is given. After one that was given up because of it,
+  /// by twice as much: else a load that writes quicker than the copy is taken keeps the node out for ever.
+  std::uint64_t keep_log_bytes = 16ULL << 30;
 };
 
 /// The leader's half: one copy at a time. One strand.
@@ -81,7 +84,10 @@ class CopyGiver {
   void asked(PeerId from, const MemberId& who, const CopyAsk& ask, Instant now);
   void cut_made(Result<CopyPlan, Failure> plan, Instant now);
   void part_read(Result<Buffer, Failure> bytes, Instant now);
-  /// The node is in sync, or nobody can have the cut any longer.
+  /// The log that is kept for the cut has grown by so much since it was made: perhaps too much.
+  void log_grew(std::uint64_t bytes);
+  void in_sync();
+  /// Nobody can have the cut any longer.
   void end(const std::string& why);
   void tick(Instant now);
   void outputs(std::vector<Output>& into);
@@ -109,6 +115,7 @@ class CopyGiver {
   bool reading_is_of_old_cut_ = false;
   CopyPlace place_;
   Instant heard_{}, free_at_{};
+  unsigned outgrown_ = 0;  ///< copies that were given up because of the log, since a node came in sync
   std::vector<Output> out_;
 };
 
@@ -157,8 +164,8 @@ class CopyTaker {
   /// "asking", "copying", "verifying", "waiting", "installing"
   [[nodiscard]] const char* phase() const;
   [[nodiscard]] const std::string& problem() const { return problem_; }
-  /// The driver is at work.
-  [[nodiscard]] bool busy() const { return busy_; }
+  /// The driver is at work, or has a whole copy to install: nobody drops what is there.
+  [[nodiscard]] bool busy() const { return busy_ || done_; }
 
  private:
   void go_on(Instant now);

@@ -243,6 +243,43 @@ TEST(FullCopy, ACutThatNobodyAsksForIsGivenUpAndANewOneTaken) {
   EXPECT_EQ(it.cuts, 2);
 }
 
+TEST(FullCopy, AWholeCopyIsNotDroppedBeforeItIsInstalled) {
+  Halves it;
+  EXPECT_FALSE(it.taker.busy());
+  it.connect();
+  it.pass(seconds(1));
+  ASSERT_TRUE(it.installed);
+  // The member that asked for it is over by now, and so wants none: between here and the restart a driver
+  // that looks must not take that for a copy that nobody needs.
+  EXPECT_TRUE(it.taker.busy());
+}
+
+TEST(FullCopy, ALogThatGrowsQuickerThanTheCopyIsTakenMayGrowFurtherTheNextTime) {
+  Halves it;
+  it.limits.bytes_per_second = 1000;  // it takes six seconds
+  it.limits.keep_log_bytes = 100;
+  it.giver = CopyGiver(it.limits);
+  it.connect();
+  std::uint64_t grown = 0;
+  int cuts = it.cuts;
+  for (int second = 0; second < 60 && !it.installed; ++second) {
+    it.pass(seconds(1));
+    grown = cuts == it.cuts ? grown + 100 : 0;
+    cuts = it.cuts;
+    it.giver.log_grew(grown);
+  }
+  EXPECT_TRUE(it.installed);
+  EXPECT_EQ(it.cuts, 4) << "after 100, 200, 400 bytes; with 800 it is whole";
+  EXPECT_NE(it.ended.find("grown by more than 4 times keep_log_bytes"), std::string::npos) << it.ended;
+  // A node that came in sync ends it: the next copy begins with the limit that was set.
+  it.giver.in_sync();
+  EXPECT_FALSE(it.giver.active());
+  it.giver.asked(it.line, {"b", uuid(3)}, CopyAsk{}, it.now);
+  it.giver.cut_made(plan(), it.now);
+  it.giver.log_grew(101);
+  EXPECT_FALSE(it.giver.active());
+}
+
 TEST(FullCopy, LostMessagesAreAskedForAgain) {
   for (std::uint64_t lose = 3; lose < 8; ++lose) {
     Halves it;

@@ -54,6 +54,7 @@ Node::Copying& Node::copying() {
   if (copying_ == nullptr) {
     group::CopyLimits limits;
     limits.bytes_per_second = options_.group->copy_bytes_per_second;
+    limits.keep_log_bytes = options_.group->keep_log_bytes;
     copying_.reset(new Copying(limits));
   }
   return *copying_;
@@ -169,17 +170,19 @@ void Node::act_on_copy() {
 }
 
 void Node::tick_copy(Instant now) {
-  if (copying_ == nullptr || rejoining_ || ended_) return;
+  // A member that is over wants nothing any more, a copy that is about to be installed least of all; its
+  // restart, which keeps what is there, comes next.
+  if (copying_ == nullptr || rejoining_ || ended_ || replica_->member()->over()) return;
   Copying& c = *copying_;
   if (c.giver.active() && !c.giver.making()) {
     const group::MemberStatus status = replica_->member()->status();
     const std::string& node = c.giver.node();
     if (std::find(status.in_sync.begin(), status.in_sync.end(), node) != status.in_sync.end()) {
-      c.giver.end("node " + node + " is in sync");
+      c.giver.in_sync();
     } else if (disk_full_) {
       c.giver.end("the disk is full, and the log is kept for it");
-    } else if (journal_->record_bytes_total() > c.log_bytes_at_cut + options_.group->keep_log_bytes) {
-      c.giver.end("the log that is kept for it has grown by more than keep_log_bytes");
+    } else if (const std::uint64_t bytes = journal_->record_bytes_total(); bytes > c.log_bytes_at_cut) {
+      c.giver.log_grew(bytes - c.log_bytes_at_cut);
     }
   }
   c.giver.tick(now);

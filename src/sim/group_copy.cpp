@@ -57,8 +57,7 @@ void GroupCopy::line_gone(PeerId peer) {
 void GroupCopy::tick() {
   if (giver_.active() && !giver_.making()) {
     const auto in_sync = host_.replica.member()->status().in_sync;
-    if (std::find(in_sync.begin(), in_sync.end(), giver_.node()) != in_sync.end())
-      giver_.end("node " + giver_.node() + " is in sync");
+    if (std::find(in_sync.begin(), in_sync.end(), giver_.node()) != in_sync.end()) giver_.in_sync();
   }
   giver_.tick(host_.now());
   if (taker_ && !host_.replica.member()->wants_copy() && !taker_->busy()) {
