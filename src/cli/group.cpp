@@ -298,11 +298,7 @@ int repair(const GroupArguments& arguments) {
   request.group = place->group;
   request.there = *there;
   request.nodes = nodes_of(*config);
-  // One store: whoever led on it last speaks for all.
-  if (shared(*config) && !request.reports.empty()) {
-    request.nodes.clear();
-    for (const MemberReport& report : request.reports) request.nodes.insert(report.member.node);
-  }
+  request.one_store = shared(*config);
   request.without = {arguments.without.begin(), arguments.without.end()};
   request.leader = arguments.leader;
   request.by = arguments.by.empty() ? operator_name() : arguments.by;

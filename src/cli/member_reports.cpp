@@ -1,5 +1,6 @@
 #include "cli/member_reports.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <fstream>
 #include <iterator>
@@ -10,22 +11,63 @@
 
 namespace mainstay::cli {
 
-Result<std::optional<DirectoryReport>, Failure> read_member_directory(const std::string& directory,
-                                                                      Clock& clock) {
-  auto disk = io::PosixDisk::open(directory);
-  if (!disk) return Failure{disk.error().what};
-  auto claim = group::current_claim(**disk);
-  if (!claim) return claim.error();
-  auto loaded = group::read_superblock(**disk, claim->value_or(""));
-  if (!loaded) return loaded.error();
-  if (!loaded->block) return std::optional<DirectoryReport>();
-  group::Superblock& block = *loaded->block;
+namespace {
+
+constexpr int kTries = 5;
+
+DirectoryReport report_of(group::LoadedSuperblock loaded, const std::string& directory, Clock& clock) {
+  group::Superblock& block = *loaded.block;
   DirectoryReport out;
   out.report = {{block.node, block.incarnation}, block.cluster, block.promised, block.seen,
                 std::move(block.record),         clock.wall(),  directory};
   out.committed = block.committed;
-  out.damaged = std::move(loaded->damaged);
-  return std::optional(std::move(out));
+  out.damaged = std::move(loaded.damaged);
+  return out;
+}
+
+Result<std::optional<DirectoryReport>, Failure> read_store(Disk& disk, const std::string& directory,
+                                                           Clock& clock) {
+  for (int tries = 0; tries < kTries; ++tries) {
+    const auto sight = group::look_at_store(disk);
+    if (!sight) return sight.error();
+    if (sight->highest == Epoch{}) return std::optional<DirectoryReport>();
+    DirectoryReport out;
+    if (sight->current == Epoch{}) {
+      // Nobody has led on it yet; epochs were had for it all the same.
+      out.report = {{group::kStoreNode, sight->identity->incarnation},
+                    sight->identity->cluster,
+                    {},
+                    {},
+                    {},
+                    clock.wall(),
+                    directory};
+    } else {
+      auto loaded = group::read_superblock(disk, group::claim_directory(sight->current));
+      if (!loaded) return loaded.error();
+      if (!loaded->block) continue;  // taken and removed meanwhile
+      out = report_of(std::move(*loaded), directory, clock);
+    }
+    out.report.seen = std::max(out.report.seen, sight->highest);
+    return std::optional(std::move(out));
+  }
+  return Failure{directory + ": nodes take the store from each other while this looks at it; try again"};
+}
+
+}  // namespace
+
+Result<std::optional<DirectoryReport>, Failure> read_member_directory(const std::string& directory,
+                                                                      Clock& clock) {
+  auto disk = io::PosixDisk::open(directory);
+  if (!disk) return Failure{disk.error().what};
+  const auto names = (*disk)->list("");
+  if (!names) return Failure{names.error().what};
+  for (const std::string& name : *names)
+    if (name == group::kStoreIdentity || group::parse_claim_directory(name))
+      return read_store(**disk, directory, clock);
+  auto loaded = group::read_superblock(**disk, "");
+  if (!loaded) return loaded.error();
+  if (!loaded->block) return std::optional<DirectoryReport>();
+  return std::optional(report_of(std::move(*loaded), directory, clock));
 }
 
 Result<coordination::MemberReport, Failure> read_member_report(const std::string& file) {

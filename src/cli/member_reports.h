@@ -17,7 +17,8 @@ struct DirectoryReport {
   Lsn committed;        ///< at least; stored now and then
   std::string damaged;  ///< one of the two copies of the superblock is not whole: which and why
 };
-/// Of a store that nodes share: what its current claim has, whichever node that is of.
+/// Of a store that nodes share: what its current claim has, whichever node that is of, and the highest epoch
+/// of any claim as seen: who took it and got no further had that from the register.
 /// Changes nothing; safe beside a running node. Nothing: the directory has no superblock of a group, as that
 /// of a node that never was in one.
 [[nodiscard]] Result<std::optional<DirectoryReport>, Failure> read_member_directory(

@@ -84,10 +84,10 @@ class Planner {
     if (!reports) return reports.error();
     reports_ = std::move(*reports);
     there_ = read(request_.there);
-    if (auto refused = everybody_was_looked_at()) return *refused;
+    if (auto refused = request_.one_store ? is_one_store() : everybody_was_looked_at()) return *refused;
     if (auto refused = is_broken()) return *refused;
     find_base();
-    if (auto refused = choose()) return *refused;
+    if (auto refused = request_.one_store ? choose_store() : choose()) return *refused;
     return std::move(plan_);
   }
 
@@ -121,6 +121,19 @@ class Planner {
             ": it may have seen a higher epoch, and have led alone. Give its data directory or its report; "
             "only when its disk is gone for good, say --without " +
             node};
+    return {};
+  }
+
+  Refusal is_one_store() const {
+    if (!request_.without.empty() || !request_.leader.empty())
+      return Failure{
+          "in shared-store mode no node has a disk of its own: leave --without and --leader away. Whoever "
+          "takes "
+          "the store next leads"};
+    for (const MemberReport& report : reports_)
+      if (report.member.incarnation != reports_.front().member.incarnation)
+        return Failure{report.from + " and " + reports_.front().from +
+                       " are two stores: give the directory that the group's nodes share"};
     return {};
   }
 
@@ -251,6 +264,22 @@ class Planner {
         "what was acknowledged and is not in the log of node " + asked +
         " is lost; what other nodes have beyond it goes to their quarantine when they follow");
     return {};
+  }
+
+  /// Nobody else has a copy, and each leader fences the one before in the store: which node is named does not
+  /// decide anything.
+  Refusal choose_store() {
+    GroupRecord next;
+    if (base_) next = *base_;
+    const MemberReport& last = *std::ranges::max_element(reports_, {}, &MemberReport::seen);
+    if (base_ && base_->leader.incarnation != last.member.incarnation)
+      plan_.findings.push_back("the newest record left is about another disk (" + base_->leader.text() +
+                               "); the store of this configuration, " + last.from + ", takes its place");
+    next.cluster = last.cluster;
+    next.leader = last.member;
+    next.isr = {next.leader};
+    next.removed.clear();
+    return finish(std::move(next));
   }
 
   Refusal finish(GroupRecord next) {

@@ -48,6 +48,9 @@ struct RepairRequest {
   std::string group;  ///< its name, for messages
   Stored there;       ///< the register, as it is
   std::vector<MemberReport> reports;
+  /// Shared-store mode: the nodes have one disk, and what it remembers speaks for all of them. `nodes`,
+  /// `without` and `leader` are not needed.
+  bool one_store = false;
   std::set<std::string> nodes;    ///< all nodes of the group, by configuration
   std::set<std::string> without;  ///< by the operator's word: the disk that these nodes had is gone for good
   std::string leader;             ///< who shall lead; empty = whoever the last record names
@@ -73,7 +76,8 @@ struct RepairPlan {
 };
 
 /// The record to put there. Its in-sync set is that of the newest record that is left, as long as that one is
-/// certainly the last that anybody acted on; else it is one node, which the operator names.
+/// certainly the last that anybody acted on; else it is one node, which the operator names. With one store it
+/// is that store, whoever led on it last.
 ///
 /// Refused: a register that is not behind; nodes nobody has looked at; disks of two clusters; a leader who
 /// may lack what was acknowledged while somebody is there who has it.

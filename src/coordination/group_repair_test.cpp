@@ -542,5 +542,54 @@ TEST(GroupRepairProperty, AnUnattendedPlanNeverCountsOnADiskThatLacksWhatWasAckn
   EXPECT_GT(with_loss, 100);
 }
 
+// ---- one store that nodes share
+
+/// The register says epoch 3; the store was led in epoch 8 by a node that the last record does not name, and
+/// epoch 11 was had for it.
+RepairRequest store_put_back() {
+  RepairRequest request = put_back();
+  const Member before{"a", test_uuid(50)}, last{"b", test_uuid(50)};
+  request.there = stored(group_record(3, before, {before}));
+  request.reports = {report(last, 8, 11, group_record(7, before, {before}))};
+  request.one_store = true;
+  request.nodes = {"a", "b", "c"};
+  return request;
+}
+
+TEST(GroupRepair, OneStoreSpeaksForAllItsNodesWhoeverTheLastRecordNames) {
+  const auto plan = plan_repair(store_put_back());
+  ASSERT_TRUE(plan) << plan.error().what;
+  EXPECT_EQ(plan->next.epoch, Epoch{12}) << "beyond every epoch that was had for the store, led in or not";
+  const Member last{"b", test_uuid(50)};
+  EXPECT_EQ(plan->next.leader, last);
+  EXPECT_EQ(plan->next.isr, std::set<Member>{last});
+  EXPECT_THAT(plan->warnings, IsEmpty());
+}
+
+TEST(GroupRepair, AStoreWithoutAnyRecordIsEnough) {
+  RepairRequest request = store_put_back();
+  request.there = {};
+  request.reports.front().record.reset();
+  const auto plan = plan_repair(request);
+  ASSERT_TRUE(plan) << plan.error().what;
+  EXPECT_EQ(plan->next.epoch, Epoch{12});
+  EXPECT_EQ(plan->next.cluster, test_uuid(99));
+}
+
+TEST(GroupRepair, WhatIsNotBehindOneStoreAndWhatIsNotOneStoreIsRefused) {
+  RepairRequest request = store_put_back();
+  request.there = stored(group_record(11, {"c", test_uuid(50)}, {{"c", test_uuid(50)}}));
+  EXPECT_THAT(refusal(request), HasSubstr("nothing to repair"));
+  request = store_put_back();
+  request.reports.push_back(report({"a", test_uuid(51)}, 2, 2, {}));
+  EXPECT_THAT(refusal(request), HasSubstr("two stores"));
+  request = store_put_back();
+  request.without = {"a"};
+  EXPECT_THAT(refusal(request), HasSubstr("leave --without"));
+  request = store_put_back();
+  request.leader = "a";
+  EXPECT_THAT(refusal(request), HasSubstr("leave --without and --leader"));
+}
+
 }  // namespace
 }  // namespace mainstay::coordination

@@ -25,7 +25,7 @@ constexpr int kTries = 20;
 constexpr std::string_view kClaimPrefix = "epoch-";
 constexpr std::size_t kDigits = 20;
 
-const std::string kStore = "store";
+const std::string kStore = kStoreIdentity;
 const std::string kFence = "fence";
 const std::string kComplete = "complete";
 const std::string kPages = "pages";
@@ -410,6 +410,7 @@ Result<StoreSight, Failure> look_at_store(Disk& disk) {
     return Failure{disk.describe(kStore) +
                    " is missing: it says whose store this is. Put it back from a backup"};
   sight.highest = claims->back();
+  sight.claims = claims->size();
   const auto current = complete_below(disk, *claims, Epoch{UINT64_MAX});
   if (!current) return current.error();
   sight.current = *current;

@@ -29,6 +29,8 @@ namespace mainstay::group {
 
 /// The name that journals of a shared store have in the place of a node's: nobody's own.
 inline constexpr const char* kStoreNode = "shared-store";
+/// Path of what says whose store it is, below the store's root.
+inline constexpr const char* kStoreIdentity = "store";
 /// Path of the lock, below the store's root.
 inline constexpr const char* kStoreLock = "lock";
 
@@ -57,6 +59,9 @@ struct StoreSight {
   Epoch current;                          ///< the highest complete one; 0 = none
   /// Of the current claim's superblock: the register has shown at least this epoch.
   Epoch seen;
+  /// How many there are. Whoever leads removes the others: more than one or two are takers that got no
+  /// further.
+  std::size_t claims = 0;
 };
 /// Reads only. An error when the directory is that of a node of another kind, or cannot be read.
 [[nodiscard]] Result<StoreSight, Failure> look_at_store(Disk& disk);
