@@ -14,21 +14,25 @@ StoreWatch::StoreWatch(WatchOptions options, Random& random, Instant now)
     : options_(std::move(options)),
       random_(random),
       next_look_(now),
+      next_peek_(now + options_.register_every),
       held_back_until_(now),
       listening_since_(now),
       jitter_{static_cast<std::int64_t>(
-          random.below(static_cast<std::uint64_t>(options_.suspect_after.ns / 4) + 1))} {}
+          random.below(static_cast<std::uint64_t>(options_.suspect_after.ns / 4) + 1))},
+      lost_lately_(options_.lost_lately) {}
 
 void StoreWatch::heard(const std::string& node, Epoch epoch, Instant now) {
   if (leader_ && leader_->epoch > epoch && leader_->node != node) return;  // one that does not know yet
   leader_ = Leader{node, epoch, now};
+  lost_lately_ = 0;
 }
 
 void StoreWatch::line_ended(const std::string& node) {
   if (leader_ && leader_->node == node) leader_.reset();
 }
 
-void StoreWatch::invited(Instant now) {
+void StoreWatch::invited(const std::string& by, Epoch epoch, Instant now) {
+  if (leader_ && leader_->epoch > epoch && leader_->node != by) return;  // one that does not know yet
   invited_at_ = now;
   held_back_until_ = now;
   next_look_ = now;
@@ -42,10 +46,29 @@ void StoreWatch::hold_back(Instant until) {
   held_back_until_ = until;
 }
 
+/// How long a leader may be silent. One that has just taken the store reads its log before it is heard; where
+/// others did not wait for that, each waits for twice as long as the one before.
+Duration StoreWatch::patience() const {
+  constexpr std::size_t kDoublings = 5;
+  const std::size_t in_vain = std::max(sight_.claims, std::size_t{1}) - 1;
+  return Duration{(options_.suspect_after.ns + jitter_.ns)
+                  << std::min(std::max(in_vain, lost_lately_), kDoublings)};
+}
+
 /// Nobody leads, for all that can be heard.
 bool StoreWatch::silent(Instant now) const {
   const Instant last = leader_ ? leader_->at : listening_since_;
-  return now - last > options_.suspect_after + jitter_;
+  return now - last > patience();
+}
+
+/// Somebody who takes the store is a sign of life, the only one until it leads.
+void StoreWatch::note_sight(const StoreSight& sight, Instant now) {
+  if (sight_.highest > Epoch{} && sight.highest > sight_.highest) {
+    listening_since_ = now;
+    if (leader_ && leader_->epoch < sight.highest) leader_.reset();
+  }
+  sight_ = sight;
+  seen_ = std::max({seen_, sight_.highest, sight_.seen});
 }
 
 /// Back to watching.
@@ -63,10 +86,23 @@ void StoreWatch::alarm(const std::string& why, Instant now) {
   give_up(why, options_.suspect_after, now);
 }
 
+/// @param unwell  empty: nothing is
+void StoreWatch::end_peek(const std::string& unwell, Instant now) {
+  unwell_ = unwell;
+  step_ = Step::watching;
+  next_peek_ = now + options_.register_every;
+}
+
 void StoreWatch::tick(Instant now) {
-  if (step_ != Step::watching || now < next_look_ || now < held_back_until_) return;
-  step_ = Step::locking;
-  out_.emplace_back(TryLock{});
+  if (step_ == Step::waiting && now >= lead_at_) return lead();
+  if (step_ != Step::watching) return;
+  if (now >= next_peek_ && !is_invited(now)) {
+    step_ = Step::peeking_at_store;
+    out_.emplace_back(LookAtStore{});
+  } else if (now >= next_look_ && now >= held_back_until_) {
+    step_ = Step::locking;
+    out_.emplace_back(TryLock{});
+  }
 }
 
 void StoreWatch::lock_tried(Lock outcome, const std::string& what, Instant now) {
@@ -87,10 +123,19 @@ void StoreWatch::lock_tried(Lock outcome, const std::string& what, Instant now) 
 }
 
 void StoreWatch::looked(const Result<StoreSight, Failure>& sight, Instant now) {
-  MS_ASSERT(step_ == Step::looking, "an answer follows its question");
+  MS_ASSERT(step_ == Step::looking || step_ == Step::peeking_at_store, "an answer follows its question");
+  if (step_ == Step::peeking_at_store) {
+    if (!sight) return end_peek(sight.error().what, now);
+    // One that is about to be made is none yet.
+    if (!sight->identity || sight->identity->cluster != options_.cluster) return end_peek("", now);
+    note_sight(*sight, now);
+    step_ = Step::peeking_at_register;
+    out_.emplace_back(ReadRegister{});
+    return;
+  }
   if (!sight) return give_up(sight.error().what, options_.suspect_after, now);
-  sight_ = *sight;
-  seen_ = std::max({seen_, sight_.highest, sight_.seen});
+  note_sight(*sight, now);
+  if (!locked_ && !silent(now)) return give_up("", options_.look_every, now);
   if (sight_.identity && sight_.identity->cluster != options_.cluster) {
     return alarm("the store belongs to cluster " + sight_.identity->cluster.text() + ", not to " +
                      options_.cluster.text() + ": it is another group's directory",
@@ -101,7 +146,15 @@ void StoreWatch::looked(const Result<StoreSight, Failure>& sight, Instant now) {
 }
 
 void StoreWatch::register_read(RegisterOutcome outcome, const GroupState& state, Instant now, WallTime wall) {
-  MS_ASSERT(step_ == Step::reading || step_ == Step::checking, "an answer follows its question");
+  MS_ASSERT(step_ == Step::reading || step_ == Step::checking || step_ == Step::peeking_at_register,
+            "an answer follows its question");
+  const std::string wrong = outcome == RegisterOutcome::done ? wrong_with(state) : "";
+  register_refused_ = !wrong.empty();
+  unwell_ = outcome == RegisterOutcome::done ? wrong : "the register does not answer";
+  if (step_ == Step::peeking_at_register) {
+    if (!wrong.empty() && alarms_.insert(wrong).second) out_.emplace_back(Alarm{wrong});
+    return end_peek(unwell_, now);
+  }
   if (outcome != RegisterOutcome::done) {
     // Whether the change was stored is found out by the next attempt: it comes before or after this one.
     return give_up("the register does not answer", options_.register_retry, now);
@@ -113,15 +166,35 @@ void StoreWatch::register_read(RegisterOutcome outcome, const GroupState& state,
   consider(state, now, wall);
 }
 
-void StoreWatch::consider(const GroupState& state, Instant now, WallTime wall) {
+/// Why nobody may lead by it on the store that was seen; empty: somebody may.
+std::string StoreWatch::wrong_with(const GroupState& state) const {
   const Epoch known = std::max(sight_.highest, sight_.seen);
   if (!state.record) {
-    if (sight_.highest > Epoch{} || (sight_.identity && sight_.identity->in_use)) {
-      return alarm("the register has no record of this group, which has been in epoch " +
-                       std::to_string(known.value) +
-                       ": it was lost or put back. Nothing is decided until `mainstay group repair-register`",
-                   now);
-    }
+    if (sight_.highest == Epoch{} && !(sight_.identity && sight_.identity->in_use)) return {};
+    return "the register has no record of this group, which has been in epoch " +
+           std::to_string(known.value) +
+           ": it was lost or put back. Nothing is decided until `mainstay group repair-register`";
+  }
+  if (state.record->cluster != options_.cluster)
+    return "the register's record belongs to another cluster (" + state.record->cluster.text() + ")";
+  if (!sight_.identity)
+    return "the store's directory has no store, and the group is in epoch " +
+           std::to_string(state.epoch().value) + ": is the shared storage mounted?";
+  if (state.epoch() < known)
+    return "the register says epoch " + std::to_string(state.epoch().value) + ", and epoch " +
+           std::to_string(known.value) +
+           " has been seen: it was put back to an older state. Nothing is decided until `mainstay group "
+           "repair-register`";
+  if (state.record->isr.size() != 1 || state.record->isr.begin()->incarnation != sight_.identity->incarnation)
+    return "the register says that " + state.record->leader.text() +
+           " leads, which is not on this store (disk " + sight_.identity->incarnation.text() +
+           "): the group keeps its log elsewhere";
+  return {};
+}
+
+void StoreWatch::consider(const GroupState& state, Instant now, WallTime wall) {
+  if (const std::string wrong = wrong_with(state); !wrong.empty()) return alarm(wrong, now);
+  if (!state.record) {
     if (!options_.may_create)
       return give_up(
           "the register has no record of this group, and this node may not create one (create in "
@@ -139,36 +212,14 @@ void StoreWatch::consider(const GroupState& state, Instant now, WallTime wall) {
     next_.reason = "the group begins on a shared store";
   } else {
     seen_ = std::max(seen_, state.epoch());
-    if (state.record->cluster != options_.cluster)
-      return alarm("the register's record belongs to another cluster (" + state.record->cluster.text() + ")",
-                   now);
-    if (!sight_.identity)
-      return alarm("the store's directory has no store, and the group is in epoch " +
-                       std::to_string(state.epoch().value) + ": is the shared storage mounted?",
-                   now);
-    if (state.epoch() < known) {
-      return alarm(
-          "the register says epoch " + std::to_string(state.epoch().value) + ", and epoch " +
-              std::to_string(known.value) +
-              " has been seen: it was put back to an older state. Nothing is decided until `mainstay "
-              "group repair-register`",
-          now);
-    }
-    const bool ours = state.record->isr.size() == 1 &&
-                      state.record->isr.begin()->incarnation == sight_.identity->incarnation;
-    if (!ours) {
-      return alarm("the register says that " + state.record->leader.text() +
-                       " leads, which is not on this store (disk " + sight_.identity->incarnation.text() +
-                       "): the group keeps its log elsewhere",
-                   now);
-    }
     next_ = *state.record;
     next_.epoch = state.epoch().next();
     const std::string before = state.record->leader.node;
-    next_.reason = is_invited(now) ? "planned move from " + before
-                                   : (before == options_.node ? "restart of the leader"
-                                      : locked_ ? "the store's lock was free: " + before + " is gone"
-                                                : "nothing heard of leader " + before);
+    was_invited_ = is_invited(now);
+    next_.reason = was_invited_ ? "planned move from " + before
+                                : (before == options_.node ? "restart of the leader"
+                                   : locked_ ? "the store's lock was free: " + before + " is gone"
+                                             : "nothing heard of leader " + before);
   }
   claim_ = {next_.epoch, options_.node, random_.uuid()};
   next_.leader = {options_.node, sight_.identity->incarnation};
@@ -213,13 +264,24 @@ void StoreWatch::taken(const Result<TakenStore, Failure>& taken, Instant now) {
     if (alarms_.insert(taken.error().what).second) out_.emplace_back(Alarm{taken.error().what});
     return give_up(taken.error().what, options_.suspect_after, now);
   }
+  taken_ = *taken;
+  // What stands in the fences now was not there when the last leader looked at its own for the last time.
+  // With the lock it has ended, and so it has when it gave the store to this node.
+  const bool over = options_.lock_required || was_invited_ || taken_.from == Epoch{};
+  lead_at_ = over ? now : now + options_.lease;
+  step_ = Step::waiting;
+  if (over) lead();
+}
+
+void StoreWatch::lead() {
   step_ = Step::leading;
-  out_.emplace_back(LeadOnStore{*sight_.identity, claim_, *taken, locked_, reason_});
+  out_.emplace_back(LeadOnStore{*sight_.identity, claim_, taken_, locked_, reason_});
 }
 
 Instant StoreWatch::next_deadline() const {
+  if (step_ == Step::waiting) return lead_at_;
   if (step_ != Step::watching) return Instant{INT64_MAX};
-  return std::max(next_look_, held_back_until_);
+  return std::min(std::max(next_look_, held_back_until_), next_peek_);
 }
 
 void StoreWatch::outputs(std::vector<WatchOutput>& into) {
@@ -230,7 +292,12 @@ void StoreWatch::outputs(std::vector<WatchOutput>& into) {
 WatchStatus StoreWatch::status(Instant now) const {
   WatchStatus status;
   status.seen = seen_;
-  status.trying = step_ != Step::watching && step_ != Step::locking;
+  status.trying = step_ != Step::watching && step_ != Step::locking && step_ != Step::peeking_at_store &&
+                  step_ != Step::peeking_at_register;
+  status.holder = holder_;
+  status.unwell = unwell_;
+  status.register_refused = register_refused_;
+  status.alarms = alarms_.size();
   if (leader_ && now - leader_->at <= options_.suspect_after) {
     status.leader = leader_->node;
     status.epoch = leader_->epoch;
@@ -249,6 +316,7 @@ WatchStatus StoreWatch::status(Instant now) const {
   } else {
     status.why = "it knows of no leader";
   }
+  if (!status.trying && !unwell_.empty() && unwell_ != problem_) status.why += "; and " + unwell_;
   return status;
 }
 

@@ -16,12 +16,16 @@ Uuid uuid(std::uint8_t last) {
 
 /// One standby, its time, and the last thing it asked for.
 struct Standby {
-  explicit Standby(bool lock_required = true, bool may_create = true) {
+  /// @param register_every  by default it looks for nothing but the lead
+  explicit Standby(bool lock_required = true, bool may_create = true,
+                   Duration register_every = seconds(3'600), std::size_t lost_lately = 0) {
     WatchOptions options;
     options.cluster = uuid(1);
     options.node = "n1";
     options.may_create = may_create;
     options.lock_required = lock_required;
+    options.register_every = register_every;
+    options.lost_lately = lost_lately;
     watch.emplace(options, random, now);
   }
   /// Nothing: it asks for nothing.
@@ -161,7 +165,7 @@ TEST(StoreWatch, AskedToTakeTheStoreItIsThereAsSoonAsTheLockIsFree) {
   it.to_lock();
   it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
   EXPECT_FALSE(it.asked<LookAtStore>());
-  it.watch->invited(it.now);
+  it.watch->invited("n2", Epoch{7}, it.now);
   it.to_lock();
   it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
   EXPECT_FALSE(it.asked<LookAtStore>());
@@ -261,6 +265,154 @@ TEST(StoreWatch, WhatIsTakenInVainIsTriedAgainUnderAnotherEpoch) {
   it.to_register();
   it.watch->register_read(RegisterOutcome::done, it.state(8, "n1"), it.now, {});
   EXPECT_EQ(it.asked<ChangeRegister>()->next.epoch, Epoch{9});
+}
+
+TEST(StoreWatch, AnInvitationByALeaderOfThePastIsNone) {
+  Standby it;
+  it.watch->heard("n3", Epoch{9}, it.now);
+  it.watch->invited("n2", Epoch{7}, it.now);
+  it.to_lock();
+  it.watch->lock_tried(StoreWatch::Lock::taken, "", it.now);
+  EXPECT_FALSE(it.asked<LookAtStore>()) << "n3 leads, with the lock or without";
+}
+
+/// With the store taken from epoch 6; the last answer is due.
+void take(Standby& it) {
+  it.watch->looked(it.sight, it.now);
+  ASSERT_TRUE(it.asked<ReadRegister>());
+  it.watch->register_read(RegisterOutcome::done, it.state(7, "n2"), it.now, {});
+  ASSERT_TRUE(it.asked<ChangeRegister>());
+  it.watch->register_changed(RegisterOutcome::done, it.state(8, "n1"), it.now);
+  ASSERT_TRUE(it.asked<TakeStore>());
+  it.watch->taken(TakenStore{"epoch-8", Epoch{6}}, it.now);
+}
+
+TEST(StoreWatch, WhereTheLockProvesNothingTheLastLeadersLeaseIsWaitedOut) {
+  for (const bool locked : {false, true}) {
+    Standby it(false);
+    for (;;) {
+      it.to_lock();
+      it.watch->lock_tried(locked ? StoreWatch::Lock::taken : StoreWatch::Lock::held, "process 7", it.now);
+      if (it.asked<LookAtStore>()) break;
+      ASSERT_LT(it.now.ns, seconds(30).ns);
+    }
+    take(it);
+    const Instant fenced = it.now;
+    EXPECT_TRUE(it.watch->status(it.now).trying);
+    while (!it.asked<LeadOnStore>()) {
+      it.pass(milliseconds(1));
+      ASSERT_LT((it.now - fenced).milliseconds(), 2'000);
+    }
+    EXPECT_GE((it.now - fenced).milliseconds(), 800) << "it may have seen its fence whole until just before";
+    EXPECT_LE((it.now - fenced).milliseconds(), 802);
+  }
+}
+
+TEST(StoreWatch, WhoeverWasAskedToTakeTheStoreDoesNotWait) {
+  Standby it(false);
+  it.watch->heard("n2", Epoch{7}, it.now);
+  it.watch->invited("n2", Epoch{7}, it.now);
+  it.to_lock();
+  it.watch->lock_tried(StoreWatch::Lock::taken, "", it.now);
+  ASSERT_TRUE(it.asked<LookAtStore>());
+  take(it);
+  EXPECT_TRUE(it.asked<LeadOnStore>());
+}
+
+TEST(StoreWatch, WhoeverHasJustTakenTheStoreGetsTimeToReadItAndTheNextOneMore) {
+  Standby it(false);
+  it.sight.claims = 1;
+  // Without the lock nothing is known of others but what the store shows.
+  const auto until_it_takes = [&] {
+    const Instant begun = it.now;
+    for (;;) {
+      it.to_lock();
+      it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
+      if (!it.asked<LookAtStore>()) continue;
+      it.watch->looked(it.sight, it.now);
+      if (it.asked<ReadRegister>()) {
+        it.watch->register_read(RegisterOutcome::unavailable, {}, it.now, {});
+        return (it.now - begun).milliseconds();
+      }
+      if ((it.now - begun).milliseconds() > 60'000) return std::int64_t{-1};
+    }
+  };
+  EXPECT_LT(until_it_takes(), 1'700);
+  std::int64_t before = 1'200;
+  for (std::uint64_t epoch = 7; epoch < 11; ++epoch) {
+    it.sight.highest = Epoch{epoch};  // another takes it and is not heard
+    ++it.sight.claims;
+    const std::int64_t waited = until_it_takes();
+    EXPECT_GE(waited, 2 * before);
+    EXPECT_LT(waited, 2 * before + 12'000);
+    before = 2 * before;
+  }
+}
+
+TEST(StoreWatch, WhatKeepsItFromLeadingIsToldBeforeItIsNeeded) {
+  Standby it(true, true, seconds(2));
+  const auto look = [&](RegisterOutcome outcome, const coordination::GroupState& state) {
+    for (int i = 0; i < 1'000; ++i) {
+      it.watch->heard("n2", Epoch{7}, it.now);
+      it.pass(milliseconds(10));
+      if (it.asked<TryLock>()) it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
+      if (!it.asked<LookAtStore>()) continue;
+      it.watch->looked(it.sight, it.now);
+      ASSERT_TRUE(it.asked<ReadRegister>());
+      it.watch->register_read(outcome, state, it.now, {});
+      ASSERT_FALSE(it.asked<ChangeRegister>()) << "it wants nothing";
+      return;
+    }
+    ADD_FAILURE() << "it never looked";
+  };
+  look(RegisterOutcome::done, it.state(7, "n2"));
+  EXPECT_EQ(it.watch->status(it.now).unwell, "");
+  look(RegisterOutcome::unavailable, {});
+  EXPECT_THAT(it.watch->status(it.now).why, HasSubstr("node n2 leads; and the register does not answer"));
+  EXPECT_FALSE(it.watch->status(it.now).register_refused);
+  look(RegisterOutcome::done, it.state(5, "n2"));
+  EXPECT_TRUE(it.watch->status(it.now).register_refused);
+  look(RegisterOutcome::done, it.state(5, "n2"));
+  look(RegisterOutcome::done, {});
+  EXPECT_TRUE(it.watch->status(it.now).register_refused);
+  it.asked<TryLock>();
+  ASSERT_EQ(it.alarms.size(), 2U) << "each once";
+  EXPECT_THAT(it.alarms.front(), HasSubstr("put back"));
+  look(RegisterOutcome::done, it.state(9, "n2"));
+  EXPECT_EQ(it.watch->status(it.now).unwell, "") << "repaired";
+  EXPECT_FALSE(it.watch->status(it.now).register_refused);
+}
+
+TEST(StoreWatch, AStoreThatIsNotMadeYetIsNoReasonForAnAlarm) {
+  Standby it(true, true, seconds(2));
+  it.sight = {};
+  for (int i = 0; i < 1'000; ++i) {
+    it.pass(milliseconds(10));
+    if (it.asked<TryLock>()) it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
+    if (it.asked<LookAtStore>()) it.watch->looked(it.sight, it.now);
+    ASSERT_FALSE(it.asked<ReadRegister>());
+  }
+  EXPECT_TRUE(it.alarms.empty());
+}
+
+TEST(StoreWatch, WhoeverLostTheStoreLatelyLeavesTheOtherInPeaceForLongerUnlessTheLockIsFree) {
+  std::int64_t before = 0;
+  for (std::size_t lost = 0; lost < 4; ++lost) {
+    Standby it(false, true, seconds(3'600), lost);
+    const Instant begun = it.now;
+    for (;;) {
+      it.to_lock();
+      it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
+      if (it.asked<LookAtStore>()) break;
+      ASSERT_LT((it.now - begun).milliseconds(), 60'000);
+    }
+    EXPECT_GT((it.now - begun).milliseconds(), before + before / 2);
+    before = (it.now - begun).milliseconds();
+    Standby free(false, true, seconds(3'600), lost);
+    free.to_lock();
+    free.watch->lock_tried(StoreWatch::Lock::taken, "", free.now);
+    EXPECT_TRUE(free.asked<LookAtStore>());
+  }
 }
 
 }  // namespace

@@ -137,6 +137,11 @@ json::value copy_json(const NodeStatus::Group::Copy& copy) {
                       {"bytes_total", copy.bytes_total}};
 }
 
+json::value store_json(const std::optional<NodeStatus::Group::Store>& store) {
+  if (!store) return nullptr;
+  return json::object{{"lock_held", store->lock_held}, {"lock_holder", store->lock_holder}};
+}
+
 }  // namespace
 
 std::string status_json(const NodeStatus& s) {
@@ -269,6 +274,7 @@ std::string status_json(const NodeStatus& s) {
                                 {"disk_probe_ms", s.group->disk_probe_seconds * 1e3},
                                 {"layout_warnings", names(s.group->layout_warnings)},
                                 {"nodes", std::move(nodes)},
+                                {"store", store_json(s.group->store)},
                                 {"copy", copy_json(s.group->copy)}};
   }
   return json::serialize(out);

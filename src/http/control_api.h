@@ -98,6 +98,12 @@ struct NodeStatus {
     std::uint64_t alarms{};         ///< raised since the start
     double disk_probe_seconds{};    ///< the last one, or the one under way when that is longer already
     std::vector<std::string> layout_warnings;  ///< allow_unsafe_layout: what it allowed
+    /// Shared-store mode.
+    struct Store {
+      bool lock_held = false;   ///< this node has the store's lock
+      std::string lock_holder;  ///< who else had it when this node asked last; empty = nobody, or not asked
+    };
+    std::optional<Store> store;
     /// What is known here of each node of the group, this one included.
     struct Node {
       std::string name;

@@ -183,5 +183,15 @@ TEST_F(ControlApi, ACopyAndTheNodesOfAGroupAreTold) {
   EXPECT_THAT(metrics, HasSubstr(R"(mainstay_group_node_in_sync{node="east-2"} 0)"));
 }
 
+TEST_F(ControlApi, WhoHasTheLockOfASharedStoreIsTold) {
+  node.now.group.emplace();
+  EXPECT_THAT(ask("GET", "/status").body, HasSubstr("\"store\":null"));
+  EXPECT_THAT(ask("GET", "/metrics").body, ::testing::Not(HasSubstr("store_lock_held")));
+  node.now.group->store = {false, "process 71"};
+  EXPECT_THAT(ask("GET", "/status").body,
+              HasSubstr(R"("store":{"lock_held":false,"lock_holder":"process 71"})"));
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("\nmainstay_group_store_lock_held 0"));
+}
+
 }  // namespace
 }  // namespace mainstay::http

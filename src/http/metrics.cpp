@@ -151,6 +151,10 @@ std::string metrics_text(const NodeStatus& s) {
             MetricType::Gauge, {{"node", node.name}},
             node.state == "in sync" || node.state == "leader" ? 1 : 0);
     }
+    if (s.group->store) {
+      f.gauge("mainstay_group_store_lock_held", "Shared-store mode: 1 while this node has the store's lock.",
+              s.group->store->lock_held ? 1 : 0);
+    }
     const auto& copy = s.group->copy;
     f.gauge("mainstay_group_copy_bytes_total", "Of a full copy that this node takes or gives; 0: none.",
             static_cast<double>(copy.bytes_total));

@@ -206,6 +206,10 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // node_shared_store.cpp: one that leads on a store that others can take
   [[nodiscard]] Result<std::unique_ptr<Disk>, Failure> open_disk();
   void tick_store(Instant now);
+  void act_on_store();
+  void check_fence();
+  void try_store_lock();
+  void tell_store(http::NodeStatus::Group& s) const;
   void store_heard(io::StreamId peer, BytesView packet);
   [[nodiscard]] bool store_lost();
   void leave_store(const std::string& why);

@@ -553,6 +553,7 @@ http::NodeStatus::Group Node::group_status() const {
   http::NodeStatus::Group s;
   s.mode = store_ != nullptr ? "shared-store" : "replicated";
   s.copies_min = options_.group->copies_min;
+  tell_store(s);
   s.fenced = group_fence();
   s.layout_warnings = options_.group->layout_warnings;
   s.alarms = alarms_;
@@ -613,6 +614,7 @@ http::NodeStatus::Group Node::group_status() const {
   }
   tell_copy(s);
   tell_nodes(s);
+  tell_store(s);
   return s;
 }
 

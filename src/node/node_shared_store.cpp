@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "group/packets.h"
+#include "group/store_tenure.h"
 #include "io/posix_disk.h"
 #include "node/node.h"
 #include "node/store_lease.h"
@@ -12,8 +13,6 @@
 namespace mainstay::node {
 namespace {
 
-constexpr Duration kLockRetry = seconds(1);
-constexpr Duration kRemoveOldAfter = seconds(5);
 constexpr Duration kLastWords = milliseconds(100);  // what clients are told leaves within
 constexpr Duration kSuccessorPoll = milliseconds(5);
 constexpr Duration kSuccessorWithin = seconds(10);
@@ -22,13 +21,7 @@ constexpr Duration kStandbyHeardWithin = seconds(1);
 }  // namespace
 
 struct Node::Store {
-  bool checking = false;
-  Instant check_at{};
-  bool locking = false;
-  Instant lock_at{};
-  bool live = false;
-  Instant remove_old_at{};
-  bool removed_old = false;
+  std::optional<group::StoreTenure> tenure;  ///< from the first tick: what comes before is recovery
   struct Standby {
     io::StreamId peer{};
     Instant heard{};
@@ -42,7 +35,7 @@ struct Node::Store {
     Instant given_at{};
   };
   std::optional<Move> move;
-  io::Worker cleaner;  // last: joined first
+  io::Worker chores;  // last: joined first
 };
 
 void Node::StoreDeleter::operator()(Store* store) const {
@@ -75,56 +68,85 @@ Result<std::unique_ptr<Disk>, Failure> Node::open_disk() {
 void Node::tick_store(Instant now) {
   Store& s = *store_;
   if (rejoining_) return;
-  if (!s.checking && now >= s.check_at) {
-    s.checking = true;
-    s.check_at = now + options_.group->member.beacon_every;
-    block_worker_->post([this, fence = options_.lease->fence] {
-      const Instant asked = clock_.now();
-      const bool ours = fence->check().has_value();
-      loop_.post([this, asked, ours] {
-        store_->checking = false;
-        if (ended_ || rejoining_) return;
-        if (!ours) {
-          static_cast<void>(store_lost());
-          return;
-        }
-        replica_->disk_is_ours(asked);
-        review_fence(clock_.now());
-        schedule_pump();
-      });
-    });
+  if (!s.tenure) {
+    group::TenureOptions options;
+    options.look_every = options_.group->member.beacon_every;
+    options.lead_within = options_.group->member.alone_without_register_max;
+    s.tenure.emplace(options, options_.lease->lock != nullptr, now);
   }
-  if (options_.lease->lock == nullptr && !s.locking && now >= s.lock_at) {
-    s.locking = true;
-    block_worker_->post([this, disk = options_.lease->disk] {
-      auto lock = disk->lock(group::kStoreLock);
-      loop_.post([this, held = std::make_shared<decltype(lock)>(std::move(lock))] {
-        store_->locking = false;
-        store_->lock_at = clock_.now() + kLockRetry;
-        if (ended_ || rejoining_ || !*held) return;
-        options_.lease->lock = std::move(**held);
-        log(LogLevel::info, "group: the store's lock is this node's now");
-      });
-    });
-  }
-  if (!s.live && replica_->role() == replica::Role::live) {
-    s.live = true;
-    s.remove_old_at = now + kRemoveOldAfter;
-  }
-  if (s.live && !s.removed_old && now >= s.remove_old_at) {
-    s.removed_old = true;
-    s.cleaner.post([disk = options_.lease->disk, epoch = options_.lease->claim.epoch] {
-      group::remove_claims_below(*disk, epoch);
-    });
-  }
+  s.tenure->tick(replica_->role() == replica::Role::live, now);
+  act_on_store();
+  if (rejoining_) return;
   // All that was taken of clients is durable and answered.
   if (s.move && !s.leaving && !writing_ && replica_->bytes_under_way() == 0 && !received_)
     leave_store("the lead goes to node " + s.move->to + ", asked for by " + s.move->by);
 }
 
+void Node::act_on_store() {
+  std::vector<group::TenureOutput> outputs;
+  store_->tenure->outputs(outputs);
+  for (const group::TenureOutput& output : outputs) {
+    if (std::holds_alternative<group::CheckFence>(output)) {
+      check_fence();
+    } else if (std::holds_alternative<group::TryLock>(output)) {
+      try_store_lock();
+    } else if (std::holds_alternative<group::RemoveOldClaims>(output)) {
+      store_->chores.post([disk = options_.lease->disk, epoch = options_.lease->claim.epoch] {
+        group::remove_claims_below(*disk, epoch);
+      });
+    } else if (const auto* leave = std::get_if<group::LeaveStore>(&output)) {
+      leave_store(leave->why);
+    }
+  }
+}
+
+void Node::check_fence() {
+  block_worker_->post([this, fence = options_.lease->fence] {
+    const Instant asked = clock_.now();
+    static_cast<void>(fence->check());
+    loop_.post([this, asked, lost = fence->lost()] {
+      if (ended_ || rejoining_) return;
+      store_->tenure->fence_checked(lost);
+      if (lost.empty()) replica_->disk_is_ours(asked);
+      act_on_store();
+      if (rejoining_) return;
+      review_fence(clock_.now());
+      schedule_pump();
+    });
+  });
+}
+
+/// Apart from the looks at the fence: a server of locks may make its callers wait.
+void Node::try_store_lock() {
+  store_->chores.post([this, disk = options_.lease->disk] {
+    auto lock = disk->lock(group::kStoreLock);
+    loop_.post([this, lock = std::make_shared<decltype(lock)>(std::move(lock))] {
+      if (ended_ || rejoining_) return;
+      const LockTold told = told_of(*lock);
+      if (*lock) {
+        options_.lease->lock = std::move(**lock);
+        log(LogLevel::info, "group: the store's lock is this node's now");
+      }
+      store_->tenure->lock_tried(told.outcome, told.what, clock_.now());
+    });
+  });
+}
+
 void Node::store_heard(io::StreamId peer, BytesView packet) {
   const auto told = group::decode(packet);
   if (told) store_->standbys[told->sender.member.node] = {peer, clock_.now()};
+}
+
+void Node::tell_store(http::NodeStatus::Group& s) const {
+  if (store_ == nullptr) return;
+  s.store.emplace();
+  s.store->lock_held = options_.lease->lock != nullptr;
+  if (store_->tenure) s.store->lock_holder = store_->tenure->holder();
+  if (s.problem.empty() && !s.store->lock_held) {
+    s.problem = "this node leads without the store's lock" +
+                (s.store->lock_holder.empty() ? "" : ", which is held by " + s.store->lock_holder) +
+                ": it asks for it again and again";
+  }
 }
 
 /// Before a failure is taken for the end of this process: a store that was taken makes everything fail.

@@ -6,6 +6,7 @@
 
 #include "base/disk.h"
 #include "group/shared_store.h"
+#include "group/store_watch.h"
 #include "journal/journal.h"
 
 namespace mainstay::node {
@@ -22,6 +23,13 @@ struct StoreLease {
   std::shared_ptr<group::StoreFence> fence;  ///< the claim's
   std::string left;                          ///< why the lead was given up, when it was
 };
+
+/// What came of asking for the store's lock: `what` names its holder, or says why it could not be asked for.
+struct LockTold {
+  group::StoreWatch::Lock outcome{};
+  std::string what;
+};
+[[nodiscard]] LockTold told_of(const Result<std::unique_ptr<DiskLock>, DiskError>& lock);
 
 /// The status that Node's `fatal` gets when it has given the store up: the process goes on as a standby.
 inline constexpr int kStoreLeft = -1;

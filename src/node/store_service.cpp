@@ -17,13 +17,17 @@ struct StandbyEnd {
   std::string failed;
 };
 
-StandbyEnd stand_by(const NodeOptions& options, const std::string& left, Clock& clock, const LogSink& log) {
+constexpr Duration kLately = seconds(60);
+
+StandbyEnd stand_by(const NodeOptions& options, const std::string& left, std::size_t lost_lately,
+                    Clock& clock, const LogSink& log) {
   StandbyEnd end;
   io::Loop loop;
-  auto standby = StoreStandby::start(options, left, loop, clock, log, [&](std::shared_ptr<StoreLease> lease) {
-    end.lease = std::move(lease);
-    loop.stop();
-  });
+  auto standby = StoreStandby::start(options, left, lost_lately, loop, clock, log,
+                                     [&](std::shared_ptr<StoreLease> lease) {
+                                       end.lease = std::move(lease);
+                                       loop.stop();
+                                     });
   if (!standby) {
     end.failed = standby.error().what;
     return end;
@@ -73,8 +77,14 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
   log(LogLevel::warning, "shared-store mode: the nodes of this group have one copy of their log, in " +
                              options.data_directory + ". What the storage under it loses is lost");
   std::string left;
+  std::size_t lost_lately = 0;
+  Instant lost_at{};
+  const auto lost = [&] {
+    lost_lately = lost_lately > 0 && clock.now() - lost_at < kLately ? lost_lately + 1 : 1;
+    lost_at = clock.now();
+  };
   for (;;) {
-    StandbyEnd stood = stand_by(options, left, clock, log);
+    StandbyEnd stood = stand_by(options, left, lost_lately, clock, log);
     if (!stood.failed.empty()) return {true, 0, stood.failed};
     if (stood.lease == nullptr) return {};
     StoreLease& lease = *stood.lease;
@@ -84,6 +94,7 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     if (!fence) {
       left = fence.error().what;
       log(LogLevel::error, "group: the store was lost before this node led: " + left);
+      lost();
       continue;
     }
     lease.fence = std::move(*fence);
@@ -94,6 +105,7 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     ServiceEnd end = lead(leading, lease, clock, log);
     if (end.status != kStoreLeft) return end;
     left = lease.left;
+    if (!lease.fence->lost().empty()) lost();
     log(LogLevel::info, "this node goes on as a standby");
   }
 }

@@ -16,7 +16,7 @@ constexpr Duration kRedialAfter = milliseconds(250);
 constexpr Duration kGreetEvery = milliseconds(200);
 constexpr Duration kTickMost = milliseconds(50);
 
-group::WatchOptions watch_options(const NodeOptions& options) {
+group::WatchOptions watch_options(const NodeOptions& options, std::size_t lost_lately) {
   group::WatchOptions watch;
   watch.cluster = options.cluster;
   watch.node = options.name;
@@ -25,21 +25,28 @@ group::WatchOptions watch_options(const NodeOptions& options) {
   watch.look_every = options.group->member.beacon_every;
   watch.suspect_after = options.group->member.suspect_after;
   watch.register_retry = options.group->member.register_retry;
+  watch.register_every = options.group->member.backup_register_every;
+  watch.lease = options.group->member.lease;
+  watch.lost_lately = lost_lately;
   return watch;
-}
-
-/// Out of what the disk says about a lock that is held.
-std::string holder_of(const std::string& told) {
-  static constexpr std::string_view kProcess = "process ";
-  const std::size_t at = told.rfind(kProcess);
-  if (at == std::string::npos) return told;
-  return told.substr(at, told.find(' ', at + kProcess.size()) - at);
 }
 
 }  // namespace
 
-StoreStandby::StoreStandby(const NodeOptions& options, std::string left, io::Loop& loop, Clock& clock,
-                           LogSink log, std::function<void(std::shared_ptr<StoreLease>)> lead)
+LockTold told_of(const Result<std::unique_ptr<DiskLock>, DiskError>& lock) {
+  using Lock = group::StoreWatch::Lock;
+  if (lock) return {Lock::taken, ""};
+  const std::string& told = lock.error().what;
+  if (lock.error().code != DiskErrorCode::locked) return {Lock::failed, told};
+  static constexpr std::string_view kProcess = "process ";
+  const std::size_t at = told.rfind(kProcess);
+  if (at == std::string::npos) return {Lock::held, told};
+  return {Lock::held, told.substr(at, told.find(' ', at + kProcess.size()) - at)};
+}
+
+StoreStandby::StoreStandby(const NodeOptions& options, std::string left, std::size_t lost_lately,
+                           io::Loop& loop, Clock& clock, LogSink log,
+                           std::function<void(std::shared_ptr<StoreLease>)> lead)
     : options_(options),
       left_(std::move(left)),
       loop_(loop),
@@ -47,20 +54,20 @@ StoreStandby::StoreStandby(const NodeOptions& options, std::string left, io::Loo
       log_(std::move(log)),
       lead_(std::move(lead)),
       started_(clock.now()),
-      watch_(watch_options(options), random_, clock.now()),
+      watch_(watch_options(options, lost_lately), random_, clock.now()),
       streams_(*this, kPacketBytesMax),
       timer_(loop) {
   // It may just have let go of the lock itself, without which another leads (lock = "preferred").
-  if (!left_.empty()) watch_.hold_back(started_ + watch_options(options).suspect_after);
+  if (!left_.empty()) watch_.hold_back(started_ + options.group->member.suspect_after);
 }
 
 StoreStandby::~StoreStandby() = default;
 
 Result<std::unique_ptr<StoreStandby>, Failure> StoreStandby::start(
-    const NodeOptions& options, const std::string& left, io::Loop& loop, Clock& clock, LogSink log,
-    std::function<void(std::shared_ptr<StoreLease>)> lead) {
+    const NodeOptions& options, const std::string& left, std::size_t lost_lately, io::Loop& loop,
+    Clock& clock, LogSink log, std::function<void(std::shared_ptr<StoreLease>)> lead) {
   std::unique_ptr<StoreStandby> standby(
-      new StoreStandby(options, left, loop, clock, std::move(log), std::move(lead)));
+      new StoreStandby(options, left, lost_lately, loop, clock, std::move(log), std::move(lead)));
   if (auto begun = standby->begin(); !begun) return begun.error();
   return standby;
 }
@@ -74,7 +81,13 @@ Result<void, Failure> StoreStandby::begin() {
   }
   disk_ = std::move(*disk);
   if (const auto sight = group::look_at_store(*disk_); !sight) return sight.error();
-  auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_);
+  etcd::RegisterPlace place = options_.register_place;
+  if (place.etcd) {
+    place.etcd->tell = [this](const std::string& what) {
+      loop_.post([this, what] { log_(LogLevel::error, "group: " + what); });
+    };
+  }
+  auto reg = etcd::open_group_register(place, options_.region, clock_);
   if (!reg) return Failure{reg.error().what};
   register_ = std::move(*reg);
   control_ = std::make_unique<io::HttpServer>(
@@ -99,6 +112,7 @@ Result<void, Failure> StoreStandby::begin() {
 void StoreStandby::tick() {
   if (over_) return;
   const Instant now = clock_.now();
+  close_silent_lines();
   dial();
   if (now >= greet_at_) greet();
   watch_.tick(now);
@@ -154,14 +168,9 @@ void StoreStandby::on_store(std::function<std::function<void()>()> work) {
 void StoreStandby::try_lock() {
   on_store([this] {
     auto lock = disk_->lock(group::kStoreLock);
-    using Lock = group::StoreWatch::Lock;
-    const Lock outcome = lock                                         ? Lock::taken
-                         : lock.error().code == DiskErrorCode::locked ? Lock::held
-                                                                      : Lock::failed;
-    std::string what = lock ? "" : lock.error().what;
-    if (outcome == Lock::held) what = holder_of(what);
+    const LockTold told = told_of(lock);
     if (lock) lock_ = std::move(*lock);
-    return [this, outcome, what] { watch_.lock_tried(outcome, what, clock_.now()); };
+    return [this, told] { watch_.lock_tried(told.outcome, told.what, clock_.now()); };
   });
 }
 
@@ -263,16 +272,25 @@ void StoreStandby::greet() {
   self.member = {options_.name, options_.cluster};  // no disk of its own
   Buffer packet;
   group::encode(self, group::Beacon{}, packet);
-  for (const auto& [peer, node] : lines_) {
+  for (const auto& [peer, line] : lines_) {
     streams_.send(peer, packet);
     hub_->flush(peer);
   }
 }
 
+/// Whoever listens speaks. A line to a machine that is gone would stand for as long as its transport tries.
+void StoreStandby::close_silent_lines() {
+  const Instant now = clock_.now();
+  std::vector<io::StreamId> silent;
+  for (const auto& [peer, line] : lines_)
+    if (now - line.heard > options_.group->silence_max) silent.push_back(peer);
+  for (const io::StreamId peer : silent) hub_->close(peer);
+}
+
 void StoreStandby::on_peer_open(io::StreamId peer, const std::string& /*remote*/, bool /*outgoing*/) {
   connecting_ = false;
   dialled_[dialing_] = peer;
-  lines_[peer] = "";
+  lines_[peer] = {"", clock_.now()};
   if (!over_) greet();
 }
 
@@ -281,11 +299,11 @@ void StoreStandby::on_packet(io::StreamId peer, BytesView packet) {
   const auto told = group::decode(packet);
   if (!told || told->sender.cluster != options_.cluster) return;
   const group::Sender& from = told->sender;
-  lines_[peer] = from.member.node;
+  lines_[peer] = {from.member.node, clock_.now()};
   if (!from.leads) return;
   watch_.heard(from.member.node, from.epoch, clock_.now());
   if (std::holds_alternative<group::TakeOver>(told->message)) {
-    watch_.invited(clock_.now());
+    watch_.invited(from.member.node, from.epoch, clock_.now());
     tick();
   }
 }
@@ -294,7 +312,7 @@ void StoreStandby::on_peer_end(io::StreamId peer) {
   std::erase_if(dialled_, [peer](const auto& each) { return each.second == peer; });
   const auto line = lines_.find(peer);
   if (line == lines_.end()) return;
-  watch_.line_ended(line->second);
+  watch_.line_ended(line->second.node);
   lines_.erase(line);
   dial_at_ = clock_.now() + kRedialAfter;
 }
@@ -328,6 +346,9 @@ http::NodeStatus StoreStandby::status() {
   if (!watched.leader.empty()) g.in_sync = {watched.leader};
   g.copies_min = options_.group->copies_min;
   g.problem = watched.why;
+  g.register_refused = watched.register_refused;
+  g.alarms = watched.alarms;
+  g.store = {false, watched.holder};
   return s;
 }
 

@@ -31,10 +31,11 @@ namespace mainstay::node {
 class StoreStandby final : public http::ControlBackend, public PacketEvents {
  public:
   /// @param left  why this process led before and does not any more; empty = it did not
+  /// @param lost_lately  group::WatchOptions
   /// @param lead  called once, on the loop: the store is this node's
   [[nodiscard]] static Result<std::unique_ptr<StoreStandby>, Failure> start(
-      const NodeOptions& options, const std::string& left, io::Loop& loop, Clock& clock, LogSink log,
-      std::function<void(std::shared_ptr<StoreLease>)> lead);
+      const NodeOptions& options, const std::string& left, std::size_t lost_lately, io::Loop& loop,
+      Clock& clock, LogSink log, std::function<void(std::shared_ptr<StoreLease>)> lead);
   ~StoreStandby() override;
 
   // http::ControlBackend
@@ -54,13 +55,14 @@ class StoreStandby final : public http::ControlBackend, public PacketEvents {
   void on_peer_end(io::StreamId peer) override;
 
  private:
-  StoreStandby(const NodeOptions& options, std::string left, io::Loop& loop, Clock& clock, LogSink log,
-               std::function<void(std::shared_ptr<StoreLease>)> lead);
+  StoreStandby(const NodeOptions& options, std::string left, std::size_t lost_lately, io::Loop& loop,
+               Clock& clock, LogSink log, std::function<void(std::shared_ptr<StoreLease>)> lead);
   Result<void, Failure> begin();
   void tick();
   void act();
   void dial();
   void greet();
+  void close_silent_lines();
   void on_store(std::function<std::function<void()>()> work);
   void try_lock();
   void look(bool make);
@@ -87,7 +89,11 @@ class StoreStandby final : public http::ControlBackend, public PacketEvents {
 
   PacketStreams streams_;
   std::unique_ptr<io::StreamHub> hub_;
-  std::map<io::StreamId, std::string> lines_;  // to whom; "" = not introduced
+  struct Line {
+    std::string node;  // "" = not introduced
+    Instant heard;
+  };
+  std::map<io::StreamId, Line> lines_;
   std::size_t dialing_ = 0;
   bool connecting_ = false;
   std::map<std::size_t, io::StreamId> dialled_;
