@@ -19,17 +19,21 @@ from clients import BINARY, Message, ProtonException, connect, run_case, send, t
 from checks import expect, ok  # noqa: E402
 from group import Group  # noqa: E402
 from group_test import DEDUP, Publisher  # noqa: E402
+from voters import Voters  # noqa: E402
 
 
 class SharedStore(Group):
-    """Nodes n1, n2, … with the data directory `store`."""
+    """Nodes n1, n2, … with the data directory `store`, and the register in a file or in voters."""
 
-    def __init__(self, directory, nodes=2, group=None, **tables):
+    def __init__(self, directory, nodes=2, group=None, voters=None, **tables):
         self.store = directory / "store"
         self.store.mkdir()
         super().__init__(BINARY, directory, nodes=nodes, group={"mode": "shared-store", **(group or {})}, **tables)
         for node in self.nodes.values():
             node.config["node"]["data"] = node.data = self.store
+            if voters is not None:
+                del node.config["register"]["file"]
+                node.arrays["register.voter"] = [{"name": f"v{i}", "address": address} for i, address in enumerate(voters.endpoints)]
             node.write_config()
 
     def standby(self, leader, timeout_s=20):
@@ -164,6 +168,11 @@ def zombie(directory):
             successor = group.leader(but=(sleeper.name,))
             send(connect(successor), "plain", ["after"])
             ok(f"{successor.name} leads while {sleeper.name} sleeps with the lock")
+            wanted = {"lock_held": False, "lock_holder": f"process {sleeper.process.pid}"}
+            successor.wait(lambda: successor.status()["group"]["store"] == wanted, 10, f"/status to say {wanted}")
+            expect(successor.metric("mainstay_group_store_lock_held") == 0, "the metric to say that it leads without the lock")
+            expect("leads without the store's lock" in successor.status()["group"]["problem"], "the problem to be told", successor.status()["group"])
+            ok("/status says that it leads without the lock, and who has it")
             time.sleep(1)
         finally:
             os.kill(sleeper.process.pid, signal.SIGCONT)
@@ -178,6 +187,9 @@ def zombie(directory):
         ok(f"the sleeper says: {why.strip()}")
         expect(group.leader() is successor, "the successor to lead on")
         successor.wait(lambda: "the store's lock is this node's now" in successor.log(), 20, "the successor to get the lock that the sleeper gave up")
+        told = successor.status()["group"]
+        expect(told["store"] == {"lock_held": True, "lock_holder": ""} and "lock" not in told["problem"], "/status to say so", told)
+        expect(successor.metric("mainstay_group_store_lock_held") == 1, "the metric to say that it has the lock")
         ok("the successor has the lock that the sleeper gave up")
         confirmed = publisher.finish()
         audit(group, confirmed)
@@ -256,6 +268,123 @@ def no_register(directory):
         expect(take_all(connect(standby), "plain") == ["before", "meanwhile"], "both messages")
 
 
+def voters_away(directory):
+    """The register in voters: a takeover; then all voters are killed: the leader serves on, nobody takes over from it, and the
+    standby says so before it is needed; when they are back it takes over."""
+    with Voters(directory) as voters, SharedStore(directory, voters=voters, group={"alone_without_register_max_s": 2}, **DEDUP).start() as group:
+        first = group.leader(30)
+        group.standby(first)
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(0.5)
+        first.kill()
+        second = group.leader(but=(first.name,))
+        ok(f"kill -9 of {first.name}: {second.name} leads by the voters' word")
+        first.start(ready=False)
+        group.standby(second)
+        voters.kill_all()
+        first.wait(lambda: f"node {second.name} leads; and the register does not answer" in first.get("/readyz")[1], 30, "the standby to miss the register")
+        before, publisher.longest_s = len(publisher.confirmed), 0.0
+        time.sleep(4)
+        expect(len(publisher.confirmed) > before + 50 and publisher.longest_s < 2, "the leader to serve on without the voters",
+               (len(publisher.confirmed) - before, publisher.longest_s))
+        ok(f"four seconds without voters: {len(publisher.confirmed) - before} messages confirmed, none waited longer than {publisher.longest_s:.2f} s")
+        second.kill()
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            code, why = first.get("/readyz")
+            expect(code == 503, "nobody to lead without voters", why)
+            time.sleep(0.05)
+        expect("register" in why, "the standby to say that it waits for the register", why)
+        ok(f"nobody takes over without them: {why.strip()}")
+        voters.start_all()
+        expect(group.leader(60) is first, "the standby to lead when the voters are back")
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+
+
+def refused_by_all(group):
+    """Every node has raised the alarm over the register and says so."""
+    for node in group.nodes.values():
+        node.wait(lambda: node.status()["group"]["register_refused"], 30, f"{node.name} to refuse the register")
+        expect("ALARM: the register" in node.log() and node.metric("mainstay_group_alarms_total") >= 1, "an alarm", node.log_tail(10))
+
+
+def repair(node, *words):
+    return node.command("group", "repair-register", "--reason", "restored from noon", "--by", "operator eve", *words)
+
+
+def register_put_back(directory):
+    """Voters restored from an old copy: alarm, the leader serves on, nobody takes over until the repair."""
+    with Voters(directory) as voters, SharedStore(directory, voters=voters).start() as group:
+        first = group.leader(30)
+        group.standby(first)
+        voters.keep()
+        send(connect(first), "plain", ["before"])
+        first.kill()
+        second = group.leader(but=(first.name,))
+        first.start(ready=False)
+        group.standby(second)
+        expect(repair(second, "--yes").returncode == 2, "a register that is well to be left alone")
+        voters.put_back()
+        refused_by_all(group)
+        send(connect(second), "plain", ["beside"])
+        expect(group.leader() is second, "the leader to lead on")
+        ok("the register is older than the store: both nodes raise the alarm, the leader serves on")
+        shown = first.command("group", "status")
+        expect(shown.returncode == 1 and "REGISTER" in shown.stdout and "has seen epoch" in shown.stdout, "group status to tell", (shown.returncode, shown.stdout))
+        second.kill()
+        first.wait(lambda: "put back to an older state" in first.get("/readyz")[1], 20, "/readyz to tell")
+        time.sleep(2)
+        expect(first.get("/readyz")[0] == 503, "nobody to lead by an old register")
+        ok(f"nobody takes over: {first.get('/readyz')[1].strip()}")
+        # Takers that had an epoch of the register and ended before they had the log.
+        highest = max(int(claim.name.split("-")[1]) for claim in group.store.glob("epoch-*"))
+        for epoch in (highest + 2, highest + 4):
+            (group.store / f"epoch-{epoch:020}").mkdir()
+        asked = repair(first)
+        expect(asked.returncode == 2 and "say --yes" in asked.stderr, "nothing to be written unasked", asked.stderr)
+        done = repair(first, "--yes")
+        expect(done.returncode == 0 and f"epoch {highest + 5}, serving" in done.stdout and "by operator eve: restored from noon" in done.stdout,
+               "a record beyond every epoch that was had for the store", (done.stdout, done.stderr))
+        ok("the repair goes beyond every epoch that was had for the store, led in or not")
+        expect(group.leader(60) is first, "the node that is there to lead")
+        expect(not first.status()["group"]["register_refused"], "the register to be believed again")
+        expect(take_all(connect(first), "plain") == ["before", "beside"], "both messages")
+        second.start(ready=False)
+        group.standby(first)
+        again = repair(first, "--yes")
+        expect(again.returncode == 2 and "nothing to repair" in again.stderr, "the same repair again to be refused", (again.stdout, again.stderr))
+        first.kill()
+        expect(group.leader(30) is second, "the next takeover")
+        ok("a takeover works again; everything that was confirmed is there")
+
+
+def register_lost(directory):
+    """The register is gone: nothing is begun anew. The store alone is enough to repair it, even when its last leader never wrote down
+    what the register said."""
+    with SharedStore(directory).start() as group:
+        leader = group.leader()
+        send(connect(leader), "plain", ["kept"])
+        for node in group.nodes.values():
+            node.stop()
+        for file in directory.glob("register.db*"):
+            file.unlink()
+        group.start()
+        first = group.nodes["n1"]
+        first.wait(lambda: "the register has no record" in first.get("/readyz")[1], 30, "/readyz to tell")
+        time.sleep(1)
+        expect(all(node.get("/readyz")[0] == 503 for node in group.nodes.values()), "nobody to lead")
+        expect("ALARM: the register has no record" in first.log(), "an alarm", first.log_tail(10))
+        ok(f"without its register the store is not begun anew: {first.get('/readyz')[1].strip()}")
+        gone = repair(first, "--without", "n2", "--yes")
+        expect(gone.returncode == 2 and "no node has a disk of its own" in gone.stderr, "--without to be refused", gone.stderr)
+        done = repair(first, "--yes")
+        expect(done.returncode == 0, "the repair", (done.stdout, done.stderr))
+        expect(take_all(connect(group.leader(60)), "plain") == ["kept"], "the message")
+        ok("repaired from the store alone; the message is there")
+
+
 def not_mounted(directory):
     """An empty directory where the store was is no new store."""
     with SharedStore(directory).start() as group:
@@ -282,4 +411,4 @@ def not_mounted(directory):
 
 
 if __name__ == "__main__":
-    run_case((one_leads, leader_killed, leader_sleeps, zombie, planned_move, lock_is_held, no_register, not_mounted))
+    run_case((one_leads, leader_killed, leader_sleeps, zombie, planned_move, lock_is_held, no_register, voters_away, register_put_back, register_lost, not_mounted))

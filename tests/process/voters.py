@@ -2,6 +2,7 @@
 import http.client
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -40,6 +41,33 @@ class Voters:
             self.processes[i].wait()
             self.processes[i] = None
 
+    def kill_all(self):
+        for i in range(len(self.processes)):
+            self.kill(i)
+
+    def start_all(self):
+        for i in range(len(self.processes)):
+            self.start(i)
+        until = time.monotonic() + 60
+        while not all(self.healthy(i) for i in range(len(self.processes))):
+            expect(time.monotonic() < until, "the voters to be healthy within 60 s")
+            time.sleep(0.05)
+
+    def keep(self):
+        """A copy of every member's disk, as of one moment at which none of them runs."""
+        self.kill_all()
+        for i in range(len(self.processes)):
+            shutil.copytree(self.directory / f"m{i}", self.directory / f"m{i}.kept")
+        self.start_all()
+
+    def put_back(self):
+        """As who restores machines from an old backup does: what was written since keep() is forgotten."""
+        self.kill_all()
+        for i in range(len(self.processes)):
+            shutil.rmtree(self.directory / f"m{i}")
+            shutil.copytree(self.directory / f"m{i}.kept", self.directory / f"m{i}")
+        self.start_all()
+
     def healthy(self, i):
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[i], timeout=5)
         try:
@@ -51,14 +79,8 @@ class Voters:
             connection.close()
 
     def __enter__(self):
-        for i in range(len(self.processes)):
-            self.start(i)
-        until = time.monotonic() + 60
-        while not all(self.healthy(i) for i in range(len(self.processes))):
-            expect(time.monotonic() < until, "the voters to be healthy within 60 s")
-            time.sleep(0.05)
+        self.start_all()
         return self
 
     def __exit__(self, *_):
-        for i in range(len(self.processes)):
-            self.kill(i)
+        self.kill_all()
