@@ -108,8 +108,10 @@ void add_partition(CLI::App& drill, int& status) {
       "partition",
       "cut, delay and freeze what lies between two regions, and break their disks, one way at a time");
   partition
-      ->add_option("--scenario", options->scenario,
-                   "what is broken; pair: all of one group of nodes; all: all of both kinds")
+      ->add_option(
+          "--scenario", options->scenario,
+          "what is broken; pair: all of one group of nodes; store: all of nodes that share one directory; "
+          "all: all of every kind")
       ->capture_default_str();
   partition->add_flag("--list", *list, "do not run: name the scenarios");
   partition->add_option("--fault", options->fault_s, "seconds that a fault lasts")
@@ -128,6 +130,7 @@ void add_partition(CLI::App& drill, int& status) {
       "be the live region's twin.\n"
       "Scenarios pair-…: two nodes of one group under three voters (etcd), each with a host of its own, and "
       "clients of theirs.\n"
+      "Scenarios store-…: the same with one data directory for both nodes (shared-store mode).\n"
       "The audit also says whether two nodes ever led at one time, by their logs or by what clients saw.\n"
       "Needs root, or `unshare -Urn` before the command.\n"
       "Exit status: 0 every drill clean, 1 a finding, 2 a drill could not run or got stuck.\n"
@@ -135,6 +138,7 @@ void add_partition(CLI::App& drill, int& status) {
       "  mainstay drill partition\n"
       "  mainstay drill partition --scenario client-deaf --seed 1..5 --fault 10 --report out\n"
       "  mainstay drill partition --scenario pair\n"
+      "  mainstay drill partition --scenario store-zombie --seed 1..3\n"
       "  mainstay drill partition --scenario pair-loss-and-jitter --fault 600");
   partition->callback([options, seeds, list, &status] {
     if (*list) {

@@ -37,6 +37,7 @@ struct Course {
   int leaderships_min = 1;
   double gap_max_s = 0;  ///< the longest time without a confirm; 0 = any
   unsigned copies_min = 1;
+  PairGroupOptions::Store store = PairGroupOptions::Store::own;
   bool faulty_disks = false;
   Cuts cuts = {};  ///< between "leader", "backup", "voters", "clients"
   bool cuts_may_meet_nothing = false;
@@ -69,9 +70,9 @@ class PairDrill {
     end();
     report_.environment = describe_environment(place_.directory, options_.version);
     report_.summary = fmt::format(
-        "{} messages through a group of two nodes under three voters of this machine, each node, voter and "
+        "{} messages through a group of two nodes{} under three voters of this machine, each node, voter and "
         "client on a host of its own. In mid-flow: {}. Then everything was mended, drained and compared.",
-        grouped(report_.audit.in), scenario_.about);
+        grouped(report_.audit.in), one_store() ? " that share one directory" : "", scenario_.about);
     std::ranges::sort(report_.marks, {}, &Mark::at_s);
     return std::move(report_);
   }
@@ -257,10 +258,14 @@ class PairDrill {
     if (auto held = hold(options_.fault_s); !held) return held;
     if (shared_->confirmed == before)
       report_.broken.push_back("nothing was confirmed beside an old register");
-    const auto mended =
-        group_->command({"group", "repair-register", "--config", group_->config(pair_nodes[0]), "--data",
-                         group_->data(pair_nodes[0]), "--data", group_->data(pair_nodes[1]), "--reason",
-                         "drill: etcd restored from an old snapshot", "--by", "drill", "--yes"});
+    std::vector<std::string> words{"group",    "repair-register",
+                                   "--config", group_->config(pair_nodes[0]),
+                                   "--reason", "drill: etcd restored from an old snapshot",
+                                   "--by",     "drill",
+                                   "--yes"};
+    for (const char* node : pair_nodes)
+      if (!one_store()) words.insert(words.end(), {"--data", group_->data(node)});
+    const auto mended = group_->command(words);
     if (!mended) return mended.error();
     if (!mended->end.ok())
       return Failure{"mainstay group repair-register: " + mended->end.text() + ": " + mended->output};
@@ -282,6 +287,7 @@ class PairDrill {
     auto group = PairGroup::create({.program = options_.program,
                                     .directory = place_.directory + "/work",
                                     .copies_min = course_.copies_min,
+                                    .store = course_.store,
                                     .faulty_disks = course_.faulty_disks,
                                     .seed = place_.seed},
                                    clock_);
@@ -304,7 +310,7 @@ class PairDrill {
     step(fmt::format("mended; {} messages are confirmed, {} settled", grouped(shared_->confirmed),
                      grouped(shared_->settled)));
     if (auto whole = wait_until_whole(); !whole) return whole;
-    step("both nodes are in sync");
+    step(one_store() ? "one node leads, and the other one hears it" : "both nodes are in sync");
     const std::uint64_t before = shared_->confirmed;
     if (auto flowing = wait("the flow goes on", seconds(flow_timeout_s),
                             [&] { return shared_->confirmed > before + 50; });
@@ -365,6 +371,7 @@ class PairDrill {
             wait("the subscribers end", seconds(30), [&] { return ended(PairClient::Kind::subscriber); });
         !done)
       return done;
+    if (one_store()) return {};  // there is one log, and `mainstay verify` reads it
     PairNodeView one, other;
     const auto equal = wait("comparing", seconds(20), [&] {
       one = group_->view(pair_nodes[0]);
@@ -399,6 +406,7 @@ class PairDrill {
       report_.broken.push_back(node + " did not end when it was asked to");
     place_.progress.say(fmt::format("{:7.1f} s  auditing", now_s()));
     for (const char* node : pair_nodes) {
+      if (one_store() && node != pair_nodes[0]) break;
       const auto verified = group_->command({"verify", group_->data(node)});
       if (!verified || !verified->end.ok())
         report_.broken.push_back(
@@ -527,6 +535,8 @@ class PairDrill {
 
   // Pieces
 
+  [[nodiscard]] bool one_store() const { return course_.store != PairGroupOptions::Store::own; }
+
   [[nodiscard]] std::vector<std::string> hosts(std::string_view role) const {
     if (role == "leader") return {lead_};
     if (role == "backup") return {backup_};
@@ -610,7 +620,9 @@ class PairDrill {
   Result<void, Failure> wait_until_whole() {
     return wait("both nodes get in sync", seconds(whole_timeout_s), [&] {
       const auto leader = group_->leader();
-      return leader && group_->view(*leader).in_sync.size() == pair_nodes.size();
+      if (!leader) return false;
+      if (one_store()) return group_->view(PairGroup::other(*leader)).leader == *leader;
+      return group_->view(*leader).in_sync.size() == pair_nodes.size();
     });
   }
 
@@ -696,6 +708,10 @@ const std::vector<Entry>& entries() {
   using D = PairDrill;
   // A takeover takes one to three seconds, and clients notice a silent node after two.
   constexpr double takeover_s = 6, unnoticed_s = 1.5;
+  constexpr auto locked = PairGroupOptions::Store::lock_required;
+  constexpr auto preferred = PairGroupOptions::Store::lock_preferred;
+  const Cuts isolated{{"leader", "backup"}, {"backup", "leader"},  {"leader", "voters"},
+                      {"voters", "leader"}, {"leader", "clients"}, {"clients", "leader"}};
   static const std::vector<Entry> all{
       {{"pair-leader-killed", "the leader was killed with kill -9 and came back"},
        {.fault = &D::leader_killed, .leaderships_max = 2, .leaderships_min = 2, .gap_max_s = takeover_s}},
@@ -759,12 +775,7 @@ const std::vector<Entry>& entries() {
         .leaderships_max = 2,
         .leaderships_min = 2,
         .gap_max_s = takeover_s,
-        .cuts = {{"leader", "backup"},
-                 {"backup", "leader"},
-                 {"leader", "voters"},
-                 {"voters", "leader"},
-                 {"leader", "clients"},
-                 {"clients", "leader"}}}},
+        .cuts = isolated}},
       {{"pair-leader-isolated-with-clients", "the leader could reach the clients, and nobody else"},
        {.fault = &D::cut,
         .leaderships_max = 2,
@@ -809,7 +820,91 @@ const std::vector<Entry>& entries() {
         "both nodes lost their power at once, and what they had not synced, again and again"},
        {.fault = &D::power_loss_both, .leaderships_min = 2, .faulty_disks = true}},
       {{"pair-register-restored", "the voters were put back to an old snapshot, which a repair mended"},
-       {.fault = &D::register_restored, .leaderships_min = 3}}};
+       {.fault = &D::register_restored, .leaderships_min = 3}},
+
+      {{"store-leader-killed", "the leader was killed with kill -9 and came back"},
+       {.fault = &D::leader_killed,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = locked}},
+      {{"store-standby-killed", "the standby was killed with kill -9 and came back"},
+       {.fault = &D::backup_killed, .leaderships_max = 1, .gap_max_s = unnoticed_s, .store = locked}},
+      {{"store-zone-outage", "the leader and the voter in its zone were killed and came back"},
+       {.fault = &D::zone_outage,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = locked}},
+      {{"store-all-voters-killed", "all voters were killed and came back"},
+       {.fault = &D::all_voters_killed, .leaderships_max = 1, .gap_max_s = unnoticed_s, .store = locked}},
+      {{"store-leader-killed-without-voters", "all voters were killed, then the leader; then they came back"},
+       {.fault = &D::leader_killed_without_voters,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .store = locked}},
+      {{"store-leader-isolated", "nobody could reach the leader but its storage, and it nobody"},
+       {.fault = &D::cut,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = preferred,
+        .cuts = isolated}},
+      {{"store-leader-isolated-locked", "the same where nobody leads without the lock"},
+       {.fault = &D::cut, .leaderships_max = 1, .store = locked, .cuts = isolated}},
+      {{"store-leader-isolated-with-clients",
+        "the leader could reach the clients and its storage, and nobody else"},
+       {.fault = &D::cut,
+        .leaderships_max = 3,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = preferred,
+        .cuts = {{"leader", "backup"}, {"backup", "leader"}, {"leader", "voters"}, {"voters", "leader"}}}},
+      {{"store-nodes-cut", "leader and standby could not reach each other; nobody leads without the lock"},
+       {.fault = &D::cut,
+        .leaderships_max = 1,
+        .gap_max_s = unnoticed_s,
+        .store = locked,
+        .cuts = {{"leader", "backup"}, {"backup", "leader"}}}},
+      {{"store-nodes-cut-preferred", "the same where whoever hears nothing leads without the lock"},
+       {.fault = &D::cut,
+        .leaderships_max = 4,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = preferred,
+        .cuts = {{"leader", "backup"}, {"backup", "leader"}}}},
+      {{"store-loss-and-jitter", "30 % of all packets were lost, the others took up to 200 ms"},
+       {.fault = &D::loss_and_jitter, .leaderships_max = 1, .store = locked}},
+      {{"store-zombie", "the leader was stopped (SIGSTOP) for longer than its lease, and woke up"},
+       {.fault = &D::zombie,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = preferred}},
+      {{"store-sleeper", "the same where nobody leads without the lock, which it keeps in its sleep"},
+       {.fault = &D::zombie, .leaderships_max = 1, .store = locked}},
+      {{"store-short-sleeps", "whoever led was stopped (SIGSTOP) for about its lease, again and again"},
+       {.fault = &D::short_sleeps, .store = preferred}},
+      {{"store-disk-stall", "no sync of the leader returned"},
+       {.fault = &D::disk_stall,
+        .leaderships_max = 2,
+        .leaderships_min = 2,
+        .gap_max_s = takeover_s,
+        .store = preferred,
+        .faulty_disks = true}},
+      {{"store-disk-stall-locked", "the same where the lock is let go of when the disk has answered"},
+       {.fault = &D::disk_stall,
+        .leaderships_max = 3,
+        .leaderships_min = 2,
+        .store = locked,
+        .faulty_disks = true}},
+      {{"store-power-loss", "the leader lost its power, and what it had not synced, again and again"},
+       {.fault = &D::power_loss, .leaderships_min = 2, .store = locked, .faulty_disks = true}},
+      {{"store-power-loss-both",
+        "both nodes lost their power at once, and what they had not synced, again and again"},
+       {.fault = &D::power_loss_both, .leaderships_min = 2, .store = locked, .faulty_disks = true}},
+      {{"store-register-restored", "the voters were put back to an old snapshot, which a repair mended"},
+       {.fault = &D::register_restored, .leaderships_min = 3, .store = locked}}};
   return all;
 }
 

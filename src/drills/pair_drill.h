@@ -10,7 +10,7 @@
 
 namespace mainstay::drills {
 
-/// Their names begin with "pair-". All are to be clean.
+/// Names begin with "pair-", or with "store-" for two nodes that share one directory. All are to be clean.
 [[nodiscard]] const std::vector<PartitionScenario>& pair_scenarios();
 
 /// One series of one scenario. `options.messages` is not used: the load lasts as long as the drill needs it.

@@ -54,10 +54,12 @@ Result<std::unique_ptr<PairGroup>, Failure> PairGroup::create(const PairGroupOpt
   for (const char* name : pair_nodes) {
     Node& node = group->nodes_[name];
     node.directory = options.directory + "/" + name;
-    fs::create_directories(node.directory, error);
-    if (error) return Failure{"cannot create " + node.directory + ": " + error.message()};
+    const std::string data = group->data(name);
+    fs::create_directories(data, error);
+    if (error) return Failure{"cannot create " + data + ": " + error.message()};
     if (options.faulty_disks) {
-      auto disk = lab::FaultyDisk::create(node.directory, node.directory + "-disk-notes",
+      // On one store each node has a layer of its own: what it has not synced is what its machine would lose.
+      auto disk = lab::FaultyDisk::create(data, node.directory + "-disk-notes",
                                           lab::FaultyDisk::layer_beside_this_program());
       if (!disk) return disk.error();
       node.disk = std::move(*disk);
@@ -104,6 +106,7 @@ zone = "zone-{7}"
 site = "site-{7}"
 create = true
 min_copies = {8}
+{15}
 
 [[group.node]]
 name = "{9}"
@@ -134,11 +137,15 @@ duplicate_window_s = 86400
 lock_duration_s = 30
 max_delivery_count = 1000
 )",
-                  node, at(node).directory, cluster_, network_->address_of(node), pair_amqp_port,
-                  control(node), token, place(node), options_.copies_min, peer, network_->address_of(peer),
-                  place(peer), pair_session_queue, pair_plain_queue,
+                  node, data(node), cluster_, network_->address_of(node), pair_amqp_port, control(node),
+                  token, place(node), options_.copies_min, peer, network_->address_of(peer), place(peer),
+                  pair_session_queue, pair_plain_queue,
                   // Small, so that a full disk is met within seconds.
-                  options_.faulty_disks ? "128KiB" : "1MiB");
+                  options_.faulty_disks ? "128KiB" : "1MiB",
+                  !one_store() ? ""
+                  : options_.store == PairGroupOptions::Store::lock_required
+                      ? "mode = \"shared-store\""
+                      : "mode = \"shared-store\"\nlock = \"preferred\"");
   for (const char* voter : pair_voters)
     text += fmt::format(R"(
 [[register.voter]]
@@ -181,6 +188,11 @@ Result<void, Failure> PairGroup::kill(const std::string& name) {
 
 Result<void, Failure> PairGroup::lose_power(const std::vector<std::string>& nodes, Random& random,
                                             lab::TakenBack& lost) {
+  std::vector<std::string> waits;
+  for (const auto& [name, node] : nodes_)
+    if (one_store() && node.process && !node.killed && std::ranges::find(nodes, name) == nodes.end())
+      waits.push_back(name);
+  for (const std::string& name : waits) pause(name);
   for (const std::string& name : nodes) {
     at(name).killed = true;
     at(name).process->signal(SIGKILL);
@@ -197,6 +209,7 @@ Result<void, Failure> PairGroup::lose_power(const std::vector<std::string>& node
     lost.names += taken->names;
     lost.names_lost += taken->names_lost;
   }
+  for (const std::string& name : waits) resume(name);
   return {};
 }
 

@@ -1,5 +1,5 @@
 // A group of two nodes under three voters, each on a host of its own in a network of the lab, each node's
-// data on a disk of the lab: for drills to break.
+// data on a disk of the lab, or that of both in one directory (shared-store mode): for drills to break.
 #pragma once
 
 #include <array>
@@ -34,6 +34,7 @@ struct PairNodeView {
 struct PairGroupOptions {
   std::string program, directory;
   unsigned copies_min = 1;
+  enum class Store : std::uint8_t { own, lock_required, lock_preferred } store = Store::own;
   bool faulty_disks = false;  ///< the layer costs something: only where its faults are wanted
   std::uint64_t seed{};
 };
@@ -59,13 +60,17 @@ class PairGroup {
   [[nodiscard]] lab::FaultyDisk& disk(const std::string& node) { return *at(node).disk; }
   [[nodiscard]] lab::Process& process(const std::string& node) { return *at(node).process; }
   [[nodiscard]] std::string config(const std::string& node) const { return at(node).directory + ".toml"; }
-  [[nodiscard]] std::string data(const std::string& node) const { return at(node).directory; }
+  [[nodiscard]] bool one_store() const { return options_.store != PairGroupOptions::Store::own; }
+  [[nodiscard]] std::string data(const std::string& node) const {
+    return one_store() ? options_.directory + "/store" : at(node).directory;
+  }
   [[nodiscard]] static std::string other(const std::string& node) {
     return node == pair_nodes[0] ? pair_nodes[1] : pair_nodes[0];
   }
 
   Result<void, Failure> start(const std::string& node);
   Result<void, Failure> kill(const std::string& node);
+  /// What they had not synced is gone before anybody else looks at it: on one store, too.
   Result<void, Failure> lose_power(const std::vector<std::string>& nodes, Random& random,
                                    lab::TakenBack& lost);
   void pause(const std::string& node);

@@ -93,6 +93,9 @@ std::vector<Service> services_of(const std::string& node, const std::string& log
       leading = true;
     } else if (says(" this node serves nobody now: ")) {
       end(*at, "fenced");
+    } else if (says(" this node does not lead any more: ")) {
+      end(*at, "left the store");
+      leading = false;
     } else if (says(" this node serves again")) {
       if (leading && !open) begin(*at, false);
     } else if (says(" group: beginning anew from the log: ") || says(" stopping: ") ||

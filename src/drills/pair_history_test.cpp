@@ -46,6 +46,21 @@ TEST(PairServices, AreReadFromANodesOwnLog) {
   EXPECT_FALSE(found[1].begins_leadership);
 }
 
+TEST(PairServices, EndWhereAStoreIsLeftAndBeginAnewUnderAnotherEpoch) {
+  const std::string log =
+      line("12:00:01.000", "live in region term 1, epoch 7: the group begins") +
+      line("12:00:03.000", "this node does not lead any more: node node-2 has taken the store in epoch 8") +
+      line("12:00:03.100", "this node goes on as a standby") +
+      line("12:00:05.000", "recovered /store/epoch-9: log ends at LSN 5") +
+      line("12:00:06.000", "live in region term 1, epoch 10: the store's lock was free");
+  const auto found = services_of("node-1", log, {}, noon_us + 60 * second_us);
+  ASSERT_THAT(found, SizeIs(2));
+  EXPECT_EQ(found[0].end_us, noon_us + 3 * second_us);
+  EXPECT_EQ(found[0].end_why, "left the store");
+  EXPECT_EQ(found[1].begin_us, noon_us + 6 * second_us);
+  EXPECT_EQ(found[1].epoch, 10U);
+}
+
 TEST(PairServices, EndWithTheProcessThatWasKilled) {
   const std::string log = line("12:00:01.000", "live in region term 1, epoch 7: first start") +
                           line("12:00:09.000", "recovered /data: log ends at LSN 5");

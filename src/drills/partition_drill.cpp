@@ -489,7 +489,9 @@ int run_partition(const PartitionOptions& options) {
                                          }));
   }
   for (const PartitionScenario& scenario : pair_scenarios()) {
-    const bool many = options.scenario == "all" || options.scenario == "pair";
+    const bool kind = options.scenario == "pair" || options.scenario == "store";
+    const bool many =
+        options.scenario == "all" || (kind && scenario.name.starts_with(options.scenario + "-"));
     if (!many && options.scenario != scenario.name) continue;
     found = true;
     if (many) fmt::print(stderr, "\n{}: {}\n", scenario.name, scenario.about);

@@ -14,8 +14,8 @@
 namespace mainstay::drills {
 
 struct PartitionOptions : DrillOptions {
-  /// A name of partition_scenarios() or pair_scenarios(); "pair": all of the latter; "all": all of both that
-  /// are to be clean.
+  /// A name of partition_scenarios() or pair_scenarios(); "pair", "store": all of the latter whose names
+  /// begin so; "all": all of both that are to be clean.
   std::string scenario = "all";
   std::int64_t fault_s = 4;  ///< how long a fault lasts, at least 1
 };
