@@ -297,6 +297,9 @@ std::size_t lost(World& world) {
 
 constexpr int kRecords = 6;
 
+// Nobody holds the lock in any of these: what they show does not depend on it (lock = "preferred"). Each look
+// at the fence is an operation, so a writer also sleeps between a look and the write that follows it.
+
 /// The first leader runs so many operations, sleeps while the second leads from its beginning to its end, and
 /// wakes up.
 std::size_t lost_with_a_zombie_at(std::uint64_t operations, bool fenced_disks, bool removes_old,

@@ -1,5 +1,6 @@
 // The node that leads on a store which other nodes can take (shared-store mode): its fence, and how it gives
 // the store up, because it was taken or because it is to move. Taking it: store_standby.h.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -71,7 +72,7 @@ void Node::tick_store(Instant now) {
   if (!s.tenure) {
     group::TenureOptions options;
     options.look_every = options_.group->member.beacon_every;
-    options.lead_within = options_.group->member.alone_without_register_max;
+    options.lead_within = std::max(options.lead_within, options_.group->member.alone_without_register_max);
     s.tenure.emplace(options, options_.lease->lock != nullptr, now);
   }
   s.tenure->tick(replica_->role() == replica::Role::live, now);

@@ -27,6 +27,8 @@ REACHED = {
     "pair-zombie": "new leader",
     "pair-power-loss-both": "lost with the power",
     "pair-register-restored": "new leader",
+    "store-leader-killed": "new leader",
+    "store-zombie": "new leader",
 }
 
 
