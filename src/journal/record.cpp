@@ -99,4 +99,38 @@ std::uint64_t encode_record(Buffer& to, Lsn lsn, Epoch epoch, std::uint64_t prev
   return checksum;
 }
 
+const char* name_of(RecordType type) {
+  switch (type) {
+    case RecordType::epoch_started:
+      return "epoch_started";
+    case RecordType::sealed:
+      return "sealed";
+    case RecordType::forked:
+      return "forked";
+    case RecordType::state_hash:
+      return "state_hash";
+    case RecordType::queue_declared:
+      return "queue_declared";
+    case RecordType::message_stored:
+      return "message_stored";
+    case RecordType::messages_settled:
+      return "messages_settled";
+    case RecordType::delivery_failed:
+      return "delivery_failed";
+    case RecordType::message_dead_lettered:
+      return "message_dead_lettered";
+    case RecordType::time_advanced:
+      return "time_advanced";
+    case RecordType::message_moved:
+      return "message_moved";
+    case RecordType::message_deferred:
+      return "message_deferred";
+    case RecordType::message_scheduled:
+      return "message_scheduled";
+    case RecordType::message_activated:
+      return "message_activated";
+  }
+  return "unknown";
+}
+
 }  // namespace mainstay::journal

@@ -28,6 +28,8 @@ enum class RecordType : std::uint16_t {
   message_scheduled = 24,  ///< stored, to be there later
   message_activated = 25,  ///< a scheduled message is there
 };
+/// Its name above; "unknown" for a type that this release does not know. For people.
+[[nodiscard]] const char* name_of(RecordType type);
 
 /// Fixed part in front of every record's body, 48 bytes, little-endian, then the body, then zeros up to a
 /// multiple of 8 bytes. `checksum` covers everything after itself (header and body, not the padding).
