@@ -1,12 +1,13 @@
 // `mainstay verify DIR`: checks a journal and the state's pages beside it offline, without changing anything.
 #include <boost/json.hpp>
 #include <iostream>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/data_directory.h"
 #include "cli/exit_codes.h"
 #include "cli/member_reports.h"
-#include "group/shared_store.h"
-#include "io/posix_disk.h"
+#include "cli/verify_compare.h"
 #include "io/system_clock.h"
 #include "journal/journal.h"
 #include "replica/verify_pages.h"
@@ -17,6 +18,8 @@ namespace {
 struct VerifyArguments {
   std::string directory;
   bool json = false;
+  std::string compare;
+  std::optional<std::uint64_t> at;
 };
 
 boost::json::array texts(const std::vector<std::string>& from) {
@@ -36,36 +39,15 @@ boost::json::value group_object(const Result<std::optional<DirectoryReport>, Fai
 }
 
 int verify(const VerifyArguments& arguments) {
-  auto disk = io::PosixDisk::open(arguments.directory);
-  if (!disk) {
-    std::cerr << "mainstay verify: " << disk.error().what << "\n";
+  auto opened = open_data_directory(arguments.directory);
+  if (!opened) {
+    std::cerr << "mainstay verify: " << opened.error().what << "\n";
     return kCouldNotRun;
   }
-  // A store that nodes share: the claim that has its content, which must not change hands meanwhile.
-  std::string shown = arguments.directory;
-  std::unique_ptr<DiskLock> lock;
-  const auto claim = group::current_claim(**disk);
-  if (!claim) {
-    std::cerr << "mainstay verify: " << claim.error().what << "\n";
-    return kCouldNotRun;
-  }
-  if (*claim) {
-    auto held = (*disk)->lock(group::kStoreLock);
-    if (!held) {
-      std::cerr << "mainstay verify: a node of the group uses this store, or a tool does ("
-                << held.error().what << "). Stop the group's nodes first\n";
-      return kCouldNotRun;
-    }
-    lock = std::move(*held);
-    shown = (*disk)->describe(**claim);
-    disk = io::PosixDisk::open(shown);
-    if (!disk) {
-      std::cerr << "mainstay verify: " << disk.error().what << "\n";
-      return kCouldNotRun;
-    }
-  }
-  const journal::VerifyReport report = journal::verify(**disk, "");
-  const replica::PagesReport pages = replica::verify_pages(**disk, "");
+  const std::string& shown = opened->shown;
+  Disk& disk = *opened->disk;
+  const journal::VerifyReport report = journal::verify(disk, "");
+  const replica::PagesReport pages = replica::verify_pages(disk, "");
   io::SystemClock clock;
   const auto group = read_member_directory(arguments.directory, clock);
   const bool ok = report.ok && pages.ok && group && (!*group || (*group)->damaged.empty());
@@ -131,14 +113,38 @@ void add_verify(CLI::App& app, int& status) {
       "check a journal offline: every checksum, every link of the hash chain, every page of the state");
   command->add_option("directory", arguments->directory, "the node's data directory")->required();
   command->add_flag("--json", arguments->json, "print the result as JSON");
+  CLI::Option* compare = command->add_option(
+      "--compare", arguments->compare,
+      "another data directory: are both the same log and the same state of it? Instead of the check above");
+  command
+      ->add_option("--at", arguments->at,
+                   "LSN at which to compare the states; default: the highest that can be")
+      ->needs(compare);
   command->footer(
       "Reads only; safe beside a running node (records being written may show as a torn tail). A directory "
       "that "
       "the nodes\n"
       "of a group share is refused while a node holds its lock.\n"
       "Exit status: 0 whole, 1 damaged (each problem names file, offset and what to do), 2 cannot be read.\n"
-      "Example: mainstay verify /var/lib/mainstay/east-1 --json");
-  command->callback([arguments, &status] { status = verify(*arguments); });
+      "\n"
+      "--compare takes the directories of two nodes that are stopped, or copies of them, on one machine. It "
+      "reads both\n"
+      "logs with every checksum, compares their hashes where both end, names the first LSN that differs, and "
+      "makes both\n"
+      "states of one LSN, from a checkpoint or the first record. Nothing is changed. Progress is told after "
+      "2 s.\n"
+      "Exit status: 0 the same as far as both go, 1 they differ or one is damaged, 2 logs or states have no "
+      "LSN at which\n"
+      "they can be compared or one cannot be read, 64 they are of two clusters or the same directory.\n"
+      "\n"
+      "Examples: mainstay verify /var/lib/mainstay/east-1 --json\n"
+      "          mainstay verify /var/lib/mainstay/east-1 --compare /mnt/east-2\n"
+      "          mainstay verify east-1 --compare east-2 --at 250000 --json");
+  command->callback([arguments, &status] {
+    status = arguments->compare.empty()
+                 ? verify(*arguments)
+                 : verify_compare({arguments->directory, arguments->compare, arguments->at, arguments->json});
+  });
 }
 
 }  // namespace mainstay::cli
