@@ -4,13 +4,17 @@
 Usage: compare_test.py path/to/mainstay CASE
 """
 import json
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "process"))
-from clients import BINARY, Broker, connect, run_case, send  # noqa: E402
+from clients import BINARY, Broker, Message, ProtonException, connect, run_case, send  # noqa: E402
 from checks import expect, ok  # noqa: E402
 from group import Group  # noqa: E402
 
@@ -100,5 +104,69 @@ def damaged(directory):
     ok("a flipped byte is named; the hash chain says that the logs are the same otherwise")
 
 
+# So slow that a leader does not go on without a backup that stands still before this test has killed both.
+SLOW = {"drop_after_ms": 3000, "lease_ms": 4000, "suspect_after_ms": 5000, "suspect_after_max_ms": 5000}
+
+
+def diverged(directory):
+    """A leader has records that its backup never got; the backup leads on without them. Compared, then together again, then compared."""
+    with Group(BINARY, directory, group=SLOW).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        send(connect(leader), "plain", [f"m{n}" for n in range(100)])
+        common = group.wait_equal()
+        connection = connect(leader)
+        sender = connection.create_sender("plain")
+        os.kill(backup.process.pid, signal.SIGSTOP)  # what it is sent stays in its sockets, and ends with it
+
+        def publish():
+            try:
+                sender.send(Message(id="never-confirmed", body="x"), timeout=30)
+                confirmed.append(True)
+            except (ProtonException, OSError):
+                pass
+
+        confirmed = []
+        threading.Thread(target=publish, daemon=True).start()
+        until = time.monotonic() + 2
+        while leader.status()["durable_lsn"] == common["durable_lsn"]:
+            expect(time.monotonic() < until, "the leader to write the message to its own disk")
+            time.sleep(0.01)
+        leader.kill()
+        backup.kill()
+        expect(not confirmed, "no confirm of what one node has")
+        backup.start(ready=False)
+        group.leader(30, but=(leader.name,))
+        send(connect(backup), "plain", ["goes on"])
+        backup.stop()
+        ok(f"{leader.name} has records behind LSN {common['durable_lsn']} that {backup.name} went on without")
+
+        found = compare(leader.data, backup.data, status=1)
+        at = common["durable_lsn"] + 1
+        log = found["log"]
+        expect((found["verdict"], log["verdict"], log["equal_to_lsn"], log["difference"]["lsn"], log["difference"]["exact"]) ==
+               ("differ", "differ", at - 1, at, True), "the first LSN that differs", log)
+        expect(log["difference"]["first"]["epoch"] < log["difference"]["second"]["epoch"], "the epochs there", log)
+        expect(log["goes_on"] == "second" and not found["must_never_be"], "whose records the group goes on with", found)
+        expect(found["state"]["verdict"] == "equal" and found["state"]["lsn"] == at - 1 and
+               found["state"]["first"]["hash"] == common["state_hash"], "the same state up to there", found["state"])
+        text = verify(backup.data, "--compare", leader.data, status=1).stdout
+        for part in (f"DIFFER from LSN {at} on", f"The group goes on with the log of {backup.name}", f"of {leader.name} are a tail that was never committed",
+                     "they differ"):
+            expect(part in text, f"{part!r} in what is told", text)
+        print(text, flush=True)
+        ok(f"the logs part at LSN {at}, what {leader.name} has from there on is its tail, and the states before it are equal")
+
+        for node in (backup, leader):
+            node.start(ready=False)
+        group.wait_in_sync(timeout_s=60)
+        group.wait_equal()
+        for node in (leader, backup):
+            node.stop()
+        found = compare(leader.data, backup.data, status=0)
+        expect(any(name.startswith(f"cut-{at:020d}") for name in found["first"]["quarantine"]), "the tail in quarantine, as it was said", found["first"])
+        ok("together again the nodes are equal, and the tail is in quarantine")
+
+
 if __name__ == "__main__":
-    run_case((equal, damaged))
+    run_case((equal, damaged, diverged))
