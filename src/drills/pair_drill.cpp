@@ -393,6 +393,18 @@ class PairDrill {
     return {};
   }
 
+  /// What the nodes said of themselves, once more from their disks. A drill that was not mended has nothing
+  /// to compare.
+  void compare() {
+    if (!report_.failure.empty()) return;
+    const auto compared =
+        group_->command({"verify", group_->data(pair_nodes[0]), "--compare", group_->data(pair_nodes[1])});
+    if (!compared || !compared->end.ok())
+      report_.broken.push_back(
+          fmt::format("mainstay verify --compare: {}",
+                      compared ? compared->end.text() + ": " + compared->output : compared.error().what));
+  }
+
   /// Whatever became of the drill: what can be judged is.
   void end() {
     report_.duration_s = now_s();
@@ -413,6 +425,7 @@ class PairDrill {
             fmt::format("mainstay verify of {}: {}", node,
                         verified ? verified->end.text() + ": " + verified->output : verified.error().what));
     }
+    compare();
     report_.audit = audit_pair(histories);
     for (const PairClientHistory& history : histories) {
       if (!history.failure.empty()) report_.broken.push_back(history.client + " gave up: " + history.failure);
