@@ -215,6 +215,10 @@ void print(const std::array<Shown, 2>& shown, const replica::DirectoryComparison
                   << report.record->leader.node;
       std::cout << "\n";
     }
+    if (it.log.torn_bytes > 0) {
+      std::cout << "            torn tail " << it.log.torn_bytes
+                << " bytes, never acknowledged; no part of what is compared\n";
+    }
     for (const std::string& name : it.quarantine) std::cout << "            quarantine/" << name << "\n";
     for (const std::string& problem : it.log.problems) std::cout << "PROBLEM     " << problem << "\n";
     if (!shown[i].report_problem.empty()) std::cout << "GROUP       " << shown[i].report_problem << "\n";

@@ -14,9 +14,9 @@ std::string text(Lsn lsn) {
   return std::to_string(lsn.value);
 }
 
-/// "LSN 7" or "LSN 7 to 9, 3 records".
+/// "LSN 7, 1 record" or "LSN 7 to 9, 3 records".
 std::string stretch(Lsn first, Lsn last) {
-  if (first == last) return "LSN " + text(first);
+  if (first == last) return "LSN " + text(first) + ", 1 record";
   return "LSN " + text(first) + " to " + text(last) + ", " + std::to_string(last.value - first.value + 1) +
          " records";
 }
