@@ -61,6 +61,7 @@ void CopyGiver::asked(PeerId from, const MemberId& who, const CopyAsk& ask, Inst
     return refuse(from, CopyRefusal::later, "node " + taker_->node + " gets a copy: one after the other");
   }
   if (ask.cut.is_nil()) {
+    if (!making_ && now < not_before_) return refuse(from, CopyRefusal::later, unreadable_);
     if (plan_) end("node " + who.node + " begins anew");
     taker_ = who;
     peer_ = from;
@@ -112,6 +113,12 @@ void CopyGiver::part_read(Result<Buffer, Failure> bytes, Instant now) {
   const CopyAsk ask = *std::exchange(reading_, std::nullopt);
   if (!reading_is_of_old_cut_) {
     if (!bytes) {
+      // Another cut would most likely have the same part in it.
+      unreadable_ = "the leader's copy of its log cannot be read: " + bytes.error().what;
+      unreadable_wait_ = unreadable_wait_ == Duration{}
+                             ? limits_.unreadable
+                             : std::min(Duration{2 * unreadable_wait_.ns}, limits_.unreadable_max);
+      not_before_ = now + unreadable_wait_;
       refuse(peer_, CopyRefusal::gone, bytes.error().what);
       end("it cannot be read: " + bytes.error().what);
       return;
@@ -253,7 +260,14 @@ void CopyTaker::put(Result<CopyPlace, Failure> place, Instant now) {
 void CopyTaker::finished(Result<void, Failure> done, Instant now) {
   MS_ASSERT(busy_ && finishing_, "the copy was to be finished");
   busy_ = finishing_ = false;
-  if (!done) return fail(done.error().what, now);
+  if (!done) {
+    fail(done.error().what, now);
+    // What is not whole may not be whole there either.
+    bad_wait_ =
+        bad_wait_ == Duration{} ? limits_.failed : std::min(Duration{2 * bad_wait_.ns}, limits_.failed_max);
+    not_before_ = now + bad_wait_;
+    return;
+  }
   done_ = true;
   out_.emplace_back(Install{});
 }

@@ -42,7 +42,10 @@ struct CopyLimits {
   Duration answer_max = seconds(10);   ///< then the follower asks again
   Duration alive_every = seconds(5);   ///< the follower, busy with its disk, says that it goes on
   Duration later = seconds(1);         ///< after "not now"
-  Duration failed = seconds(10);       ///< after a copy that came to nothing
+  Duration failed = seconds(10);  ///< after a copy that came to nothing; doubles while they are not whole
+  Duration failed_max = seconds(600);
+  Duration unreadable = seconds(30);  ///< no other cut after one that could not be read; doubles
+  Duration unreadable_max = seconds(3600);
   /// The leader's log may grow by so much while a copy is given. After one that was given up because of it,
   /// by twice as much: else a load that writes quicker than the copy is taken keeps the node out for ever.
   std::uint64_t keep_log_bytes = 16ULL << 30;
@@ -116,6 +119,9 @@ class CopyGiver {
   CopyPlace place_;
   Instant heard_{}, free_at_{};
   unsigned outgrown_ = 0;  ///< copies that were given up because of the log, since a node came in sync
+  std::string unreadable_;  ///< why the last cut could not be read
+  Duration unreadable_wait_{};
+  Instant not_before_{};
   std::vector<Output> out_;
 };
 
@@ -178,6 +184,7 @@ class CopyTaker {
   bool busy_ = false, finishing_ = false, done_ = false;
   std::optional<CopyAsk> asked_;
   Instant asked_at_{}, not_before_{}, alive_at_{};
+  Duration bad_wait_{};  ///< after the last copy, which was not whole
   std::string problem_;
   std::vector<Output> out_;
 };

@@ -127,7 +127,11 @@ struct Halves {
           if (read->item.kind == CopyKind::records)
             size =
                 std::min<std::uint64_t>(read->ask.bytes / kRecordBytes, 61 - read->ask.offset) * kRecordBytes;
-          giver.part_read(Buffer(size), now);
+          if (unreadable && read->item.kind == CopyKind::records) {
+            giver.part_read(Failure{"LSN 30 is damaged"}, now);
+          } else {
+            giver.part_read(Buffer(size), now);
+          }
         } else if (auto* sent_plan = std::get_if<CopyGiver::SendPlan>(&output)) {
           if (sent_plan->to == line && !losing()) taker.heard(line, sent_plan->plan, now);
         } else if (auto* part = std::get_if<CopyGiver::SendPart>(&output)) {
@@ -144,7 +148,7 @@ struct Halves {
 
   void pass(Duration time) {
     for (const Instant end = now + time; now < end && !installed;) {
-      now = now + milliseconds(1);
+      now = now + step;
       giver.tick(now);
       taker.tick(now);
       act();
@@ -163,7 +167,8 @@ struct Halves {
   std::uint64_t bytes = 0;
   std::uint8_t plans = 9;
   int cuts = 0, forgotten = 0;
-  bool disk_fails = false, copy_is_bad = false, no_cut = false, installed = false;
+  bool disk_fails = false, copy_is_bad = false, no_cut = false, unreadable = false, installed = false;
+  Duration step = milliseconds(1);  ///< of pass()
   std::string ended;
   std::uint64_t lose = 0;  ///< one in so many
   SeededRandom random{5};
@@ -303,6 +308,37 @@ TEST(FullCopy, ACopyThatIsNotWholeIsDroppedAndTakenAnewLater) {
   it.pass(seconds(11));
   EXPECT_TRUE(it.installed);
   EXPECT_EQ(it.cuts, 2);
+}
+
+TEST(FullCopy, ACopyThatIsNeverWholeIsTakenMoreAndMoreSeldom) {
+  Halves it;
+  it.copy_is_bad = true;
+  it.step = milliseconds(100);
+  it.connect();
+  it.pass(seconds(3600));
+  EXPECT_GE(it.cuts, 7);
+  EXPECT_LE(it.cuts, 14) << "10 s, 20 s and so on, then every ten minutes";
+  it.copy_is_bad = false;
+  it.pass(seconds(601));
+  EXPECT_TRUE(it.installed);
+}
+
+TEST(FullCopy, ACutThatCannotBeReadIsToldAndNotMadeAgainAtOnce) {
+  Halves it;
+  it.unreadable = true;
+  it.step = milliseconds(100);
+  it.connect();
+  it.pass(seconds(20));
+  EXPECT_EQ(it.cuts, 1);
+  EXPECT_NE(it.taker.problem().find("cannot be read: LSN 30 is damaged"), std::string::npos)
+      << it.taker.problem();
+  it.pass(seconds(600));
+  EXPECT_GE(it.cuts, 3);
+  EXPECT_LE(it.cuts, 6);
+  EXPECT_FALSE(it.installed);
+  it.unreadable = false;
+  it.pass(seconds(1000));
+  EXPECT_TRUE(it.installed);
 }
 
 TEST(FullCopy, ADiskThatFailsAndACutThatCannotBeMadeAreToldAndTriedAgain) {

@@ -60,6 +60,11 @@ void Member::Impl::alarm(const std::string& why) {
   if (alarms.insert(why).second) put(Alarm{why});
 }
 
+void Member::Impl::unreadable(Lsn first, const std::string& why) {
+  last_problem = why;
+  put(Unreadable{first, why});
+}
+
 void Member::Impl::stop_for_good(const std::string& why) {
   alarm(why);
   stop_following();
@@ -841,6 +846,7 @@ MemberStatus Member::status() const {
   status.durable = it.durable.lsn;
   status.committed = it.committed;
   status.last_problem = it.last_problem;
+  status.cannot_cut = it.cannot_cut;
   for (const auto& [id, peer] : it.peers) {
     if (!peer.member) continue;
     status.connected.push_back(peer.member->node);

@@ -118,6 +118,12 @@ struct Restart {
 struct Alarm {
   std::string why;
 };
+/// This node's own log could not be read here, twice: what begins with this record. Whether it is damaged the
+/// driver finds out, and what then (group/log_repair.h).
+struct Unreadable {
+  Lsn first{};
+  std::string why;
+};
 /// The leader at this peer no longer has the records after this log's end: only a copy of everything brings
 /// this node back (group/full_copy.h). Said once per connection, as long as it is so.
 struct NeedCopy {
@@ -131,7 +137,7 @@ struct CopyHeard {
   Buffer packet;
 };
 using Output = std::variant<SendPacket, ClosePeer, StoreBlock, ReadRegister, ChangeRegister, Committed, Lead,
-                            Restart, Alarm, NeedCopy, CopyHeard>;
+                            Restart, Alarm, Unreadable, NeedCopy, CopyHeard>;
 
 /// Of a read or a change of the register.
 enum class RegisterOutcome : std::uint8_t {
@@ -156,6 +162,7 @@ struct MemberStatus {
   std::set<std::string> removed;     ///< nodes that an operator took out, as last known
   std::set<std::string> following;   ///< leader: nodes that it ships to
   std::string last_problem;
+  bool cannot_cut = false;  ///< stopped, because the record after which its log must be cut is unreadable
   std::vector<std::string> connected;             ///< nodes
   std::map<std::string, std::uint16_t> versions;  ///< of packets to each of them
   bool register_refused = false;  ///< its last answer was older than what was seen, or of another cluster

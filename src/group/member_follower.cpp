@@ -210,8 +210,11 @@ void Member::Impl::follow(PeerId from, const Hello& hello) {
                     " they were committed. Keep this directory: it may hold the only copy");
       return;
     }
-    const auto hash = journal.hash_at(*common);
+    auto hash = journal.hash_at(*common);
+    if (!hash) hash = journal.hash_at(*common);  // a read may fail once
     if (!hash) {
+      cannot_cut = true;
+      unreadable(*common, hash.error().what);
       stop_for_good("the record at LSN " + std::to_string(common->value) +
                     ", after which this log must be cut, cannot be read: " + hash.error().what);
       return;

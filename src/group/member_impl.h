@@ -139,6 +139,7 @@ struct Member::Impl {
   Lsn committed_heard;
   /// It no longer has what this log lacks: it is not followed, but asked for a copy.
   std::optional<MemberId> copy_from;
+  bool cannot_cut = false;
 
   // --- leader
   // ----------------------------------------------------------------------------------------------
@@ -184,6 +185,7 @@ struct Member::Impl {
   // member.cpp
   void advance();
   void alarm(const std::string& why);
+  void unreadable(Lsn first, const std::string& why);
   void stop_for_good(const std::string& why);
   void restart(std::optional<journal::LogPosition> cut, const std::string& why);
   void promise(Epoch epoch);

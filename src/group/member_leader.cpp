@@ -183,10 +183,15 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   peer.front_since.reset();
   peer.shipper.emplace(journal,
                        replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max});
-  if (const auto fits = peer.shipper->follow(position, durable.lsn); !fits) {
-    const bool removed = fits.error().code == replication::RefusalCode::removed;
+  auto fits = peer.shipper->follow(position, durable.lsn);
+  const auto is = [&](replication::RefusalCode code) { return !fits && fits.error().code == code; };
+  if (is(replication::RefusalCode::impossible)) fits = peer.shipper->follow(position, durable.lsn);
+  if (!fits) {
+    const bool damaged = is(replication::RefusalCode::impossible);
+    const bool removed = is(replication::RefusalCode::removed);
     peer.shipper.reset();
-    if (removed) return needs_copy(from, peer, fits.error().what);
+    if (damaged) unreadable(position.lsn, fits.error().what);
+    if (damaged || removed) return needs_copy(from, peer, fits.error().what);
     alarm("node " + peer.member->node + " cannot follow: " + fits.error().what);
     send(from, Refuse{RefusalCode::diverged, fits.error().what});
     close(from, fits.error().what);
@@ -236,15 +241,15 @@ void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosi
 void Member::Impl::pump(PeerId id, Peer& peer) {
   if (!peer.shipper || !peer.shipper->following()) return;
   while (true) {
-    const auto more = peer.shipper->next(durable.lsn, ship_buffer);
-    if (!more && more.error().code == journal::JournalErrorCode::not_found) {
-      // An empty log fits any, and what comes behind a position may go while it is being sent.
-      return needs_copy(id, peer, more.error().what);
-    }
+    auto more = peer.shipper->next(durable.lsn, ship_buffer);
+    if (!more && more.error().code != journal::JournalErrorCode::not_found)
+      more = peer.shipper->next(durable.lsn, ship_buffer);  // a read may fail once
     if (!more) {
-      alarm("the log cannot be read to be shipped: " + more.error().what);
-      close(id, more.error().what);
-      return;
+      // An empty log fits any, and what comes behind a position may go while it is being sent. Or it is
+      // damaged: what the state still needs may be whole, and a copy is checked from end to end.
+      if (more.error().code != journal::JournalErrorCode::not_found)
+        unreadable(peer.shipper->sent().next(), more.error().what);
+      return needs_copy(id, peer, more.error().what);
     }
     if (!*more) break;
     send(id, Records{committed, ship_buffer});

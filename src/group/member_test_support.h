@@ -345,6 +345,8 @@ class TestGroup {
       if (!lead->continues) it.builder.emplace(it.journal->durable(), it.journal->recovery().epoch);
       it.builder->start_epoch(lead->epoch);
       (void)it.builder->append(journal::RecordType::epoch_started, BytesView{});
+    } else if (const auto* unreadable = std::get_if<Unreadable>(&output)) {
+      it.seen.push_back("unreadable " + std::to_string(unreadable->first.value));
     } else if (std::holds_alternative<NeedCopy>(output)) {
       it.seen.push_back("need copy");
     } else if (const auto* restart = std::get_if<Restart>(&output)) {

@@ -270,6 +270,8 @@ std::string status_json(const NodeStatus& s) {
                                 {"round_trip_ms", s.group->round_trip_seconds * 1e3},
                                 {"others", std::move(others)},
                                 {"register_refused", s.group->register_refused},
+                                {"damage", s.group->damage},
+                                {"logs_set_aside", s.group->logs_set_aside},
                                 {"alarms", s.group->alarms},
                                 {"disk_probe_ms", s.group->disk_probe_seconds * 1e3},
                                 {"layout_warnings", names(s.group->layout_warnings)},

@@ -95,8 +95,10 @@ struct NodeStatus {
     };
     std::vector<Other> others;      ///< as configured, by name
     bool register_refused = false;  ///< it is older than what was seen, or another cluster's
-    std::uint64_t alarms{};         ///< raised since the start
-    double disk_probe_seconds{};    ///< the last one, or the one under way when that is longer already
+    std::string damage;  ///< what of this node's log is damaged, and what becomes of it; empty: nothing known
+    std::uint64_t logs_set_aside{};  ///< since the start, because they were damaged
+    std::uint64_t alarms{};          ///< raised since the start
+    double disk_probe_seconds{};     ///< the last one, or the one under way when that is longer already
     std::vector<std::string> layout_warnings;  ///< allow_unsafe_layout: what it allowed
     /// Shared-store mode.
     struct Store {

@@ -193,5 +193,17 @@ TEST_F(ControlApi, WhoHasTheLockOfASharedStoreIsTold) {
   EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("\nmainstay_group_store_lock_held 0"));
 }
 
+TEST_F(ControlApi, ADamagedLogIsTold) {
+  node.now.group.emplace();
+  EXPECT_THAT(ask("GET", "/status").body, HasSubstr(R"("damage":"","logs_set_aside":0)"));
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_log_damaged 0"));
+  node.now.group->damage = "LSN 7; no other node is in sync";
+  node.now.group->logs_set_aside = 2;
+  EXPECT_THAT(ask("GET", "/status").body,
+              HasSubstr(R"("damage":"LSN 7; no other node is in sync","logs_set_aside":2)"));
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_log_damaged 1"));
+  EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_logs_set_aside_total 2"));
+}
+
 }  // namespace
 }  // namespace mainstay::http

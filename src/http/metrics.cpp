@@ -139,6 +139,12 @@ std::string metrics_text(const NodeStatus& s) {
             "1 while the register is older than what this node has seen, or is about another cluster.",
             s.group->register_refused ? 1 : 0);
     f.counter("mainstay_group_alarms_total", "Alarms raised.", s.group->alarms);
+    f.gauge("mainstay_group_log_damaged",
+            "1 while this node knows that its log is damaged and has not begun anew yet.",
+            s.group->damage.empty() ? 0 : 1);
+    f.counter("mainstay_group_logs_set_aside_total",
+              "Damaged logs of this node that were set aside; each was replaced by what the others have.",
+              s.group->logs_set_aside);
     f.gauge(
         "mainstay_group_disk_probe_seconds",
         "How long the last write and sync of the disk probe took, or the one under way when that is longer.",

@@ -49,6 +49,10 @@ struct JournalError {
   std::string what;
 };
 [[noreturn]] void throw_exception_from_error(const JournalError& error, const boost::source_location& where);
+/// Of a read: the disk does not give back what was written, damaged or not at all.
+[[nodiscard]] inline bool is_unreadable(const JournalError& error) {
+  return error.code == JournalErrorCode::corrupt || error.code == JournalErrorCode::io;
+}
 
 /// Records in LSN order, encoded, ready to be written with one write. A value: build it on one thread, write
 /// it on another.

@@ -51,6 +51,7 @@ Node::Node(NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
       register_timer_(loop),
       retry_timer_(loop),
       rejoin_timer_(loop),
+      retry_read_(loop),
       bodies_(options_.body_cache_bytes) {}
 
 Node::~Node() = default;
@@ -113,6 +114,10 @@ Result<void, Failure> Node::recover() {
   if (options_.group) {
     if (auto installed = install_copy(); !installed) return installed;
     if (auto prepared = prepare_group(block); !prepared) return prepared.error();
+    const std::string damage = repair_.what();  // forgotten when the log is set aside
+    if (std::exchange(set_aside_due_, false) && !damage.empty() &&
+        set_damage_aside(block, damage, Damage::certain))
+      return recover();
   }
   struct Stretch {
     Epoch epoch;
@@ -128,7 +133,7 @@ Result<void, Failure> Node::recover() {
       },
       broker::StateLimits{options_.index_bytes, options_.index_hot_bytes});
   if (!recovered) {
-    if (set_damage_aside(block, recovered.error().what)) return recover();
+    if (set_damage_aside(block, recovered.error().what, Damage::suspected)) return recover();
     return Failure{recovered.error().what};
   }
   journal_ = std::move(recovered->journal);
@@ -551,6 +556,7 @@ void Node::clean() {
           "journal: a message cannot be moved and keeps the log behind it: " + cleaned.problem);
     }
   }
+  if (cleaned.unreadable) record_unreadable(*cleaned.unreadable, 0, cleaned.problem);
   clean_problem_ = cleaned.problem;
   if (cleaned.messages > 0) schedule_pump();
 }
@@ -582,8 +588,10 @@ void Node::store_checkpoint() {
       if (stored) {
         if (const auto removed = journal_->remove_before(keep_from); !removed) problem = removed.error().what;
       }
-      loop_.post([this, shared, stored = stored.has_value(), problem] {
+      const bool damaged = !stored && stored.error().code == journal::JournalErrorCode::corrupt;
+      loop_.post([this, shared, stored = stored.has_value(), problem, damaged] {
         if (!ended_) cut_stored(shared, stored ? "" : problem);
+        if (damaged) record_unreadable(shared->lsn, 0, problem);
         checkpoint_finished(stored ? shared->sealed : nullptr, false, problem);
       });
     });
@@ -820,7 +828,10 @@ frontend::Payload Node::payload(Lsn lsn) {
   std::optional<BytesView> raw = bodies_.find(lsn);
   if (!raw) {
     const auto read = body_reader_.get(*journal_, lsn);
-    if (!read) return frontend::Payload::lost(read.error().what);
+    if (!read) {
+      if (journal::is_unreadable(read.error())) record_unreadable(lsn, 0, read.error().what);
+      return frontend::Payload::lost(read.error().what);
+    }
     read_ahead();
     if (!*read) return frontend::Payload::coming();
     raw = *read;

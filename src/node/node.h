@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,6 +26,7 @@
 #include "coordination/register.h"
 #include "frontend/frontend.h"
 #include "group/full_copy.h"
+#include "group/log_repair.h"
 #include "http/control_api.h"
 #include "io/http_server.h"
 #include "io/loop.h"
@@ -200,8 +202,17 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] bool copy_is_quiet() const;
   void end_copying();
   [[nodiscard]] Result<void, Failure> install_copy();
-  [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why);
+  enum class Damage : bool { suspected, certain };
+  [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage);
   void tell_copy(http::NodeStatus::Group& group) const;
+
+  // node_damage.cpp: what of the own log cannot be read
+  void record_unreadable(Lsn first, std::size_t bytes, const std::string& why);
+  void read_once_more();
+  void damage_is_certain(Lsn lsn, const std::string& what);
+  [[nodiscard]] bool repairs_itself() const;
+  void tick_damage(Instant now);
+  void forget_damage_of_log();
 
   // node_shared_store.cpp: one that leads on a store that others can take
   [[nodiscard]] Result<std::unique_ptr<Disk>, Failure> open_disk();
@@ -263,7 +274,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::unique_ptr<io::StreamHub> amqp_hub_, peer_hub_;
   std::unique_ptr<Wire> wire_;
   std::unique_ptr<io::HttpServer> control_;
-  io::Timer timer_, register_timer_, retry_timer_, rejoin_timer_;
+  io::Timer timer_, register_timer_, retry_timer_, rejoin_timer_, retry_read_;
   std::shared_ptr<coordination::Register> register_;
 
   // the loop's turn
@@ -329,8 +340,21 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
     http::CommandDone done;
   };
   std::optional<MemberChange> member_change_;
-  bool damage_set_aside_ = false;  // once in a process's life
-  bool install_copy_ = false;      // a full copy is ready to take the place of what is here
+  bool install_copy_ = false;  // a full copy is ready to take the place of what is here
+  /// A part of the log that could not be read: being read again.
+  struct Doubt {
+    Lsn first{};
+    std::size_t bytes{};
+    std::string why;
+    int failed = 1;
+    bool reading = false;
+    Instant again_at{};
+  };
+  std::deque<Doubt> doubts_;  // the first one is read again
+  std::set<Lsn> unreadable_;  // found to be so, and told
+  group::LogRepair repair_;
+  bool set_aside_due_ = false;  // before the next recovery
+  std::uint64_t set_aside_ = 0;
   struct Store;
   struct StoreDeleter {
     void operator()(Store* store) const;

@@ -96,6 +96,7 @@ Result<void, Failure> Node::install_copy() {
   auto installed = replica::finish_install(*disk_);
   if (!installed) return installed.error();
   if (*installed) {
+    repair_.log_was_replaced();
     log(LogLevel::warning, "group: a full copy, up to LSN " + std::to_string((*installed)->end.value) +
                                ", has taken the place of this node's log and state (" +
                                std::to_string((*installed)->removed_files) +
@@ -107,25 +108,28 @@ Result<void, Failure> Node::install_copy() {
 /// R10: a log that is damaged before good records is never cut. While another node is in sync, by the
 /// register or, when that does not answer, as far as this disk knows, it is set aside as a whole, and the
 /// node begins anew as a new disk. @return whether to recover again
-bool Node::set_damage_aside(const group::Superblock& block, const std::string& why) {
-  if (!options_.group || options_.group->others.empty() || damage_set_aside_) return false;
+bool Node::set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage) {
+  if (!repairs_itself() || !repair_.may_set_aside(clock_.now())) return false;
   std::optional<coordination::GroupRecord> record = block.record;
   // One of its own: the group's may be in use by a worker.
   if (auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_)) {
     const auto told = (*reg)->read({});
     if (told && told->record && told->record->epoch >= block.seen) record = told->record;
   }
-  if (!record) return false;
-  const auto& isr = record->isr;
-  const bool another =
-      std::any_of(isr.begin(), isr.end(), [&](const auto& it) { return it.node != options_.name; });
-  if (!another || journal::verify(*disk_, "").ok) return false;
-  const auto home = replica::set_aside(*disk_);
-  if (!home) {
-    log(LogLevel::error, "the damaged log cannot be set aside: " + home.error().what);
+  const auto stays = [&](const std::string& because) {
+    repair_.could_not_set_aside(because, clock_.now());
+    if (damage == Damage::certain) log(LogLevel::error, "the damaged log stays in use for now: " + because);
     return false;
-  }
-  damage_set_aside_ = true;
+  };
+  if (!record) return stays("the register does not say who is in sync");
+  if (!group::another_in_sync(*record, options_.name))
+    return stays("no other node is in sync by the register: this log may be the only one");
+  if (damage == Damage::suspected && !replica::is_damaged(*disk_)) return false;
+  const auto home = replica::set_aside(*disk_);
+  if (!home) return stays("it cannot be moved: " + home.error().what);
+  repair_.was_set_aside(clock_.now());
+  ++alarms_;
+  ++set_aside_;
   log(LogLevel::error, "ALARM: " + why + ". This node's log is damaged and kept as it is in " +
                            disk_->describe(home->directory) +
                            "; the node goes on as a new disk and gets everything from the others");
@@ -225,12 +229,22 @@ void Node::give_copy(group::CopyGiver::Output output) {
     c.cut_wanted = true;
     maintain_due_ = true;
   } else if (auto* read = std::get_if<group::CopyGiver::ReadPart>(&output)) {
-    copy_job([this, item = read->item, ask = read->ask, end = c.plan.end.lsn,
-              cut = c.cut]() { return read_part(item, ask, end, *cut); },
-             [this](Result<Buffer, Failure> bytes) {
-               copying_->giver.part_read(std::move(bytes), clock_.now());
-               act_on_copy();
-             });
+    copy_job(
+        [this, item = read->item, ask = read->ask, end = c.plan.end.lsn, cut = c.cut]() {
+          auto bytes = read_part(item, ask, end, *cut);
+          if (!bytes) bytes = read_part(item, ask, end, *cut);  // a read may fail once
+          return bytes;
+        },
+        [this, item = read->item, ask = read->ask](Result<Buffer, Failure> bytes) {
+          if (!bytes) {
+            log(LogLevel::error,
+                "group: a part of the full copy for another node cannot be read: " + bytes.error().what);
+            if (item.kind == group::CopyKind::records)
+              record_unreadable(Lsn{ask.offset}, ask.bytes, bytes.error().what);
+          }
+          copying_->giver.part_read(std::move(bytes), clock_.now());
+          act_on_copy();
+        });
   } else if (const auto* plan = std::get_if<group::CopyGiver::SendPlan>(&output)) {
     log(LogLevel::info, "group: full copy for node " + c.giver.node() + " begins: state of LSN " +
                             std::to_string(plan->plan.end.lsn.value) + ", records from LSN " +
@@ -343,6 +357,9 @@ void Node::cut_stored(const std::shared_ptr<replica::Replica::Checkpoint>& made,
         if (made_plan) {
           copying_->plan = *made_plan;
         } else {
+          // One of two records; which, reading them tells.
+          record_unreadable(copying_->plan.before.lsn, 0, made_plan.error().what);
+          record_unreadable(copying_->plan.end.lsn, 0, made_plan.error().what);
           copying_->cut.reset();
           copying_->cut_from.reset();
         }

@@ -174,6 +174,8 @@ bool Node::handle_group(const replica::Output& output) {
     change_group_register(*change);
   } else if (const auto* restart = std::get_if<group::Restart>(&output)) {
     restart_in_group(*restart);
+  } else if (const auto* unreadable = std::get_if<group::Unreadable>(&output)) {
+    record_unreadable(unreadable->first, options_.group->member.ship_bytes_max, unreadable->why);
   } else if (const auto* need = std::get_if<group::NeedCopy>(&output)) {
     copy_needed(*need);
   } else if (const auto* heard = std::get_if<group::CopyHeard>(&output)) {
@@ -345,6 +347,8 @@ void Node::tick_group(Instant now) {
   if (store_ != nullptr) tick_store(now);
   if (rejoining_) return;
   tick_copy(now);
+  if (rejoining_) return;
+  tick_damage(now);
   if (rejoining_) return;
   if (g.alive && g.alive->due(now)) {
     const http::NodeStatus::Group told = group_status();
@@ -557,6 +561,8 @@ http::NodeStatus::Group Node::group_status() const {
   s.fenced = group_fence();
   s.layout_warnings = options_.group->layout_warnings;
   s.alarms = alarms_;
+  s.damage = repair_.problem();
+  s.logs_set_aside = set_aside_;
   s.disk_probe_seconds =
       std::max(group_->probe_took, group_->probing ? clock_.now() - group_->probe_begun : Duration{})
           .seconds();
@@ -592,6 +598,7 @@ http::NodeStatus::Group Node::group_status() const {
     s.problem =
         "the disk under " + disk_->describe("") + " is full: this node takes no more of its leader's log";
   }
+  if (!s.damage.empty()) s.problem = s.damage;
   s.drop_after_seconds = status.times.drop_after.seconds();
   s.lease_seconds = status.times.lease.seconds();
   s.suspect_after_seconds = std::max(status.times.suspect_after, status.grace).seconds();

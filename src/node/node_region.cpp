@@ -212,7 +212,8 @@ void Node::rejoin_when_quiet() {
   if (ended_) return;
   if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
   if (writing_ || !journal_worker_->idle() || !block_worker_->idle() || checkpoint_running_ ||
-      spare_wanted_ || releasing_ || body_reader_.reading() > 0 || !copy_is_quiet()) {
+      spare_wanted_ || releasing_ || body_reader_.reading() > 0 ||
+      (!doubts_.empty() && doubts_.front().reading) || !copy_is_quiet()) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;
   }
@@ -231,6 +232,7 @@ void Node::rejoin_when_quiet() {
   if (auto cut = cut_for_group(); !cut) return end_fatally(cut.error().what);
   bodies_ = BodyCache(options_.body_cache_bytes);
   body_reader_.forget();
+  forget_damage_of_log();
   switch_draining_ = false;
   if (auto recovered = recover(); !recovered) return end_fatally(recovered.error().what);
   rejoining_ = false;

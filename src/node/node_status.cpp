@@ -201,7 +201,10 @@ Result<std::vector<bool>, Failure> Node::known_messages(const std::string& name,
   for (const Candidate& candidate : candidates) {
     if (known[candidate.id]) continue;
     const auto has = has_message_id(reader, candidate.lsn, ids[candidate.id]);
-    if (!has) return has.error();
+    if (!has) {
+      if (candidate.lsn <= journal_->durable().lsn) record_unreadable(candidate.lsn, 0, has.error().what);
+      return has.error();
+    }
     known[candidate.id] = *has;
   }
   return known;

@@ -352,6 +352,12 @@ Result<void, Failure> begin_install(Disk& disk) {
   return {};
 }
 
+bool is_damaged(Disk& disk) {
+  if (!journal::verify(disk, "").ok) return true;
+  const PagesReport pages = verify_pages(disk, "");
+  return pages.checkpoints == 0 && !pages.problems.empty();
+}
+
 Result<SetAside, Failure> set_aside(Disk& disk) {
   const auto kept = names_in(disk, "quarantine");
   if (!kept) return failed(kept.error().what);

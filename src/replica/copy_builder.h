@@ -64,6 +64,10 @@ struct Installed {
 /// files (quarantine, strangers') stay. A crash at any moment is mended by the next call.
 [[nodiscard]] Result<std::optional<Installed>, Failure> finish_install(Disk& disk);
 
+/// Why a recovery failed: the log is damaged, or no checkpoint can be used because the state is. Reads all of
+/// both.
+[[nodiscard]] bool is_damaged(Disk& disk);
+
 /// Moves the log, the state and the promises that are here into a directory of quarantine/, and leaves
 /// everything else: what remains is a new disk. For a log that is damaged before good records while others
 /// have it. Call it again after a crash: what is left of a log is as damaged.

@@ -438,6 +438,7 @@ Replica::Cleaned Replica::clean(const CleanInput& input, Instant now, WallTime w
     journal::Record record;
     if (!read) {
       cleaned.problem = read.error().what;
+      if (journal::is_unreadable(read.error())) cleaned.unreadable = place.lsn;
       continue;
     }
     if (journal::decode_record(me.clean_buffer, record) != journal::DecodeStatus::ok) {

@@ -113,7 +113,7 @@ struct SwitchReady {
 using Output =
     std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady,
                  group::SendPacket, group::ClosePeer, group::StoreBlock, group::ReadRegister,
-                 group::ChangeRegister, group::Restart, group::NeedCopy, group::CopyHeard>;
+                 group::ChangeRegister, group::Restart, group::Unreadable, group::NeedCopy, group::CopyHeard>;
 
 /// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
 struct ReplicationStatus {
@@ -230,6 +230,7 @@ class Replica {
     std::uint64_t messages{}, bytes{};  ///< got new records in this call
     bool began = false, ended = false;  ///< a round of cleaning
     std::string problem;                ///< why a message could not be moved; the others were
+    std::optional<Lsn> unreadable;      ///< its record, when the disk does not give it back
   };
   /// Moves old messages to the log's end when one that stays keeps too much of the log, a little in each
   /// call: at most 256 messages and about 1 MiB, read from the journal here and now. Nothing while not live,

@@ -298,7 +298,7 @@ std::optional<ClientPort::Delivered> BrokerHost::read_delivery(const broker::Del
   const auto read = journal_->read(delivery.lsn, delivery.lsn, 1, raw);
   if (!read || journal::decode_record(raw, record) != journal::DecodeStatus::ok ||
       !broker::read_stored_message(record, stored)) {
-    if (!record_lost())
+    if (!record_lost(delivery.lsn))
       world_.report.violated("delivery: " + name_ + " has no message at LSN " +
                              std::to_string(delivery.lsn.value) + (read ? "" : ": " + read.error().what));
     return std::nullopt;

@@ -117,7 +117,7 @@ class BrokerHost {
   virtual void shown_far(Lsn after) = 0;
   /// A record that a delivery needs cannot be read. @return with reason, in this world: then the client's
   /// connection ends, as the front end would end it
-  [[nodiscard]] virtual bool record_lost() { return false; }
+  [[nodiscard]] virtual bool record_lost(Lsn) { return false; }
   /// A delivery is about to leave. False: it must not, nor may any other.
   [[nodiscard]] virtual bool may_deliver() { return true; }
 

@@ -20,6 +20,7 @@ struct Damage {
   };
   std::vector<Place> places;
   bool of_superblock = false;
+  bool noticed = false;  ///< in service
 };
 
 /// A bit of a record that was durable is another one. @param up_to  no record behind it; nothing when there

@@ -89,12 +89,17 @@ void GroupBroker::try_start() {
   group::Superblock block;
   if (loaded->block) block = *loaded->block;
   if (!loaded->damaged.empty()) superblock_was_mended();
+  if (std::exchange(set_aside_due_, false) && set_log_aside(block)) return try_start();
   std::vector<std::pair<Epoch, Lsn>> epochs;
   auto recovered = replica::recover(
       *disk_, "", journal_options(name_), random_,
       [&](const journal::Record& record) { epochs.emplace_back(record.header.epoch, record.header.lsn); },
       limits_, {.file_bytes = kPageFileBytes, .gather_bytes = 2 << 10});
-  if (!recovered) return could_not_start(recovered.error().what);
+  if (!recovered) {
+    if (repair_.may_set_aside(now()) && replica::is_damaged(*disk_) && set_log_aside(block))
+      return try_start();
+    return could_not_start(recovered.error().what);
+  }
   journal_ = std::move(recovered->journal);
   pages_ = std::move(recovered->pages);
   const journal::LogPosition end = journal_->durable();
@@ -179,8 +184,65 @@ Result<void, Failure> GroupBroker::install_copy() {
   }
   const auto installed = replica::finish_install(*disk_);
   if (!installed) return installed.error();
-  if (*installed) world_.reached("a full copy was installed");
+  if (*installed) {
+    world_.reached("a full copy was installed");
+    repair_.log_was_replaced();
+  }
   return {};
+}
+
+void GroupBroker::unreadable(Lsn first, std::size_t bytes, int failed) {
+  if (failed == 1 && std::exchange(doubted_, true)) return;
+  later(milliseconds(2), [this, first, bytes, failed] {
+    Buffer raw;
+    const auto read = journal_->read(first, bytes == 0 ? first : Lsn{UINT64_MAX}, bytes, raw);
+    const bool again = !read && journal::is_unreadable(read.error());
+    if (again && failed < 2) return unreadable(first, bytes, failed + 1);
+    doubted_ = false;
+    if (!again && member().status().cannot_cut) return restart_in_group({{}, "it can be read again"});
+    if (again && repair_.damaged(first, read.error().what)) {
+      world_.trace(name_ + " knows that its log is damaged: " + read.error().what);
+      if (!damage) world_.report.violated(name_ + " takes its log for damaged, and its disk is well");
+    }
+  });
+}
+
+void GroupBroker::repair_log() {
+  if (!repair_.is_damaged() || restart_) return;
+  if (!damage) repair_.log_was_replaced();  // the operator has
+  const group::MemberStatus status = member().status();
+  group::LogRepair::Facts facts;
+  facts.role = status.role;
+  facts.moving = member().handing_over() || member().over();
+  facts.cannot_cut = status.cannot_cut;
+  facts.leader = status.leader;
+  for (const std::string& node : status.in_sync)
+    if (status.following.contains(node)) facts.heirs.push_back(node);
+  const auto next = repair_.next(facts, now());
+  if (const auto* move = std::get_if<group::LogRepair::HandOver>(&next)) {
+    if (hand_over(move->to)) world_.reached("a leader with a damaged log gave the lead away");
+  } else if (std::holds_alternative<group::LogRepair::SetAside>(next)) {
+    set_aside_due_ = true;
+    restart_in_group({{}, "its log is damaged"});
+  }
+}
+
+bool GroupBroker::set_log_aside(const group::Superblock& block) {
+  std::optional<coordination::GroupRecord> record = block.record;
+  if (const auto& told = register_.record(); told && told->epoch >= block.seen) record = told;
+  if (!record || !group::another_in_sync(*record, name_)) {
+    repair_.could_not_set_aside("nobody else is in sync", now());
+    return false;
+  }
+  if (const auto done = replica::set_aside(*disk_); !done) {
+    repair_.could_not_set_aside(done.error().what, now());
+    return false;
+  }
+  repair_.was_set_aside(now());
+  world_.reached("a damaged log was set aside");
+  world_.trace(name_ + " has set its log aside");
+  log_was_set_aside();
+  return true;
 }
 
 /// A full copy has taken the place of what was here: to everybody a new disk.
@@ -213,7 +275,8 @@ GroupCopy::Host GroupBroker::copy_host() {
             });
           },
           [this] { step(); },
-          [this] { maintain_checkpoint(); }};
+          [this] { maintain_checkpoint(); },
+          [this](Lsn first, std::size_t bytes) { unreadable(first, bytes); }};
 }
 
 void GroupBroker::end_process() {
@@ -222,7 +285,7 @@ void GroupBroker::end_process() {
   received_.reset();
   restart_.reset();
   pending_ = {};
-  writing_ = stalled_ = fenced_ = false;
+  writing_ = stalled_ = fenced_ = doubted_ = false;
   close_all();
   break_clients();
 }
@@ -383,13 +446,20 @@ void GroupBroker::act_in_group(replica::Output& output) {
     copy_->needed(*need);
   } else if (const auto* heard = std::get_if<group::CopyHeard>(&output)) {
     copy_->heard(*heard);
+  } else if (const auto* part = std::get_if<group::Unreadable>(&output)) {
+    if (!record_is_unreadable()) world_.report.violated(name_ + " cannot read its log: " + part->why);
+    unreadable(part->first, member_options(cluster()).ship_bytes_max);
   } else if (const auto* again = std::get_if<group::Restart>(&output)) {
-    world_.trace(name_ + " begins anew: " + again->why);
-    restart_ = *again;
-    checkpoint_.reset();
-    break_clients();
-    soon([this] { restart_when_quiet(); });
+    restart_in_group(*again);
   }
+}
+
+void GroupBroker::restart_in_group(const group::Restart& restart) {
+  world_.trace(name_ + " begins anew: " + restart.why);
+  restart_ = restart;
+  checkpoint_.reset();
+  break_clients();
+  soon([this] { restart_when_quiet(); });
 }
 
 void GroupBroker::start_write() {
@@ -454,6 +524,7 @@ void GroupBroker::tick() {
   const std::uint64_t before = life();
   step();
   if (up() && life() == before && !restart_) copy_->tick();
+  if (up() && life() == before && !restart_) guarded([this] { repair_log(); });
 }
 
 /// R7, R8: a leader that may neither accept nor deliver sends its clients away.
@@ -480,6 +551,7 @@ void GroupBroker::maintain() {
                                           .disk_full = disk_full},
                                          now(), wall());
     if (cleaned.messages > 0) world_.reached("a message was moved");
+    if (cleaned.unreadable) unreadable(*cleaned.unreadable, 0);
     if (!cleaned.problem.empty() && !record_is_unreadable())
       world_.report.violated("cleaning: " + name_ + " cannot move a message: " + cleaned.problem);
     const std::uint64_t before = life();

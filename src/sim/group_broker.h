@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "group/log_repair.h"
 #include "replica/recover.h"
 #include "sim/broker_host.h"
 #include "sim/group_copy.h"
@@ -45,6 +46,7 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   void apply_received();
   void start_write();
   void wrote();
+  void restart_in_group(const group::Restart& restart);
   void restart_when_quiet();
   void tick();
   void review_fence();
@@ -58,8 +60,16 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   void could_not_start(const std::string& why);
   /// An input of the member, unless it is over.
   void feed(std::function<void()> input);
+  /// The log cannot be read from here on: read again, and if that is so the production's log_repair decides.
+  void unreadable(Lsn first, std::size_t bytes, int failed = 1);
+  void repair_log();
+  [[nodiscard]] bool set_log_aside(const group::Superblock& block);
+  [[nodiscard]] Duration repair_time() const override { return seconds(12); }
   void page_lost(const std::string& why) override;
-  bool record_lost() override { return record_is_unreadable(); }
+  bool record_lost(Lsn lsn) override {
+    unreadable(lsn, 0);
+    return record_is_unreadable();
+  }
   void later(Duration delay, std::function<void()> event) override;
   [[nodiscard]] Instant now() override { return clock_.now(); }
   [[nodiscard]] WallTime wall() override { return clock_.wall(); }
@@ -89,6 +99,9 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   Epoch written_epoch_;
   std::unique_ptr<GroupCopy> copy_;
   bool install_copy_ = false;  ///< before the next start
+  group::LogRepair repair_;
+  bool doubted_ = false;        ///< a part of the log is being read again
+  bool set_aside_due_ = false;  ///< before the next start
 };
 
 }  // namespace mainstay::sim

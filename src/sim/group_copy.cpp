@@ -17,6 +17,8 @@ group::CopyLimits limits() {
   limits.alive_every = milliseconds(500);
   limits.later = milliseconds(200);
   limits.failed = milliseconds(500);
+  limits.unreadable = milliseconds(500);
+  limits.unreadable_max = seconds(2);
   return limits;
 }
 
@@ -100,7 +102,11 @@ void GroupCopy::give(group::CopyGiver::Output output) {
   } else if (auto* read = std::get_if<group::CopyGiver::ReadPart>(&output)) {
     after_disk([this, item = read->item, ask = read->ask] {
       // The cut may have been given up meanwhile.
-      giver_.part_read(cut_ ? part(item, ask) : Result<Buffer, Failure>(Failure{"it is gone"}), host_.now());
+      auto bytes = cut_ ? part(item, ask) : Result<Buffer, Failure>(Failure{"it is gone"});
+      if (!bytes && cut_) bytes = part(item, ask);  // a read may fail once
+      if (!bytes && cut_ && item.kind == group::CopyKind::records)
+        host_.unreadable(Lsn{ask.offset}, ask.bytes);
+      giver_.part_read(std::move(bytes), host_.now());
     });
   } else if (const auto* made = std::get_if<group::CopyGiver::SendPlan>(&output)) {
     send(made->to, made->plan);

@@ -32,6 +32,7 @@ class GroupCopy {
     std::function<void(Duration, std::function<void()>)> later;
     std::function<void()> step;
     std::function<void()> checkpoint;
+    std::function<void(Lsn, std::size_t)> unreadable;
   };
   explicit GroupCopy(Host host);
 

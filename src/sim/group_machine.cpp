@@ -103,6 +103,14 @@ void GroupMachine::lose_disk(Duration pause) {
   start_after(pause);
 }
 
+void GroupMachine::log_was_set_aside() {
+  damage.reset();
+  snapshot_.reset();
+  group_world_.checker.disk(incarnation_, nullptr);
+  log_ = {};
+  incarnation_ = {};
+}
+
 void GroupMachine::take_snapshot() {
   snapshot_ = Snapshot{image_of(*disk_), log_, epochs_, incarnation_};
   // What is written and not synced is not in it.
@@ -172,7 +180,13 @@ void GroupMachine::replace_disk_when_possible(unsigned tries) {
 bool GroupMachine::record_is_unreadable() {
   if (damage) {
     group_world_.reached("a damaged record was noticed in service");
-    replace_disk_when_possible(0);
+    if (repair_time() == Duration{}) {
+      replace_disk_when_possible(0);
+    } else if (!std::exchange(damage->noticed, true)) {
+      group_world_.queue.after(repair_time(), [this, disk = disk_.get(), incarnation = incarnation_] {
+        if (disk == disk_.get() && incarnation == incarnation_) replace_disk_when_possible(0);
+      });
+    }
   } else if (group_world_.reads_fail) {
     group_world_.reached("a read failed in service");
   }

@@ -89,6 +89,10 @@ class GroupMachine {
   void superblock_was_mended();
   /// A record that is in the log cannot be read. @return with reason, in this world
   bool record_is_unreadable();
+  /// How long a damaged disk is left to its node, once that has noticed it, before the operator acts.
+  [[nodiscard]] virtual Duration repair_time() const { return {}; }
+  /// The node has put everything that was on this disk out of the way.
+  void log_was_set_aside();
   /// After end_process(), when the member said Restart.
   void cut_and_restart(const group::Restart& restart, const journal::JournalOptions& options);
   void start_after(Duration pause);

@@ -201,6 +201,14 @@ void GroupNode::act(group::Output& output) {
     (void)builder_->append(journal::RecordType::epoch_started, BytesView{});
   } else if (const auto* again = std::get_if<group::Restart>(&output)) {
     restart(*again);
+  } else if (const auto* part = std::get_if<group::Unreadable>(&output)) {
+    if (!record_is_unreadable()) world_.report.violated(name() + " cannot read its log: " + part->why);
+  } else if (std::holds_alternative<group::NeedCopy>(output)) {
+    // Here nobody makes copies, and every log is whole: its leader could not read what this one lacks. The
+    // operator lets it ask again.
+    after(milliseconds(500), [this] {
+      if (member_->wants_copy()) stop_and_restart(End::process_killed, milliseconds(50));
+    });
   } else if (const auto* alarm = std::get_if<group::Alarm>(&output)) {
     heard_alarm(alarm->why);
   }

@@ -314,8 +314,6 @@ std::vector<std::string> group_probes(bool members_only) {
                                "unacknowledged tail survived",
                                "fail-stop: sync failed",
                                "the superblock's second copy was used",
-                               "a damaged disk was refused",
-                               "a damaged disk was replaced",
                                "a disk went back to its snapshot",
                                "a disk in sync that went back was noticed",
                                "an older version of packets was spoken",
@@ -326,6 +324,7 @@ std::vector<std::string> group_probes(bool members_only) {
                                "a repair was repeated and refused",
                                "an operator's mistake was refused",
                                "ended with equal logs"};
+  if (members_only) all.insert(all.end(), {"a damaged disk was refused", "a damaged disk was replaced"});
   if (!members_only)
     all.insert(all.end(), {"became live",
                            "torn tail cut",
@@ -337,6 +336,8 @@ std::vector<std::string> group_probes(bool members_only) {
                            "checkpoint waits for disk space",
                            "publish refused: disk full",
                            "a damaged record was noticed in service",
+                           "a leader with a damaged log gave the lead away",
+                           "a damaged log was set aside",
                            "a read failed in service",
                            "a page was lost",
                            "checkpoint stored",

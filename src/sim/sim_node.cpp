@@ -300,7 +300,7 @@ void SimNode::maintain() {
                                           .disk_full = disk_full},
                                          now(), wall());
     if (cleaned.messages > 0) ++world_.report.reached["a message was moved"];
-    if (!cleaned.problem.empty() && !record_lost()) {
+    if (!cleaned.problem.empty() && !record_lost({})) {
       world_.report.violated("cleaning: " + name_ + " cannot move a message: " + cleaned.problem);
     }
     step();
@@ -341,7 +341,7 @@ void SimNode::maintain() {
   }
 }
 
-bool SimNode::record_lost() {
+bool SimNode::record_lost(Lsn /*lsn*/) {
   if (reads_fail) world_.reached("a read failed in service");
   return reads_fail;
 }

@@ -58,7 +58,7 @@ class SimNode final : public BrokerHost {
   void sync();
   void fail(const std::string& why);
   void page_lost(const std::string& why) override;
-  bool record_lost() override;
+  bool record_lost(Lsn lsn) override;
   void tick();
   void poll_register();
   void lead(const coordination::RegionRecord& record);
