@@ -11,6 +11,7 @@
 #include "node/amqp_streams.h"
 #include "node/peer_wire.h"
 #include "node/store_lease.h"
+#include "replica/copy_builder.h"
 #include "replica/recover.h"
 
 namespace mainstay::node {
@@ -115,9 +116,13 @@ Result<void, Failure> Node::recover() {
     if (auto installed = install_copy(); !installed) return installed;
     if (auto prepared = prepare_group(block); !prepared) return prepared.error();
     const std::string damage = repair_.what();  // forgotten when the log is set aside
-    if (std::exchange(set_aside_due_, false) && !damage.empty() &&
-        set_damage_aside(block, damage, Damage::certain))
-      return recover();
+    if (std::exchange(set_aside_due_, false) && !damage.empty()) {
+      if (set_damage_aside(block, damage, Damage::certain)) return recover();
+      // One that was begun is not left half done.
+      const auto finished = replica::finish_set_aside(*disk_);
+      if (!finished) return finished.error();
+      if (*finished) return recover();
+    }
   }
   struct Stretch {
     Epoch epoch;

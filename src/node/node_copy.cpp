@@ -87,6 +87,12 @@ void Node::end_copying() {
 
 /// Between two lives, and at the start: nobody has the directory open.
 Result<void, Failure> Node::install_copy() {
+  const auto aside = replica::finish_set_aside(*disk_);
+  if (!aside) return aside.error();
+  if (*aside) {
+    log(LogLevel::warning, "group: this node's damaged log was being set aside: it is in " +
+                               disk_->describe((*aside)->directory) + " now");
+  }
   if (std::exchange(install_copy_, false)) {
     if (auto begun = replica::begin_install(*disk_); !begun) {
       log(LogLevel::error, "group: the copy is not installed: " + begun.error().what);

@@ -20,9 +20,11 @@ constexpr const char* kPages = "copy/new/pages";
 constexpr const char* kRoot = "copy/root";
 constexpr const char* kPlan = "copy/plan";
 constexpr const char* kInstalling = "installing";
+constexpr const char* kSettingAside = "setting-aside";
 
-constexpr std::uint32_t kPlanMagic = 0x5046534d;        // "MSFP"
-constexpr std::uint32_t kInstallingMagic = 0x4946534d;  // "MSFI"
+constexpr std::uint32_t kPlanMagic = 0x5046534d;          // "MSFP"
+constexpr std::uint32_t kInstallingMagic = 0x4946534d;    // "MSFI"
+constexpr std::uint32_t kSettingAsideMagic = 0x4153534d;  // "MSSA"
 constexpr std::uint32_t kVersion = 1;
 constexpr std::uint64_t kPlanBytesMax = 64ULL << 20;
 constexpr std::uint64_t kUnsyncedMax = 8ULL << 20;
@@ -367,7 +369,36 @@ Result<SetAside, Failure> set_aside(Disk& disk) {
     if (std::find(kept->begin(), kept->end(), home) == kept->end()) break;
   }
   home = "quarantine/" + home;
+  {
+    const auto lock = disk.lock("lock");
+    if (!lock) return failed(lock.error().what);
+  }
+  const auto decided = replace_file(disk, kSettingAside, framed(kSettingAsideMagic, as_bytes(home)));
+  if (!decided) return failed(decided.error().what);
+  auto done = finish_set_aside(disk);
+  if (!done) return done.error();
+  return SetAside{home};
+}
+
+Result<std::optional<SetAside>, Failure> finish_set_aside(Disk& disk) {
+  const auto marker = read_file(disk, kSettingAside, 4096);
+  if (!marker) {
+    if (marker.error().code == DiskErrorCode::not_found) return std::optional<SetAside>();
+    return failed(marker.error().what);
+  }
+  const auto content = unframed(kSettingAsideMagic, *marker);
+  const std::string home = content ? std::string(as_text(*content)) : "";
+  if (!home.starts_with("quarantine/")) {
+    return failed(
+        disk.describe(kSettingAside) +
+        " is damaged: this node's damaged log was being set aside. Keep the directory, and give this "
+        "node an empty one; the others have everything");
+  }
   if (const auto done = disk.make_directory(home + "/pages"); !done) return failed(done.error().what);
+  // The place first, durably, then what is moved there.
+  for (const std::string& directory : {home, std::string("quarantine"), std::string()}) {
+    if (const auto done = disk.sync_directory(directory); !done) return failed(done.error().what);
+  }
   const auto lock = disk.lock("lock");
   if (!lock) return failed(lock.error().what);
   for (const bool pages : {true, false}) {
@@ -384,10 +415,9 @@ Result<SetAside, Failure> set_aside(Disk& disk) {
     if (pages && names->empty()) continue;
     if (const auto done = disk.sync_directory(from); !done) return failed(done.error().what);
   }
-  for (const char* directory : {"quarantine", ""}) {
-    if (const auto done = disk.sync_directory(directory); !done) return failed(done.error().what);
-  }
-  return SetAside{home};
+  if (const auto done = disk.remove(kSettingAside); !done) return failed(done.error().what);
+  if (const auto done = disk.sync_directory(""); !done) return failed(done.error().what);
+  return std::optional(SetAside{home});
 }
 
 Result<std::optional<Installed>, Failure> finish_install(Disk& disk) {

@@ -5,6 +5,7 @@
 //   copy/root    the checkpoint's content, until it is stored as a checkpoint
 //   copy/new/    a data directory like the node's own, with an incarnation of its own
 //   installing   there: the copy is whole and checked, and takes the place of what is here. Only forward
+//   setting-aside  there: what is here goes into the directory of quarantine/ that it names. Only forward
 //
 // Blocking; one thread at a time.
 #pragma once
@@ -70,10 +71,13 @@ struct Installed {
 
 /// Moves the log, the state and the promises that are here into a directory of quarantine/, and leaves
 /// everything else: what remains is a new disk. For a log that is damaged before good records while others
-/// have it. Call it again after a crash: what is left of a log is as damaged.
+/// have it. Decided by one small file, `setting-aside`: from there on only forward, also after a crash.
 struct SetAside {
   std::string directory;
 };
 [[nodiscard]] Result<SetAside, Failure> set_aside(Disk& disk);
+/// At each start, before the directory is looked at. Nothing: nothing was being set aside. What a crash has
+/// left of a log would be whole to look at, and lack its beginning.
+[[nodiscard]] Result<std::optional<SetAside>, Failure> finish_set_aside(Disk& disk);
 
 }  // namespace mainstay::replica

@@ -264,6 +264,7 @@ TEST(CopyBuilder, NoSpaceForAllOfItIsSaidBeforeItBegins) {
 TEST(CopyBuilder, WhatIsSetAsideIsKeptWholeAndLeavesANewDisk) {
   MemoryDisk disk;
   const Uuid before = make_old(disk);
+  EXPECT_FALSE(is_damaged(disk));
   disk.put("notes.txt", as_bytes("a stranger's"));
   const auto home = set_aside(disk);
   ASSERT_TRUE(home) << home.error().what;
@@ -282,6 +283,43 @@ TEST(CopyBuilder, WhatIsSetAsideIsKeptWholeAndLeavesANewDisk) {
   const auto fresh = recover(disk, "", options_of("west-1"), random);
   ASSERT_TRUE(fresh) << fresh.error().what;
   EXPECT_FALSE(fresh->journal->incarnation() == before);
+}
+
+/// What a crash leaves of the log must not be taken for a log.
+TEST(CopyBuilder, ACrashWhileALogIsSetAsideLeavesTheOldNodeOrANewOne) {
+  int old_ones = 0;
+  int new_ones = 0;
+  bool ended = false;
+  for (std::uint64_t mutations = 0; !ended; ++mutations) {
+    MemoryDisk disk;
+    SeededRandom random(100 + mutations);
+    const Uuid before = make_old(disk);
+    disk.stop_after(mutations);
+    ended = set_aside(disk).has_value();
+    disk.crash(random);
+    // And once more while it is mended.
+    disk.stop_after(mutations % 5);
+    (void)finish_set_aside(disk);
+    disk.crash(random);
+    const auto mended = finish_set_aside(disk);
+    ASSERT_TRUE(mended) << "after " << mutations << " changes: " << mended.error().what;
+    SeededRandom other(3);
+    const auto recovered = recover(disk, "", options_of("west-1"), other);
+    ASSERT_TRUE(recovered) << "after " << mutations << " changes: " << recovered.error().what;
+    if (recovered->journal->incarnation() == before) {
+      ++old_ones;
+      EXPECT_TRUE(group::read_superblock(disk, "")->block);
+      continue;
+    }
+    ++new_ones;
+    EXPECT_EQ(recovered->journal->durable().lsn, Lsn{});
+    const auto kept = recover(disk, "quarantine/damaged-1", options_of("west-1"), other);
+    ASSERT_TRUE(kept) << "after " << mutations << " changes: " << kept.error().what;
+    EXPECT_EQ(kept->journal->incarnation(), before);
+    EXPECT_TRUE(group::read_superblock(disk, "quarantine/damaged-1")->block);
+  }
+  EXPECT_GT(old_ones, 2);
+  EXPECT_GT(new_ones, 5);
 }
 
 /// The process dies between any two changes of the disk while the copy takes the old one's place, and what

@@ -89,7 +89,10 @@ void GroupBroker::try_start() {
   group::Superblock block;
   if (loaded->block) block = *loaded->block;
   if (!loaded->damaged.empty()) superblock_was_mended();
-  if (std::exchange(set_aside_due_, false) && set_log_aside(block)) return try_start();
+  if (std::exchange(set_aside_due_, false)) {
+    if (set_log_aside(block)) return try_start();
+    if (disk_->exists("setting-aside")) return could_not_start("its log is half set aside");
+  }
   std::vector<std::pair<Epoch, Lsn>> epochs;
   auto recovered = replica::recover(
       *disk_, "", journal_options(name_), random_,
@@ -178,6 +181,12 @@ void GroupBroker::try_start() {
 
 /// Beside the log that is here, a copy has become whole in the life before.
 Result<void, Failure> GroupBroker::install_copy() {
+  const auto aside = replica::finish_set_aside(*disk_);
+  if (!aside) return aside.error();
+  if (*aside) {
+    world_.reached("a log was set aside after a crash within that");
+    log_was_set_aside();
+  }
   if (std::exchange(install_copy_, false)) {
     const auto begun = replica::begin_install(*disk_);
     if (!begun) world_.trace(name_ + " does not install its copy: " + begun.error().what);
