@@ -10,7 +10,7 @@ namespace {
 
 group::CopyLimits limits() {
   group::CopyLimits limits;
-  limits.bytes_per_second = 32 << 10;
+  limits.bytes_per_second = 8 << 10;  // long enough for faults to meet it
   limits.part_bytes = 2 << 10;
   limits.silence_max = seconds(3);
   limits.answer_max = milliseconds(700);

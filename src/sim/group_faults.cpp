@@ -317,7 +317,7 @@ GroupFaults::Action GroupFaults::damage(GroupMachine& machine,
     machine.damage = damaged;
     world_.disks_are_damaged = true;
     // Found at the next start, or in service, or not at all.
-    if (machine.up() && world_.random.chance(2, 3))
+    if (machine.up() && world_.random.chance(world_.members_only ? 2 : 1, 3))
       machine.stop_and_restart(GroupMachine::End::power_loss, pause());
   };
 }

@@ -384,7 +384,7 @@ const std::vector<GroupBug>& group_bugs() {
       {"match-by-name", Bug::match_by_name},
       {"trust-older-register", Bug::trust_older_register},
       {"add-by-remembered-commit", Bug::add_by_remembered_commit},
-      {"believe-replaced-connection", Bug::believe_replaced_connection, true, 2'001},
+      {"believe-replaced-connection", Bug::believe_replaced_connection},
       {"checkpoint-of-uncommitted", Bug::checkpoint_of_uncommitted, kWithBroker},
       {"deliver-under-stale-lease", Bug::deliver_under_stale_lease, kWithBroker},
       {"answer-when-durable-here", Bug::answer_when_durable_here, kWithBroker},
