@@ -298,7 +298,10 @@ class Planner {
                      " was found, which no group can have reached: a disk or a report is damaged"};
     if (!request_.without.empty() && invalid(next).empty()) {
       const std::string words = encode_group_record(next);
-      next.epoch.value += kEpochsPassedOver + checksum64(as_bytes(words)) % kEpochsPassedOver;
+      const std::uint64_t somewhere = checksum64(as_bytes(words));
+      const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(request_.now.ms, 0));
+      next.epoch.value = std::max(next.epoch.value + kEpochsPassedOver + somewhere % kEpochsPassedOver,
+                                  ms * kEpochsPerMs + somewhere % kEpochsPerMs);
       plan_.findings.push_back(
           "the epochs between " + number(plan_.highest) + " and " + number(next.epoch) +
           " are passed over: a disk that is gone may have used some that nobody else has "

@@ -63,13 +63,17 @@ struct RepairRequest {
 /// hundred in a second, without a pause for 16 months, would not use up so many. Numbers stay exact in a
 /// double, in which tools read JSON, for a million of such repairs.
 constexpr std::uint64_t kEpochsPassedOver = std::uint64_t{1} << 32;
+/// And the epoch is at least the time of the repair, in units of 1/1024 ms since 1970: a repair that does not
+/// know of one before it, since the disks that had seen it were not looked at either, goes beyond it all the
+/// same, as long as the clocks of the two operators are right. Exact in a double until the year 2248.
+constexpr std::uint64_t kEpochsPerMs = 1024;
 
 struct RepairPlan {
   std::uint64_t revision{};  ///< of what was there: GroupRegister::repair() replaces nothing else
   GroupRecord next;
-  /// Of everything that was found. next.epoch is the one after; with a disk gone, 1 to 2 times
-  /// kEpochsPassedOver behind it, where in between depends on the record's words and time: two repairs that
-  /// do not know of each other, each from another half of the disks, do not meet either.
+  /// Of everything that was found. next.epoch is the one after; with a disk gone, what the time says, and at
+  /// least 1 to 2 times kEpochsPassedOver behind it, where in between depends on the record's words and time:
+  /// two repairs that do not know of each other, each from another half of the disks, do not meet either.
   Epoch highest;
   std::vector<std::string> findings;  ///< what is wrong, and what the record is made from
   std::vector<std::string> warnings;  ///< what may be lost by it; read before saying yes

@@ -233,6 +233,19 @@ TEST(GroupRepair, TwoRepairsFromDifferentDisksDoNotMeet) {
     EXPECT_GT(it->value - before->value, 1'000U);
 }
 
+TEST(GroupRepair, ALaterRepairThatDoesNotKnowOfTheOneBeforeGoesBeyondItAllTheSame) {
+  RepairRequest request = without_a();
+  request.now = WallTime{1'800'000'000'000};
+  const auto first = plan_repair(request);
+  // The register is put back again before any disk that is looked at has heard of the first repair.
+  request.now = WallTime{1'800'000'000'001};
+  const auto second = plan_repair(request);
+  ASSERT_TRUE(first && second);
+  EXPECT_GT(second->next.epoch, first->next.epoch);
+  EXPECT_LT(second->next.epoch.value, std::uint64_t{1} << 53)
+      << "exact in tools that read numbers as doubles";
+}
+
 TEST(GroupRepair, AnEpochThatNobodyCanHaveReachedIsRefused) {
   RepairRequest request = put_back();
   request.reports[1].promised = Epoch{UINT64_MAX};

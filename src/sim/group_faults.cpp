@@ -376,6 +376,8 @@ Result<coordination::RepairPlan, Failure> GroupFaults::plan_repair(
   request.there = register_.stored();
   request.by = "operator";
   request.reason = "the register was put back";
+  const Duration since_begin = world_.queue.now();
+  request.now = WallTime{1'800'000'000'000 + since_begin.ns / 1'000'000};
   for (GroupMachine* node : nodes_) {
     request.nodes.insert(node->name());
     if (not_looked_at.contains(node->name())) continue;
