@@ -1,5 +1,6 @@
 #include "node/store_service.h"
 
+#include <csignal>
 #include <utility>
 
 #include "io/loop.h"
@@ -19,8 +20,30 @@ struct StandbyEnd {
 
 constexpr Duration kLately = seconds(60);
 
+/// Between a standby's loop and a leader's nobody listens for signals, and taking over may take long: those
+/// that come meanwhile wait, instead of ending the process as if it had failed.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigemptyset(&asked_to_stop_);
+    sigaddset(&asked_to_stop_, SIGTERM);
+    sigaddset(&asked_to_stop_, SIGINT);
+    hold(true);
+  }
+  ~HeldSignals() { hold(false); }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+  /// @pre somebody listens: on_signals()
+  void let_through() { hold(false); }
+  void hold_again() { hold(true); }
+
+ private:
+  void hold(bool yes) { pthread_sigmask(yes ? SIG_BLOCK : SIG_UNBLOCK, &asked_to_stop_, nullptr); }
+  sigset_t asked_to_stop_{};
+};
+
 StandbyEnd stand_by(const NodeOptions& options, const std::string& left, std::size_t lost_lately,
-                    Clock& clock, const LogSink& log) {
+                    HeldSignals& signals, Clock& clock, const LogSink& log) {
   StandbyEnd end;
   io::Loop loop;
   auto standby = StoreStandby::start(options, left, lost_lately, loop, clock, log,
@@ -33,11 +56,14 @@ StandbyEnd stand_by(const NodeOptions& options, const std::string& left, std::si
     return end;
   }
   loop.on_signals([&](int) { loop.stop(); });
+  signals.let_through();
   loop.run();
+  signals.hold_again();
   return end;
 }
 
-ServiceEnd lead(const NodeOptions& options, StoreLease& lease, Clock& clock, const LogSink& log) {
+ServiceEnd lead(const NodeOptions& options, StoreLease& lease, HeldSignals& signals, Clock& clock,
+                const LogSink& log) {
   ServiceEnd end;
   io::Loop loop;
   auto node = Node::start(options, loop, clock, log, [&](const std::string&, int status) {
@@ -62,12 +88,14 @@ ServiceEnd lead(const NodeOptions& options, StoreLease& lease, Clock& clock, con
     log(LogLevel::info, "shutting down");
     (*node)->shut_down([&] { loop.stop(); });
   });
+  signals.let_through();
   try {
     loop.run();
   } catch (const paging::PageLost& lost) {
     (*node)->page_lost(lost.what());
     if (end.status == 0) end.status = 70;
   }
+  signals.hold_again();
   return end;
 }
 
@@ -83,8 +111,9 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     lost_lately = lost_lately > 0 && clock.now() - lost_at < kLately ? lost_lately + 1 : 1;
     lost_at = clock.now();
   };
+  HeldSignals signals;
   for (;;) {
-    StandbyEnd stood = stand_by(options, left, lost_lately, clock, log);
+    StandbyEnd stood = stand_by(options, left, lost_lately, signals, clock, log);
     if (!stood.failed.empty()) return {true, 0, stood.failed};
     if (stood.lease == nullptr) return {};
     StoreLease& lease = *stood.lease;
@@ -102,7 +131,7 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     leading.data_directory = lease.path;
     leading.lease = stood.lease;
     leading.group->others.clear();  // nothing is shipped to them
-    ServiceEnd end = lead(leading, lease, clock, log);
+    ServiceEnd end = lead(leading, lease, signals, clock, log);
     if (end.status != kStoreLeft) return end;
     left = lease.left;
     if (!lease.fence->lost().empty()) lost();
