@@ -394,9 +394,9 @@ class PairDrill {
   }
 
   /// What the nodes said of themselves, once more from their disks. A drill that was not mended has nothing
-  /// to compare.
+  /// to compare, nor have nodes that share one directory.
   void compare() {
-    if (!report_.failure.empty()) return;
+    if (!report_.failure.empty() || group_->one_store()) return;
     const auto compared =
         group_->command({"verify", group_->data(pair_nodes[0]), "--compare", group_->data(pair_nodes[1])});
     if (!compared || !compared->end.ok())

@@ -5,8 +5,9 @@
 
 namespace mainstay::group {
 
-bool another_in_sync(const coordination::GroupRecord& record, const std::string& self) {
-  return std::any_of(record.isr.begin(), record.isr.end(), [&](const auto& it) { return it.node != self; });
+bool others_have_all(const coordination::GroupRecord& record, const std::string& self) {
+  return record.leader.node != self &&
+         std::any_of(record.isr.begin(), record.isr.end(), [&](const auto& it) { return it.node != self; });
 }
 
 Duration LogRepair::longer(Duration last, Duration first, Duration most) {

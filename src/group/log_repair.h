@@ -29,8 +29,10 @@ struct RepairTimes {
 };
 
 /// A log is set aside only while another node has everything: this record, the newest that can be had, names
-/// one that is in sync.
-[[nodiscard]] bool another_in_sync(const coordination::GroupRecord& record, const std::string& self);
+/// one that is in sync, and another than this node as leader. While it names this one, a change that its
+/// former life asked for may still land (R5), go on without the others, and leave this log as the only one
+/// that counts.
+[[nodiscard]] bool others_have_all(const coordination::GroupRecord& record, const std::string& self);
 
 class LogRepair {
  public:

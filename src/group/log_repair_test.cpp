@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "coordination/group_test_support.h"
+
 namespace mainstay::group {
 namespace {
 
@@ -132,6 +134,18 @@ TEST_F(Repair, WhatIsNoLongerPartOfTheLogIsForgotten) {
   repair.damaged(Lsn{30}, "LSN 30");
   repair.log_was_replaced();
   EXPECT_TRUE(nothing(within(follows("b"), seconds(60))));
+}
+
+TEST(LogRepairRule, ALogThatMayBecomeTheOnlyOneThatCountsIsNotSetAside) {
+  const coordination::Member a{"a", coordination::test_uuid(1)}, b{"b", coordination::test_uuid(2)};
+  coordination::GroupRecord record;
+  record.leader = a;
+  record.isr = {a, b};
+  EXPECT_TRUE(others_have_all(record, "b"));
+  EXPECT_FALSE(others_have_all(record, "a")) << "its former life may have asked to go on without b";
+  record.isr = {a};
+  EXPECT_FALSE(others_have_all(record, "a"));
+  EXPECT_TRUE(others_have_all(record, "b")) << "outside the set";
 }
 
 }  // namespace

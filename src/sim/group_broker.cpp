@@ -239,7 +239,7 @@ void GroupBroker::repair_log() {
 bool GroupBroker::set_log_aside(const group::Superblock& block) {
   std::optional<coordination::GroupRecord> record = block.record;
   if (const auto& told = register_.record(); told && told->epoch >= block.seen) record = told;
-  if (!record || !group::another_in_sync(*record, name_)) {
+  if (!record || !group::others_have_all(*record, name_)) {
     repair_.could_not_set_aside("nobody else is in sync", now());
     return false;
   }

@@ -417,7 +417,10 @@ Result<coordination::RepairPlan, Failure> GroupFaults::plan_repair_without_lost_
   // Every other time only what is left of the set is looked at, and the new disks go on with what they know.
   const std::set<std::string> unseen = last->epoch.value % 2 == 0 ? without : std::set<std::string>();
   if (auto plan = plan_repair(without, "", unseen)) return plan;
-  return plan_repair(without, leader, unseen);
+  if (auto plan = plan_repair(without, leader, unseen)) return plan;
+  // What is wrong is known to a disk that was not looked at: the refusal asks for it.
+  if (auto plan = plan_repair(without, "")) return plan;
+  return plan_repair(without, leader);
 }
 
 void GroupFaults::repair_register_after(Duration time) {
