@@ -63,12 +63,16 @@ class Simulation {
     const Duration more = world_.queue.now() + seconds(3);
     run_until([&] { return world_.queue.now() > more; });
     heal();
-    const Duration healed = world_.queue.now();
-    run_until([&] { return ended_well() || world_.queue.now() > healed + seconds(120); });
+    const Duration patience = world_.queue.now() + seconds(120);
+    const auto over = [&] { return world_.queue.now() > patience; };
+    do {
+      run_until([&] { return ended_well() || over(); });
+      // State is ahead of what is committed and shown: let the last answers arrive. A node that restarts
+      // meanwhile has yet to meet the one that leads, and only then are their logs to be compared.
+      const Duration ended = world_.queue.now();
+      run_until([&] { return world_.queue.now() > ended + seconds(1); });
+    } while (world_.report.violations.empty() && !ended_well() && !over());
     if (world_.report.violations.empty() && !ended_well()) world_.report.stuck = why_stuck();
-    // State is ahead of what is committed and shown: let the last answers arrive.
-    const Duration ended = world_.queue.now();
-    run_until([&] { return world_.queue.now() > ended + seconds(1); });
     finish();
     return std::move(world_.report);
   }
@@ -95,7 +99,8 @@ class Simulation {
     }
     if (!published() || live == nullptr || !live->serving() || live->active_messages() != 0) return false;
     SimNode& standby = operator_.other(*live);
-    if (standby.held_down) return true;
+    // One that comes back is waited for: only what it does then shows that it refuses the other's log.
+    if (standby.held_down) return !comes_back_;
     if (!standby.up()) return false;
     if (operator_.forced() && standby.replica().role() == replica::Role::sealed) return true;
     return standby.replica().role() == replica::Role::standby &&
@@ -318,7 +323,10 @@ class Simulation {
   /// The live region is gone (for good, for a while, or only cut off) and the other one is promoted by force.
   void give_up_region() {
     SimNode* live = operator_.live();
-    if (live == nullptr || operator_.forced() || operator_.busy()) return;
+    // Once: until a promotion's outcome is known the register may name the other region already, and a group
+    // that has given up both has nobody left to lead it.
+    if (live == nullptr || given_up_ || operator_.forced() || operator_.busy()) return;
+    given_up_ = true;
     const std::uint64_t kind = world_.random.below(3);
     if (kind == 0) {  // cut off, and goes on as a live region that nobody wants
       wire_.part(seconds(6));
@@ -329,7 +337,9 @@ class Simulation {
       live->stop(SimNode::End::power_loss);
       gone_ = live;
       if (kind == 1) {
+        comes_back_ = true;
         world_.queue.after(seconds(5), [this, live] {
+          comes_back_ = false;
           live->held_down = false;
           gone_ = nullptr;
           if (!live->up()) live->start();
@@ -354,7 +364,9 @@ class Simulation {
   std::vector<std::unique_ptr<Receiver>> receivers_;
   bool may_force_ = false;
   bool waited_ = false;  ///< for what was scheduled
+  bool given_up_ = false;
   SimNode* gone_ = nullptr;
+  bool comes_back_ = false;  ///< what is gone, after a while
   std::unique_ptr<FaultPlan> plan_;
 };
 

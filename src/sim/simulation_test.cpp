@@ -38,6 +38,25 @@ TEST(Simulation, TwoHundredSeedsAreSafeAndEveryFaultAndRecoveryPathIsReached) {
   for (const std::string& name : probes()) EXPECT_GT(reached[name], 0U) << name;
 }
 
+// The simulation is judged when it has come to rest. Seeds where a node came back or restarted in the last
+// second and had not yet met the region that leads, and one that gave up the second region while the
+// promotion's outcome was unknown.
+TEST(Simulation, WhatComesBackInTheLastMomentMeetsTheRegionThatLeadsBeforeLogsAreCompared) {
+  for (const auto& [seed, operations] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+           {2048, 60}, {9125, 60}, {2150, 150}, {32411, 60}}) {
+    const Report report = simulate({.seed = seed, .operations = operations});
+    EXPECT_TRUE(report.violations.empty()) << report.violations.front() << "\nreplay: mainstay-sim --seed "
+                                           << seed << " --operations " << operations;
+    EXPECT_EQ(report.stuck, "") << "replay: mainstay-sim --seed " << seed << " --operations " << operations;
+    EXPECT_GT(report.faults.count("forced promotion"), 0U) << seed;
+  }
+  // It comes back more than a second after all else has ended.
+  Report late = simulate({.seed = 1837, .operations = 60});
+  EXPECT_TRUE(late.violations.empty() && late.stuck.empty())
+      << "replay: mainstay-sim --seed 1837 --operations 60";
+  EXPECT_GT(late.reached["diverged and refused"], 0U);
+}
+
 class Canaries : public testing::TestWithParam<std::string> {};
 
 // A checker that cannot fail shows nothing: each rule broken on purpose is noticed soon.
