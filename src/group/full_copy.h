@@ -118,7 +118,7 @@ class CopyGiver {
   bool reading_is_of_old_cut_ = false;
   CopyPlace place_;
   Instant heard_{}, free_at_{};
-  unsigned outgrown_ = 0;  ///< copies that were given up because of the log, since a node came in sync
+  unsigned outgrown_ = 0;   ///< copies that were given up because of the log, since a node came in sync
   std::string unreadable_;  ///< why the last cut could not be read
   Duration unreadable_wait_{};
   Instant not_before_{};
