@@ -350,8 +350,18 @@ void Member::Impl::hear_time(Peer& peer, const Sender& sender) {
   times = times_for(floor(), options.suspect_after_max, options.beacon_every, round_trip);
 }
 
+/// A copy that went over this line goes on over another one, which is told again.
+void Member::Impl::forget_line(PeerId id) {
+  const auto gone = peers.find(id);
+  if (gone == peers.end()) return;
+  if (gone->second.copy_told)
+    for (auto& [other, peer] : peers) peer.copy_told = false;
+  peers.erase(gone);
+}
+
 void Member::Impl::close(PeerId id, const std::string& why) {
-  if (peers.erase(id) == 0) return;
+  if (!peers.contains(id)) return;
+  forget_line(id);
   last_problem = why;
   if (leader_peer == id) stop_following();
   put(ClosePeer{id, why});
@@ -595,7 +605,7 @@ void Member::connected(PeerId peer, const std::string& dialled, Instant now, Wal
 void Member::disconnected(PeerId peer, Instant now, WallTime wall) {
   if (impl_->over) return;
   impl_->now = now, impl_->wall = wall;
-  impl_->peers.erase(peer);
+  impl_->forget_line(peer);
   if (impl_->leader_peer == peer) impl_->stop_following();
   impl_->advance();
 }

@@ -199,6 +199,7 @@ struct Member::Impl {
   void hear_time(Peer& peer, const Sender& sender);
   [[nodiscard]] Times floor() const;
   void send(PeerId to, const Message& message);
+  void forget_line(PeerId id);
   void close(PeerId peer, const std::string& why);
   void hello_to(PeerId peer);
   void hello_to_all();

@@ -165,6 +165,27 @@ TEST(GroupNodes, ANodeWhoseLogTheLeadersNoLongerReachesBackToAsksForACopyAndIsNo
   }
 }
 
+TEST(GroupNodes, ACopyWhoseLineBreaksIsAskedForOnTheOtherOne) {
+  TestGroup group({"a", "b"});
+  group.lines = 2;
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.pass(seconds(1));
+  give_up_the_beginning(group, "a");
+  group.start("b");
+  group.pass(seconds(2));
+  ASSERT_TRUE(group.member("b").wants_copy());
+  const auto told = [&] {
+    return std::count(group.node("b").seen.begin(), group.node("b").seen.end(), "need copy");
+  };
+  const auto before = told();
+  ASSERT_GE(before, 1);
+  group.break_a_line();
+  group.pass(seconds(2));
+  EXPECT_TRUE(group.member("b").wants_copy());
+  EXPECT_GT(told(), before) << "whoever takes the copy has to know where it goes on";
+}
+
 TEST(GroupNodes, ANodeThatIsOnlyBehindGetsWhatItLacksFromTheLog) {
   TestGroup group({"a", "b"});
   group.start("a");

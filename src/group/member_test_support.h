@@ -113,6 +113,11 @@ class TestGroup {
     for (const PeerId id : lost) disconnect(id);
     settle();
   }
+  /// The oldest one, at both ends.
+  void break_a_line() {
+    disconnect(lines_.begin()->first);
+    settle();
+  }
   void wipe(const std::string& name) {
     stop(name);
     node(name).disk = std::make_unique<MemoryDisk>(name);
