@@ -87,7 +87,8 @@ void Node::register_read(const RegisterRead& read, RegionTerm seen) {
     }
     return;
   }
-  if (!mine && !rejoining_ && (first || role == replica::Role::standby)) {
+  // One that has sealed itself before the first answer came keeps its own reason.
+  if (!mine && !rejoining_ && role != replica::Role::sealed && (first || role == replica::Role::standby)) {
     not_live_reason_ = "this node of region " + options_.region + " is a standby";
   }
   if (!mine || rejoining_ || promoting_) return;
