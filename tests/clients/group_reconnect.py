@@ -12,7 +12,7 @@ from broker import free_port  # noqa: E402
 from checks import expect, ok  # noqa: E402
 from clients import BINARY, run_case  # noqa: E402
 from group import Group  # noqa: E402
-from load import OWN, Process, Producer, audit, consume, endpoint, repeated  # noqa: E402
+from load import OWN, Process, Producer, audit, audit_shown, consume, endpoint  # noqa: E402
 
 QUEUES = {
     "plain": {"duplicate_detection": True, "lock_duration_s": 30},
@@ -25,6 +25,13 @@ def endpoints(group):
     return [f"127.0.0.1:{free_port()}", *(endpoint(node) for node in group.nodes.values())]
 
 
+def move_the_lead(group):
+    leader = group.wait_in_sync()
+    target, = group.others(leader)
+    moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
+    expect(moved.returncode == 0, "the lead to move", (moved.stdout, moved.stderr))
+
+
 def lead_moves(directory):
     """Under load the lead is switched, its node killed, and the next one frozen for longer than its lease: every confirmed message once and in order."""
     with Group(BINARY, directory, queues=QUEUES).start() as group:
@@ -34,10 +41,7 @@ def lead_moves(directory):
         try:
             producer.confirms_go_on(200)
 
-            leader = group.wait_in_sync()
-            target, = group.others(leader)
-            moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
-            expect(moved.returncode == 0, "the lead to move", (moved.stdout, moved.stderr))
+            move_the_lead(group)
             ok(f"planned move: confirmed again {producer.confirms_go_on():.2f} s after the command was done")
 
             leader = group.wait_in_sync()
@@ -93,12 +97,7 @@ def consumer_outlives_leaders(directory):
         finally:
             producer.kill()
             consumer.kill()
-        ids = [line["id"] for line in consumer.lines]
-        expect(set(ids) == set(producer.confirmed()), "exactly what was confirmed", len(set(ids)))
-        twice = len(ids) - len(set(ids))
-        if OWN:
-            expect(twice == 0, "nothing shown twice", repeated(ids))
-        ok(f"all {len(set(ids))} messages, {twice} of them shown twice after 3 kills")
+        ok(f"{audit_shown(producer, consumer)} after 3 kills")
 
 
 def sessions(directory):
@@ -109,10 +108,7 @@ def sessions(directory):
         consumer = Process(directory, "consumer", "receive", endpoints(group), "sessions", extra=["--sessions", "--idle", "8"])
         try:
             producer.confirms_go_on(200)
-            leader = group.wait_in_sync()
-            target, = group.others(leader)
-            moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
-            expect(moved.returncode == 0, "the lead to move", (moved.stdout, moved.stderr))
+            move_the_lead(group)
             producer.confirms_go_on(200)
             leader = group.wait_in_sync()
             leader.kill()

@@ -149,6 +149,16 @@ def audit(producer, lines, sessions=False):
     return len(received)
 
 
+def audit_shown(producer, consumer):
+    """Of a consumer that lived through the end of its broker. @return what it was shown, in words."""
+    ids = [line["id"] for line in consumer.lines]
+    expect(set(ids) == set(producer.confirmed()), "exactly what was confirmed", len(set(ids)))
+    twice = len(ids) - len(set(ids))
+    if OWN:
+        expect(twice == 0, "nothing shown twice", repeated(ids))
+    return f"all {len(set(ids))} messages, {twice} of them shown twice"
+
+
 def repeated(ids):
     seen = set()
     return [id_ for id_ in ids if id_ in seen or seen.add(id_)][:5]
