@@ -268,7 +268,8 @@ void GroupFaults::add_of_disks() {
       // in-sync set must hold what it has acknowledged, and nobody could tell that it does not.
       world_.queue.after(seconds(4), [this, &hit, life = hit.life()] {
         if (hit.up() || hit.life() != life) return;
-        if (!register_.names(hit.name(), hit.incarnation()) && may_lose(hit) && !hit.damage) {
+        if (!register_.names(hit.name(), hit.incarnation()) && !counted_by_a_leader(hit) && may_lose(hit) &&
+            !hit.damage) {
           world_.reached("a disk went back to its snapshot");
           world_.disk_went_back = true;  // its leader may not know yet that the set is without it
           return hit.restore_snapshot(milliseconds(50));
@@ -293,6 +294,16 @@ void GroupFaults::add_of_disks() {
         world_.checker.excuse(hit.incarnation());
       });
     };
+  });
+}
+
+/// A leader may count a disk before the register names it: it has asked for that and has no answer (the union
+/// rule). While it is paused it notices nothing, and asks again when it wakes.
+bool GroupFaults::counted_by_a_leader(const GroupMachine& hit) const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const GroupMachine* node) {
+    if (node == &hit || !node->up()) return false;
+    const auto need = node->member().status().need;
+    return std::find(need.begin(), need.end(), hit.name()) != need.end();
   });
 }
 

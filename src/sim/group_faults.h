@@ -34,6 +34,7 @@ class GroupFaults {
   [[nodiscard]] GroupMachine& victim();
   [[nodiscard]] Duration pause() { return world_.between(milliseconds(20), seconds(4)); }
   [[nodiscard]] bool may_lose(const GroupMachine& machine) const;
+  [[nodiscard]] bool counted_by_a_leader(const GroupMachine& hit) const;
   [[nodiscard]] bool may_restore_under_leader(const GroupMachine& hit) const;
   [[nodiscard]] bool all_up() const;
   [[nodiscard]] bool somebody_is_damaged() const;
