@@ -86,6 +86,10 @@ int run_pair_bench(const Arguments& arguments) {
         app.add_option("--resident", sizes.resident, "messages that wait in the pair meanwhile")
             ->capture_default_str()
             ->check(CLI::Range(0ULL, 1'000'000'000ULL));
+        app.add_option("--voters", sizes.voters,
+                       "etcd members that hold the register of the takeovers; 0: a file")
+            ->capture_default_str()
+            ->check(CLI::IsMember({0, 1, 3, 5, 7}));
         app.add_option("--away", sizes.away_seconds, "seconds that a node is away")
             ->capture_default_str()
             ->check(CLI::Range(2, 3600));

@@ -35,9 +35,10 @@ std::string PairNodes::tables(int node) const {
   const auto name = [](int i) { return "\"n" + std::to_string(i + 1) + "\""; };
   return "[node]\nname = " + name(node) +
          "\nregion = \"bench\"\ndata = \"data\"\n"
-         "cluster = \"6f1c2f3e-6a52-4b8e-9d0e-2f7f5a1c0b77\"\n"
-         "[register]\nfile = \"" +
-         directory_ + "/register.db\"\n[group]\nlisten = \"127.0.0.1:" + std::to_string(ports_[node]) +
+         "cluster = \"6f1c2f3e-6a52-4b8e-9d0e-2f7f5a1c0b77\"\n" +
+         (setup_.in_register.empty() ? "[register]\nfile = \"" + directory_ + "/register.db\"\n"
+                                     : setup_.in_register) +
+         "[group]\nlisten = \"127.0.0.1:" + std::to_string(ports_[node]) +
          "\"\ncreate = true\nmin_copies = 1\nallow_unsafe_layout = \"a benchmark on one machine\"\n" +
          setup_.more_group + "[[group.node]]\nname = " + name(other) +
          "\naddress = \"127.0.0.1:" + std::to_string(dialled) + "\"\n";

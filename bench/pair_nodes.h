@@ -1,4 +1,4 @@
-// Two nodes of one group on loopback, each a `mainstay serve` of its own, under a register in a file.
+// Two nodes of one group on loopback, each a `mainstay serve` of its own.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,7 @@ class PairNodes {
     bool relayed = false;       ///< the nodes speak through a DelayRelay
     std::string more_group;     ///< further lines of [group]
     std::string more_config;    ///< further tables
+    std::string in_register;    ///< the [register] table; empty: a file in the directory
   };
   /// Starts both and waits until they are in sync.
   PairNodes(const Common& common, const Setup& setup);

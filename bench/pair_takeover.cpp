@@ -4,12 +4,14 @@
 #include <chrono>
 #include <future>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "amqp/message.h"
 #include "base/random.h"
 #include "client/publisher.h"
 #include "pair_parts.h"
+#include "voters.h"
 
 namespace mainstay::bench {
 namespace {
@@ -172,6 +174,8 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
   PairNodes::Setup setup;
   setup.name = "takeover";
   setup.more_config = kProbeQueue;
+  std::optional<Voters> voters;
+  if (sizes.voters > 0) setup.in_register = voters.emplace(common, sizes.voters).table();
   PairNodes pair(common, setup);
   if (resident > 0) {
     Crowd crowd(pair.leader(), sizes.connections);
@@ -186,6 +190,8 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
     }
   }
   const std::string with = readable(static_cast<double>(resident)) + " messages resident";
+  const std::string in_register =
+      voters ? std::to_string(sizes.voters) + " etcd members on this machine" : "a file on this machine";
   std::uint64_t confirmed = 0;
   for (const bool fast : {false, true}) {
     const std::string id = fast ? "fast" : "default";
@@ -196,6 +202,7 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
     std::vector<float> took, ready;
     for (int run = 0; run < sizes.runs; ++run) {
       const Takeover each = take_over(pair, prober);
+      if (voters) voters->check_alive();
       took.push_back(static_cast<float>(each.confirmed));
       ready.push_back(static_cast<float>(each.ready));
       progress.at(static_cast<std::uint64_t>(run) + 1, static_cast<std::uint64_t>(sizes.runs));
@@ -211,8 +218,8 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
                        "s"),
                 fast ? kFastSeconds : kDefaultSeconds);
     figure_p99.samples.values = {p99};
-    figure_p99.note =
-        note.empty() ? "min_copies = 1; the register is a file on this machine; the product's client" : note;
+    figure_p99.note = (note.empty() ? "" : note + "; ") + "min_copies = 1; the register is " + in_register +
+                      "; the product's client";
     Figure all = figure("pair.takeover_" + id + "_each_s", "  each of them", "s");
     all.samples.values.assign(took.begin(), took.end());
     Figure of_ready =
