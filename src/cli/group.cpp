@@ -376,6 +376,26 @@ int move_lead(const GroupArguments& arguments) {
   return kOk;
 }
 
+int promote(const GroupArguments& arguments) {
+  const auto node = control_of(arguments.config);
+  if (!node) return node.error().exit_status;
+  const std::string by = arguments.by.empty() ? operator_name() : arguments.by;
+  const auto answer =
+      ask(*node, "POST", "/group/promote",
+          json::serialize(json::object{{"by", by}, {"reason", arguments.reason}}), seconds(60));
+  if (!answer) {
+    std::cerr << "mainstay group promote: " << answer.error().what << "\n";
+    return kCouldNotRun;
+  }
+  if (arguments.json) {
+    std::cout << json::serialize(*answer) << "\n";
+  } else {
+    std::cout << std::string_view(answer->at("note").as_string())
+              << ", with everything that was ever confirmed\n";
+  }
+  return kOk;
+}
+
 }  // namespace
 
 void add_group(CLI::App& app, int& out) {
@@ -425,6 +445,30 @@ void add_group(CLI::App& app, int& out) {
       "             configuration.\n"
       "Example: mainstay group switch --config east-1.toml --to east-2 --reason 'kernel update'");
   move->callback([move_arguments, &out] { out = move_lead(*move_arguments); });
+
+  auto promote_arguments = std::make_shared<GroupArguments>();
+  CLI::App* promotion =
+      group->add_subcommand("promote", "unplanned: a backup leads in the place of a leader that is gone");
+  promotion->add_option("--config", promote_arguments->config, "configuration of the node that is to lead")
+      ->required();
+  promotion
+      ->add_option("--reason", promote_arguments->reason,
+                   "what happened: kept in the node's log, and in the register until the next change")
+      ->required();
+  promotion->add_option("--by", promote_arguments->by, "who does it; default: user and host");
+  promotion->add_flag("--json", promote_arguments->json, "print the answer as JSON");
+  promotion->footer(
+      "For groups with promotion = \"operator\"; in others a backup does by itself what this asks of it. The "
+      "node must run,\n"
+      "hear nothing of its leader, and be in the in-sync set by the register: then it has everything that "
+      "was "
+      "ever\n"
+      "confirmed, and the former leader, should it live, can confirm nothing more. It needs the register.\n"
+      "Exit status: 0 it leads; 2 refused (the reason is told), another node leads, or it is not known yet; "
+      "78 wrong\n"
+      "             configuration.\n"
+      "Example: mainstay group promote --config east-2.toml --reason 'dc-north has no power'");
+  promotion->callback([promote_arguments, &out] { out = promote(*promote_arguments); });
   add_group_members(*group, out);
 
   auto arguments = std::make_shared<GroupArguments>();

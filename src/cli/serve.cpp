@@ -24,6 +24,7 @@ node::GroupOptions group_options(const config::GroupConfig& from) {
   to.listen = listener(from.listen);
   for (const auto& other : from.others) to.others.push_back({other.name, listener(other.address)});
   to.member.may_create = from.create;
+  to.member.promotes_itself = from.promotion == config::Promotion::automatic;
   to.member.beacon_every = from.timeouts.beacon_interval;
   to.member.drop_after = from.timeouts.drop_after;
   to.member.lease = from.timeouts.lease;

@@ -137,6 +137,8 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   });
   const bool alone = t.present() && group.others.empty();
   group.create = t.flag("create", group.create);
+  if (t.choice("promotion", {"automatic", "operator"}, "automatic") == "operator")
+    group.promotion = Promotion::by_operator;
   group.min_copies = static_cast<std::uint32_t>(t.integer("min_copies", 1, 2, alone || shared ? 1 : 2));
   group.alone_without_register_max = seconds(t.integer("alone_without_register_max_s", 1, 86'400,
                                                        group.alone_without_register_max.ns / seconds(1).ns));
@@ -151,6 +153,11 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
     t.problem(
         "lock",
         "\"lock\" is about the one directory of mode = \"shared-store\": take it away, or add the mode");
+  if (shared && group.promotion == Promotion::by_operator)
+    t.problem(
+        "promotion",
+        "\"promotion\" is \"operator\", and in mode \"shared-store\" the standby that finds the store free "
+        "leads by itself: take it away, or use mode = \"replicated\"");
   if (shared && group.min_copies > 1)
     t.problem(
         "min_copies",

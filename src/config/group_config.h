@@ -34,6 +34,8 @@ enum class GroupMode : std::uint8_t {
   replicated,    ///< each node has a disk of its own
   shared_store,  ///< all have one directory, on storage that they share
 };
+/// Who decides that a backup asks to lead in the place of a silent leader.
+enum class Promotion : std::uint8_t { automatic, by_operator };
 /// Shared-store mode: what is needed to lead beside the register and the fence.
 enum class StoreLockPolicy : std::uint8_t { required, preferred };
 
@@ -49,6 +51,7 @@ struct GroupConfig {
   };
   std::vector<Node> others;  ///< without this one; empty: it is the only node
   bool create = false;       ///< may write the register's first record
+  Promotion promotion = Promotion::automatic;
   /// Copies that a confirmed publish has: 2 = when alone, the other region's counts or it is refused.
   std::uint32_t min_copies = 1;
   Duration alone_without_register_max =

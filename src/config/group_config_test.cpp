@@ -299,6 +299,14 @@ TEST(GroupTimeouts, BothProfilesHoldTheRelations) {
   EXPECT_TRUE(related(group_of(pair("profile = \"fast\"\n")).timeouts));
 }
 
+TEST(GroupConfig, WhoPromotesIsChosen) {
+  EXPECT_EQ(group_of(pair()).promotion, Promotion::automatic);
+  EXPECT_EQ(group_of(pair("promotion = \"operator\"\n")).promotion, Promotion::by_operator);
+  EXPECT_THAT(problems(pair("promotion = \"nobody\"\n")), HasSubstr("promotion"));
+  EXPECT_THAT(problems(pair("mode = \"shared-store\"\npromotion = \"operator\"\n")),
+              HasSubstr("the standby that finds the store free leads by itself"));
+}
+
 // ---- shared-store mode
 
 constexpr std::string_view kClusterHead = R"([node]

@@ -525,6 +525,7 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
 void Member::Impl::advance() {
   if (over) return;
   if (role == Role::follower) {
+    if (promotion && now > promotion->until) promotion.reset();
     find_leader();
     if (over) return;
     acknowledge();
@@ -706,6 +707,33 @@ std::optional<std::string> Member::hand_over(const std::string& to, Instant now,
   return "node " + to + " is not in the in-sync set";
 }
 
+std::optional<std::string> Member::promote(const std::string& by, Duration most, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  it.now = now, it.wall = wall;
+  if (it.over) return "it is beginning anew from its log: try again in a moment";
+  if (it.role == Role::leader) return "it leads already";
+  if (it.role == Role::stopped) return it.last_problem;
+  if (it.disk_stalled) return "its disk does not answer";
+  if (!it.suspects()) {
+    const auto heard = it.heard.find(it.waits_for);
+    const std::string when =
+        heard == it.heard.end() ? "" : " " + std::to_string((now - heard->second).milliseconds()) + " ms ago";
+    return it.waits_for.empty() ? "it has begun just now and may hear of a leader yet: try again in a moment"
+                                : "leader " + it.waits_for + " was heard" + when +
+                                      ": `mainstay group switch` moves the lead of a leader that is there";
+  }
+  if (it.known && it.known->record && !it.known->record->isr.contains(it.self()))
+    return "by the register it is not in the in-sync set and may lack what was acknowledged";
+  it.promotion = Impl::Promotion{by, now + most};
+  it.next_ask = std::min(it.next_ask, now);
+  it.advance();
+  return {};
+}
+
+bool Member::promoting() const {
+  return !impl_->over && impl_->promotion.has_value();
+}
+
 bool Member::handing_over() const {
   return !impl_->over && impl_->handing_over.has_value();
 }
@@ -870,6 +898,7 @@ MemberStatus Member::status() const {
   if (it.role == Role::follower) {
     status.grace = it.grace;
     status.grace_until = it.grace_until;
+    status.waits_for_operator = it.waits_for_operator;
   }
   if (it.role == Role::leader) {
     status.removed = it.force.removed;

@@ -44,6 +44,9 @@ struct MemberOptions {
   /// in-sync set proves nothing, and disk_is_ours() does.
   bool disk_is_shared = false;
   bool may_create = false;  ///< may write the register's first record (a new group; every node of it may)
+  /// A follower that hears nothing of its leader asks to lead (R4, R8). Otherwise promote() alone makes it
+  /// ask. A planned move, and the return of the node that the register names as leader, are no promotions.
+  bool promotes_itself = true;
   Duration beacon_every = milliseconds(100);
   /// R3: an in-sync follower that has not answered for so long is dropped.
   Duration drop_after = milliseconds(500);
@@ -169,7 +172,8 @@ struct MemberStatus {
   Times times;                    ///< in force; a leader's lease is what it asks for
   Duration grace{};       ///< follower: for how long after its leader's last word it waits, without jitter
   Instant grace_until{};  ///< follower: that, as an instant, jitter included
-  Duration round_trip{};  ///< counted with: the longest to a node that is connected; 0 = not known
+  bool waits_for_operator = false;  ///< it would ask to lead, and may not by itself
+  Duration round_trip{};            ///< counted with: the longest to a node that is connected; 0 = not known
 };
 
 class Member {
@@ -223,6 +227,15 @@ class Member {
   /// Leader, planned move: nothing more is appended until the move succeeded or was given up. When all is
   /// committed and on the follower's disk it is told to take over. @return why not.
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
+
+  /// Follower: asks to lead in the place of a leader that it does not hear, by R4 as it would by itself;
+  /// which set and epoch is not the operator's to choose. Forgotten when it leads, when it hears a leader,
+  /// and after `most` unless it has asked the register by then. @param by  for the register's record. @return
+  /// why not.
+  [[nodiscard]] std::optional<std::string> promote(const std::string& by, Duration most, Instant now,
+                                                   WallTime wall);
+  /// What promote() asked for is still wanted.
+  [[nodiscard]] bool promoting() const;
 
   /// A planned move is under way.
   [[nodiscard]] bool handing_over() const;

@@ -65,8 +65,18 @@ void Member::Impl::consider(const GroupState& state) {
     log_begun = false;
     return;
   }
+  const bool by_itself = options.promotes_itself || take_over || log_begun;
+  if (!by_itself && !promotion) {
+    waits_for_operator = true;
+    last_problem =
+        "nothing is heard of leader " + record.leader.node +
+        ", and an operator promotes here: once that one is gone, `mainstay group promote` with this "
+        "node's configuration makes it the leader";
+    return;
+  }
   GroupRecord next = record;
-  next.reason = take_over                                     ? "planned move from " + record.leader.node
+  next.reason = promotion && !take_over && !log_begun         ? "promoted by " + promotion->by
+                : take_over                                   ? "planned move from " + record.leader.node
                 : log_begun && !options.begun_because.empty() ? options.begun_because
                 : log_begun                                   ? "restart of the leader"
                             : "nothing heard of leader " + record.leader.node;
@@ -152,6 +162,8 @@ void Member::Impl::leader_speaks(PeerId from, Peer& peer, Epoch epoch, Duration 
     waits_for = peer.member->node;
     grace_until = now;
   }
+  promotion.reset();
+  waits_for_operator = false;
   wait_for_leader(lease);
   const double part = static_cast<double>(options.lease.ns) / static_cast<double>(options.suspect_after.ns);
   peer.granted = std::min(lease, Duration{static_cast<std::int64_t>(static_cast<double>(grace.ns) * part)});

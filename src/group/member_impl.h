@@ -133,6 +133,12 @@ struct Member::Impl {
   /// When its leader told it to lead. A leader that hears nothing of it for drop_after leads on.
   std::optional<Instant> take_over;
   bool log_begun = false;  ///< restarted as the leader of the register: nobody to wait for
+  struct Promotion {
+    std::string by;
+    Instant until;
+  };
+  std::optional<Promotion> promotion;  ///< an operator's
+  bool waits_for_operator = false;
   std::optional<replication::RegionFollower> follower;
   bool batch_out = false;
   bool ack_due = false;

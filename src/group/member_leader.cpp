@@ -23,6 +23,8 @@ void Member::Impl::lead(const GroupRecord& record) {
   dropped.clear();
   to_remove.clear();
   to_accept.clear();
+  promotion.reset();
+  waits_for_operator = false;
   led_since = proof = now;
   proof_until = now + times.lease;
   for (auto& [id, peer] : peers) {

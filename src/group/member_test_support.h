@@ -68,7 +68,8 @@ class TestGroup {
   std::function<void()> each_step;
   /// SIGSTOP: nothing happens in it, and what arrives waits.
   std::set<std::string> frozen;
-  bool hold_reads = false;  ///< the register's answers wait, each for answer_reads()
+  std::vector<std::string> reasons;  ///< of every change of the register
+  bool hold_reads = false;           ///< the register's answers wait, each for answer_reads()
 
   void start(const std::string& name) {
     Node& it = node(name);
@@ -339,6 +340,7 @@ class TestGroup {
       if (wins && answers != Answers::unknown_dropped) {
         ++state_.revision;
         state_.record = change->next;
+        reasons.push_back(change->next.reason);
       }
       const bool unknown = answers == Answers::unknown_dropped || answers == Answers::unknown_stored;
       it.member->register_changed(unknown ? RegisterOutcome::unknown

@@ -108,6 +108,10 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
     return backend.group_switch(text_of(*body, "to"), text_of(*body, "by"), text_of(*body, "reason"),
                                 [respond](const CommandResult& result) { respond_with(result, respond); });
   }
+  if (path == "/group/promote") {
+    return backend.group_promote(text_of(*body, "by"), text_of(*body, "reason"),
+                                 [respond](const CommandResult& result) { respond_with(result, respond); });
+  }
   const auto* force = body->if_contains("force");
   const bool forced = force != nullptr && force->is_bool() && force->as_bool();
   if (path == "/group/reload") {
@@ -123,7 +127,7 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
   respond(
       error(404,
             "no such command; there are /region/switch /region/promote /region/admit-producers /group/switch "
-            "/group/reload /group/remove /messages/known"));
+            "/group/promote /group/reload /group/remove /messages/known"));
 }
 
 namespace {
@@ -270,6 +274,7 @@ std::string status_json(const NodeStatus& s) {
                                 {"round_trip_ms", s.group->round_trip_seconds * 1e3},
                                 {"others", std::move(others)},
                                 {"register_refused", s.group->register_refused},
+                                {"waits_for_operator", s.group->waits_for_operator},
                                 {"damage", s.group->damage},
                                 {"logs_set_aside", s.group->logs_set_aside},
                                 {"alarms", s.group->alarms},

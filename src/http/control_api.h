@@ -8,7 +8,8 @@
 //   POST /region/promote         {"by","reason","force"}  make this node's region the active one
 //   POST /region/admit-producers {"by","reason"}          end of recovery after a forced promotion
 //   POST /group/switch           {"to","by","reason"}     gives the lead of the group to another node in sync
-//   POST /group/reload           {"by","force"}           reads [[group.node]] anew and goes by it
+//   POST /group/promote          {"by","reason"}          asks this backup to lead in the place of a silent
+//   leader POST /group/reload           {"by","force"}           reads [[group.node]] anew and goes by it
 //   POST /group/remove           {"node","by","reason","force"}  takes a node out of the group
 //   POST /messages/known         {"queue","ids":[…]} → {"known":[bool…]}
 //
@@ -93,8 +94,9 @@ struct NodeStatus {
       std::uint16_t packet_version = 0;  ///< spoken with it; 0 = no connection
       std::uint64_t lag_records{};       ///< of this log, not known to be on its disk
     };
-    std::vector<Other> others;      ///< as configured, by name
-    bool register_refused = false;  ///< it is older than what was seen, or another cluster's
+    std::vector<Other> others;        ///< as configured, by name
+    bool waits_for_operator = false;  ///< the leader is silent, and only `mainstay group promote` replaces it
+    bool register_refused = false;    ///< it is older than what was seen, or another cluster's
     std::string damage;  ///< what of this node's log is damaged, and what becomes of it; empty: nothing known
     std::uint64_t logs_set_aside{};  ///< since the start, because they were damaged
     std::uint64_t alarms{};          ///< raised since the start
@@ -202,6 +204,8 @@ class ControlBackend {
   /// Moves the lead of the group to node `to`; answered when it has moved or stayed.
   virtual void group_switch(const std::string& to, const std::string& by, const std::string& reason,
                             CommandDone done) = 0;
+  /// This node asks to lead in the place of a leader that is not heard; answered when it is known who leads.
+  virtual void group_promote(const std::string& by, const std::string& reason, CommandDone done) = 0;
   /// Reads the file's [[group.node]] anew; answered when this node, and if it leads the register, go by it.
   virtual void group_reload(const std::string& by, bool force, CommandDone done) = 0;
   virtual void group_remove(const std::string& node, const std::string& by, const std::string& reason,

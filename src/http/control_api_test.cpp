@@ -18,6 +18,10 @@ class FakeNode : public ControlBackend {
     switched_to = to + " by " + by + ": " + reason;
     done({409, "node " + to + " is not in the in-sync set", {}, {}, {}, {}});
   }
+  void group_promote(const std::string& by, const std::string& reason, CommandDone done) override {
+    switched_to = "promoted by " + by + ": " + reason;
+    done({200, {}, {}, 77, {}, "node east-2 leads epoch 4"});
+  }
   void group_reload(const std::string& by, bool force, CommandDone done) override {
     switched_to = "reload by " + by + (force ? ", forced" : "");
     done({200, {}, {}, {}, {}, "accepted: east-3"});
@@ -162,6 +166,13 @@ TEST_F(ControlApi, NodesOfAGroupAreReloadedAndRemoved) {
   EXPECT_EQ(removed.status, 409);
   EXPECT_THAT(removed.body, HasSubstr("one copy is left"));
   EXPECT_EQ(node.switched_to, "without east-2 by alice: moved");
+}
+
+TEST_F(ControlApi, ABackupIsPromotedWithWhoAndWhy) {
+  const Response promoted = ask("POST", "/group/promote", R"({"by": "alice", "reason": "fire"})");
+  EXPECT_EQ(promoted.status, 200);
+  EXPECT_THAT(promoted.body, HasSubstr("node east-2 leads epoch 4"));
+  EXPECT_EQ(node.switched_to, "promoted by alice: fire");
 }
 
 TEST_F(ControlApi, ACopyAndTheNodesOfAGroupAreTold) {

@@ -112,6 +112,9 @@ std::string metrics_text(const NodeStatus& s) {
     f.gauge("mainstay_group_fenced",
             "1 while the leader serves nobody because it cannot know that it still leads.",
             s.group->fenced.empty() ? 0 : 1);
+    f.gauge("mainstay_group_waits_for_operator",
+            "1 while the leader is silent and only an operator promotes (`mainstay group promote`).",
+            s.group->waits_for_operator ? 1 : 0);
     f.gauge("mainstay_group_nodes", "Nodes of the group as configured, this one included.",
             static_cast<double>(s.group->others.size() + 1));
     f.gauge("mainstay_group_min_copies", "Copies that a confirmed message has, as configured.",

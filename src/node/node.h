@@ -81,6 +81,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   http::NodeStatus status() override;
   void group_switch(const std::string& to, const std::string& by, const std::string& reason,
                     http::CommandDone done) override;
+  void group_promote(const std::string& by, const std::string& reason, http::CommandDone done) override;
   void group_reload(const std::string& by, bool force, http::CommandDone done) override;
   void group_remove(const std::string& node, const std::string& by, const std::string& reason, bool force,
                     http::CommandDone done) override;
@@ -171,6 +172,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   // node_members.cpp: who is one of the group
   void tell_nodes(http::NodeStatus::Group& group) const;
   void tick_members(Instant now);
+  void tick_promotion(Instant now);
   void forget_dialled(const std::set<std::string>& gone);
   void decide_move(Instant now);
   [[nodiscard]] std::string too_few_without(const std::set<std::string>& gone) const;
@@ -340,7 +342,14 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
     http::CommandDone done;
   };
   std::optional<MemberChange> member_change_;
-  bool install_copy_ = false;  // a full copy is ready to take the place of what is here
+  /// node_promotion.cpp: asked for by an operator, and answered when it is known who leads.
+  struct Promotion {
+    Instant deadline{};
+    http::CommandDone done;
+  };
+  std::optional<Promotion> promotion_;
+  bool operator_wanted_ = false;  ///< it waits for one, and has said so
+  bool install_copy_ = false;     // a full copy is ready to take the place of what is here
   /// A part of the log that could not be read: being read again.
   struct Doubt {
     Lsn first{};

@@ -343,6 +343,7 @@ void Node::tick_group(Instant now) {
 
   decide_move(now);
   tick_members(now);
+  tick_promotion(now);
   probe_disk(now);
   if (store_ != nullptr) tick_store(now);
   if (rejoining_) return;
@@ -604,6 +605,7 @@ http::NodeStatus::Group Node::group_status() const {
   s.suspect_after_seconds = std::max(status.times.suspect_after, status.grace).seconds();
   s.round_trip_seconds = status.round_trip.seconds();
   s.register_refused = status.register_refused;
+  s.waits_for_operator = status.waits_for_operator;
   const auto has = [](const std::vector<std::string>& names, const std::string& name) {
     return std::ranges::find(names, name) != names.end();
   };

@@ -370,6 +370,11 @@ void StoreStandby::group_switch(const std::string& /*to*/, const std::string& /*
   done(refused);
 }
 
+void StoreStandby::group_promote(const std::string& /*by*/, const std::string& /*reason*/,
+                                 http::CommandDone done) {
+  done(store_promotes_itself());
+}
+
 void StoreStandby::group_reload(const std::string& /*by*/, bool /*force*/, http::CommandDone done) {
   done(store_has_no_members());
 }

@@ -27,6 +27,7 @@ namespace mainstay::node {
 
 /// The answer to who would add or remove nodes in this mode.
 [[nodiscard]] http::CommandResult store_has_no_members();
+[[nodiscard]] http::CommandResult store_promotes_itself();
 
 class StoreStandby final : public http::ControlBackend, public PacketEvents {
  public:
@@ -42,6 +43,7 @@ class StoreStandby final : public http::ControlBackend, public PacketEvents {
   http::NodeStatus status() override;
   void group_switch(const std::string& to, const std::string& by, const std::string& reason,
                     http::CommandDone done) override;
+  void group_promote(const std::string& by, const std::string& reason, http::CommandDone done) override;
   void group_reload(const std::string& by, bool force, http::CommandDone done) override;
   void group_remove(const std::string& node, const std::string& by, const std::string& reason, bool force,
                     http::CommandDone done) override;

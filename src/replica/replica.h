@@ -248,6 +248,9 @@ class Replica {
                         WallTime wall);
   void disk_stalled(bool stalled, Instant now, WallTime wall);
   void disk_is_ours(Instant when);
+  /// As group::Member::promote().
+  [[nodiscard]] std::optional<std::string> promote_node(const std::string& by, Duration most, Instant now,
+                                                        WallTime wall);
   [[nodiscard]] std::optional<std::string> hand_over(const std::string& to, Instant now, WallTime wall);
   void cover(Lsn lsn, Instant now, WallTime wall);
   /// Also says whose copies the log is kept for (removable_before()).

@@ -73,6 +73,11 @@ void Replica::end_for_copy(Instant now, WallTime wall) {
 void Replica::disk_is_ours(Instant when) {
   impl_->member->disk_is_ours(when);
 }
+std::optional<std::string> Replica::promote_node(const std::string& by, Duration most, Instant now,
+                                                 WallTime wall) {
+  return impl_->tell_member(now, wall,
+                            [&](group::Member& member) { return member.promote(by, most, now, wall); });
+}
 std::optional<std::string> Replica::hand_over(const std::string& to, Instant now, WallTime wall) {
   return impl_->tell_member(now, wall,
                             [&](group::Member& member) { return member.hand_over(to, now, wall); });

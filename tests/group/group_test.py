@@ -197,6 +197,39 @@ def planned_move(directory):
         group.wait_equal()
 
 
+def promoted_by_an_operator(directory):
+    """promotion = "operator": a backup whose leader is gone waits until it is told to lead, and then has every confirmed message."""
+    with Group(BINARY, directory, group={"promotion": "operator"}, **DEDUP).start() as group:
+        leader = group.wait_in_sync()
+        backup, = group.others(leader)
+        early = backup.command("group", "promote", "--reason", "a test")
+        expect(early.returncode == 2 and f"leader {leader.name} was heard" in early.stderr, "a promotion beside a leader to be refused", early.stderr)
+        publisher = Publisher(group)
+        publisher.start()
+        time.sleep(0.5)
+        leader.kill()
+        until = time.monotonic() + 20
+        while not backup.status()["group"]["waits_for_operator"]:
+            expect(time.monotonic() < until, "the backup to say that it waits for an operator", backup.status()["group"])
+            time.sleep(0.02)
+        time.sleep(2)  # a backup that does not wait for one leads after 1.2 s
+        code, why = backup.get("/readyz")
+        expect(code == 503 and "mainstay group promote" in why, "/readyz to say what to do", why)
+        expect("mainstay_group_waits_for_operator 1" in backup.get("/metrics")[1], "a metric to say so")
+        ok("without its leader the backup waits, and says for what")
+        done = backup.command("group", "promote", "--reason", "fire in a")
+        expect(done.returncode == 0 and f"node {backup.name} leads epoch" in done.stdout, "the backup to be promoted", (done.stdout, done.stderr))
+        expect(group.leader() is backup, "the promoted node to serve")
+        told = backup.command("group", "status").stdout
+        ok("told to lead, it leads: " + done.stdout.strip())
+        leader.start(ready=False)
+        group.wait_in_sync()
+        confirmed = publisher.finish()
+        audit(group, confirmed)
+        group.wait_equal()
+        expect("fire in a" in backup.log_tail(2000), "the reason in the node's log", told)
+
+
 def alone(directory):
     """min_copies = 2: a leader whose backup is gone refuses publishes, settles, and goes on when the backup is back."""
     with Group(BINARY, directory, group={"min_copies": 2}, **DEDUP).start() as group:
@@ -326,4 +359,4 @@ def durability_region(directory):
 
 
 if __name__ == "__main__":
-    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, alone, no_register, backup_full, durability_region))
+    run_case((two_copies, leader_killed, killed_again_and_again, leader_sleeps, planned_move, promoted_by_an_operator, alone, no_register, backup_full, durability_region))
