@@ -345,6 +345,13 @@ bool GroupBroker::hand_over(const std::string& to) {
   return agreed;
 }
 
+bool GroupBroker::promote() {
+  if (!up() || restart_ || frozen()) return false;
+  bool agreed = false;
+  if (guarded([&] { agreed = !replica_->promote_node("the operator", kOrderLasts, now(), wall()); })) step();
+  return agreed;
+}
+
 void GroupBroker::step() {
   if (!up() || stepping_) return;
   stepping_ = true;

@@ -32,6 +32,7 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   void packet(PeerId from, Buffer bytes) override;
   void disconnected(PeerId peer) override;
   bool hand_over(const std::string& to) override;
+  bool promote() override;
   /// Everything in the log is committed, durable and applied, as far as this node knows.
   [[nodiscard]] bool quiet() const;
 

@@ -464,6 +464,21 @@ void GroupFaults::repair_register_after(Duration time) {
 // ---- operators
 // ----------------------------------------------------------------------------------------------------------
 
+/// Looks now and then whether a node waits for a person; one of them is told to lead, sometimes another than
+/// would be best, and sometimes while the leader is about to come back.
+void GroupFaults::promote_again() {
+  world_.queue.after(world_.between(milliseconds(200), seconds(3)), [this] {
+    GroupMachine& chosen = any();
+    if (chosen.up() && chosen.member().status().waits_for_operator) (void)chosen.promote();
+    promote_again();
+  });
+}
+
+void GroupFaults::start() {
+  plan_.start();
+  if (world_.operator_promotes) promote_again();
+}
+
 void GroupFaults::add_of_operators() {
   plan_.add("planned move", 3, [this]() -> Action {
     GroupMachine* lead = leader();

@@ -18,7 +18,7 @@ class GroupFaults {
   GroupFaults(GroupWorld& world, GroupRegister& group_register, GroupWire& wire,
               const std::vector<GroupMachine*>& nodes,
               const std::vector<std::unique_ptr<Receiver>>& receivers, Duration pause);
-  void start() { plan_.start(); }
+  void start();
   void heal();
   [[nodiscard]] GroupMachine* leader() const;
 
@@ -49,6 +49,7 @@ class GroupFaults {
       const std::set<std::string>& not_looked_at = {}) const;
   [[nodiscard]] Result<coordination::RepairPlan, Failure> plan_repair_without_lost_disks() const;
   void make_a_mistake(std::uint64_t kind);
+  void promote_again();
 
   GroupWorld& world_;
   GroupRegister& register_;

@@ -54,6 +54,7 @@ group::MemberOptions GroupMachine::member_options(const Uuid& cluster) const {
   options.cluster = cluster;
   options.self = {name(), incarnation_};
   options.may_create = true;
+  options.promotes_itself = !group_world_.operator_promotes;
   if (older_release) options.packet_version = group::kPacketVersionOldest;
   options.ship_bytes_max = 2'048;
   options.ship_ahead_bytes_max = 8'192;

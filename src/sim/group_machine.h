@@ -16,6 +16,9 @@
 
 namespace mainstay::sim {
 
+/// As node/node_promotion.cpp has it.
+inline constexpr Duration kOrderLasts = seconds(15);
+
 class GroupMachine {
  public:
   GroupMachine(GroupWorld& world, GroupRegister& group_register, std::string name);
@@ -68,6 +71,8 @@ class GroupMachine {
   virtual void disconnected(PeerId peer) = 0;
   /// @return the member agreed to try
   virtual bool hand_over(const std::string& to) = 0;
+  /// As an operator's `mainstay group promote`. @return it was not refused
+  virtual bool promote() = 0;
 
  protected:
   /// Runs in the process: later when it is frozen, never when this life has ended.

@@ -130,6 +130,13 @@ bool GroupNode::hand_over(const std::string& to) {
   return agreed;
 }
 
+bool GroupNode::promote() {
+  if (!up() || frozen()) return false;
+  const bool agreed = !member_->promote("the operator", kOrderLasts, now(), wall());
+  step();
+  return agreed;
+}
+
 void GroupNode::step() {
   if (!up() || stepping_) return;
   stepping_ = true;

@@ -24,6 +24,7 @@ class GroupNode final : public GroupMachine {
   void packet(PeerId from, Buffer bytes) override;
   void disconnected(PeerId peer) override;
   bool hand_over(const std::string& to) override;
+  bool promote() override;
 
   /// A client's operation. @param answer  told when it is committed, never otherwise. @return taken
   [[nodiscard]] bool submit(std::uint64_t operation, std::function<void()> answer);

@@ -50,6 +50,7 @@ bool GroupRegister::store(const coordination::GroupState& expected, const coordi
   for (const auto& member : next.isr) set += " " + member.node;
   world_.trace("register: epoch " + std::to_string(next.epoch.value) + ", leader " + next.leader.node +
                ", in sync" + set + " (" + next.reason + ")");
+  if (next.reason.starts_with("promoted by")) world_.reached("an operator promoted a backup");
   if (next.reason.starts_with("planned move")) world_.reached("planned move done");
   world_.checker.registered(next);
   return true;

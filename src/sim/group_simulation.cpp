@@ -78,6 +78,8 @@ class GroupSimulation {
       world_.full_copies = !world_.whole_logs && options.seed % 2 == 0 && !world_.bug.any();
       world_.copies_min = count > 1 && world_.random.chance(1, 2) ? 2 : 1;
     }
+    // Not drawn either.
+    world_.operator_promotes = options.seed % 16 == 7 && !world_.bug.any();
     for (std::uint64_t i = 0; i < count; ++i) add_node(i, count);
     wire_ = std::make_unique<GroupWire>(world_, nodes_);
     const std::uint64_t clients = world_.random.between(1, 3);
@@ -93,6 +95,7 @@ class GroupSimulation {
     world_.report.options = std::to_string(count) + " nodes, " + std::to_string(options.operations) +
                             " operations, " + std::to_string(clients) + " clients, a fault every " +
                             std::to_string(pause.milliseconds()) + " ms";
+    if (world_.operator_promotes) world_.report.options += ", an operator promotes";
     if (world_.members_only) {
       world_.report.options += ", members only";
     } else {
@@ -310,6 +313,7 @@ std::vector<std::string> group_probes(bool members_only) {
   std::vector<std::string> all{"leadership began",
                                "leader went on under a new epoch",
                                "planned move done",
+                               "an operator promoted a backup",
                                "log cut at rejoin",
                                "unacknowledged tail survived",
                                "fail-stop: sync failed",

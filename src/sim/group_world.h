@@ -47,6 +47,7 @@ struct GroupWorld : World {
   };
   std::map<std::uint64_t, Copied> copied;
   unsigned copies_min = 1;             ///< drawn
+  bool operator_promotes = false;      ///< no node promotes itself
   bool register_was_put_back = false;  ///< and not repaired yet
   bool reads_fail = false;             ///< some did, somewhere: alarms may say so
   bool disks_are_damaged = false;      ///< one was, somewhere: as well
