@@ -166,7 +166,7 @@ TEST(MemoryDisk, InjectedFaultsHitOnceAfterTheirSkip) {
 TEST(MemoryDisk, AReadIsDamagedOnItsWayOnceAndTheDiskIsWell) {
   MemoryDisk disk;
   disk.put("f", as_bytes("0123456789"));
-  const auto file = std::move(*disk.open("f", OpenMode::read));
+  const auto file = *disk.open("f", OpenMode::read);
   disk.damage_next_read(1);
   Buffer into(10);
   ASSERT_TRUE(file->read(0, into));

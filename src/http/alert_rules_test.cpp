@@ -30,9 +30,9 @@ std::set<std::string> metrics_in(const std::string& text) {
 
 NodeStatus one_of_a_group() {
   NodeStatus status;
-  status.group.emplace();
+  status.group = NodeStatus::Group{};
   status.group->others.push_back({"east-2", true, true, 7});
-  status.group->store.emplace();
+  status.group->store = NodeStatus::Group::Store{};
   status.queues.push_back({"payments", 5, 1, 2, 3, 100, 0, 1.5});
   status.flow.stalls.push_back({"memory", 0, 0});
   return status;

@@ -177,7 +177,7 @@ TEST_F(ControlApi, ABackupIsPromotedWithWhoAndWhy) {
 
 TEST_F(ControlApi, ACopyAndTheNodesOfAGroupAreTold) {
   EXPECT_THAT(ask("GET", "/status").body, ::testing::Not(HasSubstr("\"copy\"")));
-  node.now.group.emplace();
+  node.now.group = NodeStatus::Group{};
   EXPECT_THAT(ask("GET", "/status").body, HasSubstr("\"copy\":null"));
   EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_copy_bytes_total 0"));
   node.now.group->copy = {"giving", "east-2", "copying", 3, 7};
@@ -195,7 +195,7 @@ TEST_F(ControlApi, ACopyAndTheNodesOfAGroupAreTold) {
 }
 
 TEST_F(ControlApi, WhoHasTheLockOfASharedStoreIsTold) {
-  node.now.group.emplace();
+  node.now.group = NodeStatus::Group{};
   EXPECT_THAT(ask("GET", "/status").body, HasSubstr("\"store\":null"));
   EXPECT_THAT(ask("GET", "/metrics").body, ::testing::Not(HasSubstr("store_lock_held")));
   node.now.group->store = {false, "process 71"};
@@ -205,7 +205,7 @@ TEST_F(ControlApi, WhoHasTheLockOfASharedStoreIsTold) {
 }
 
 TEST_F(ControlApi, ADamagedLogIsTold) {
-  node.now.group.emplace();
+  node.now.group = NodeStatus::Group{};
   EXPECT_THAT(ask("GET", "/status").body, HasSubstr(R"("damage":"","logs_set_aside":0)"));
   EXPECT_THAT(ask("GET", "/metrics").body, HasSubstr("mainstay_group_log_damaged 0"));
   node.now.group->damage = "LSN 7; no other node is in sync";

@@ -140,7 +140,7 @@ void Node::store_heard(io::StreamId peer, BytesView packet) {
 
 void Node::tell_store(http::NodeStatus::Group& s) const {
   if (store_ == nullptr) return;
-  s.store.emplace();
+  s.store = http::NodeStatus::Group::Store{};
   s.store->lock_held = options_.lease->lock != nullptr;
   if (store_->tenure) s.store->lock_holder = store_->tenure->holder();
   if (s.problem.empty() && !s.store->lock_held) {

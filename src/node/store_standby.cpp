@@ -337,7 +337,8 @@ http::NodeStatus StoreStandby::status() {
   s.active_region.phase = "unknown";
   s.epoch = watched.seen.value;
   s.uptime_seconds = (clock_.now() - started_).seconds();
-  http::NodeStatus::Group& g = s.group.emplace();
+  s.group = http::NodeStatus::Group{};
+  http::NodeStatus::Group& g = *s.group;
   g.mode = "shared-store";
   g.role = watched.trying ? "candidate" : "standby";
   g.leader = watched.leader;
