@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
+#include "base/doubling_wait.h"
 #include "base/escape.h"
 #include "base/ids.h"
 #include "base/random.h"
@@ -97,6 +98,22 @@ TEST(Clock, ManualClockMovesOnlyWhenToldAndWallMayJump) {
   clock.jump_wall(-600);
   EXPECT_EQ(clock.wall().ms, 405);
   EXPECT_EQ(clock.now() - start, milliseconds(5)) << "a wall jump does not touch the monotonic clock";
+}
+
+TEST(DoublingWait, IsTwiceAsLongEachTimeUpToItsBoundAndBeginsAnewAfterSuccess) {
+  DoublingWait wait(milliseconds(100), milliseconds(700));
+  EXPECT_EQ(wait.next(), milliseconds(100));
+  EXPECT_EQ(wait.next(), milliseconds(200));
+  EXPECT_EQ(wait.next(), milliseconds(400));
+  EXPECT_EQ(wait.next(), milliseconds(700));
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(wait.next(), milliseconds(700)) << i;
+  wait.reset();
+  EXPECT_EQ(wait.next(), milliseconds(100));
+}
+
+TEST(DoublingWait, IsNeverLongerThanItsBoundNorOverflows) {
+  EXPECT_EQ(doubled(seconds(9), 0, seconds(5)), seconds(5));
+  EXPECT_EQ(doubled(seconds(1), 4'000'000'000U, seconds(6 * 3600)), seconds(6 * 3600));
 }
 
 TEST(AssertDeathTest, BrokenPromiseNamesConditionReasonAndPlace) {

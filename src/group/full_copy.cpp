@@ -115,10 +115,7 @@ void CopyGiver::part_read(Result<Buffer, Failure> bytes, Instant now) {
     if (!bytes) {
       // Another cut would most likely have the same part in it.
       unreadable_ = "the leader's copy of its log cannot be read: " + bytes.error().what;
-      unreadable_wait_ = unreadable_wait_ == Duration{}
-                             ? limits_.unreadable
-                             : std::min(Duration{2 * unreadable_wait_.ns}, limits_.unreadable_max);
-      not_before_ = now + unreadable_wait_;
+      not_before_ = now + unreadable_wait_.next();
       refuse(peer_, CopyRefusal::gone, bytes.error().what);
       end("it cannot be read: " + bytes.error().what);
       return;
@@ -263,9 +260,7 @@ void CopyTaker::finished(Result<void, Failure> done, Instant now) {
   if (!done) {
     fail(done.error().what, now);
     // What is not whole may not be whole there either.
-    bad_wait_ =
-        bad_wait_ == Duration{} ? limits_.failed : std::min(Duration{2 * bad_wait_.ns}, limits_.failed_max);
-    not_before_ = now + bad_wait_;
+    not_before_ = now + bad_wait_.next();
     return;
   }
   done_ = true;

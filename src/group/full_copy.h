@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/doubling_wait.h"
 #include "base/result.h"
 #include "base/wire.h"
 #include "group/packets.h"
@@ -82,7 +83,8 @@ class CopyGiver {
   };
   using Output = std::variant<MakeCut, ReadPart, SendPlan, SendPart, SendRefused, Ended>;
 
-  explicit CopyGiver(const CopyLimits& limits = {}) : limits_(limits) {}
+  explicit CopyGiver(const CopyLimits& limits = {})
+      : limits_(limits), unreadable_wait_(limits.unreadable, limits.unreadable_max) {}
 
   void asked(PeerId from, const MemberId& who, const CopyAsk& ask, Instant now);
   void cut_made(Result<CopyPlan, Failure> plan, Instant now);
@@ -120,7 +122,7 @@ class CopyGiver {
   Instant heard_{}, free_at_{};
   unsigned outgrown_ = 0;   ///< copies that were given up because of the log, since a node came in sync
   std::string unreadable_;  ///< why the last cut could not be read
-  Duration unreadable_wait_{};
+  DoublingWait unreadable_wait_;
   Instant not_before_{};
   std::vector<Output> out_;
 };
@@ -150,7 +152,8 @@ class CopyTaker {
   struct Install {};
   using Output = std::variant<SendAsk, Prepare, Put, Finish, Forget, Install>;
 
-  explicit CopyTaker(const CopyLimits& limits = {}) : limits_(limits) {}
+  explicit CopyTaker(const CopyLimits& limits = {})
+      : limits_(limits), bad_wait_(limits.failed, limits.failed_max) {}
   /// Goes on with what an earlier life has on its disk. Before anything else.
   void resume(CopyPlan plan, CopyPlace place);
 
@@ -184,7 +187,7 @@ class CopyTaker {
   bool busy_ = false, finishing_ = false, done_ = false;
   std::optional<CopyAsk> asked_;
   Instant asked_at_{}, not_before_{}, alive_at_{};
-  Duration bad_wait_{};  ///< after the last copy, which was not whole
+  DoublingWait bad_wait_;  ///< after a copy that was not whole
   std::string problem_;
   std::vector<Output> out_;
 };

@@ -10,10 +10,6 @@ bool others_have_all(const coordination::GroupRecord& record, const std::string&
          std::any_of(record.isr.begin(), record.isr.end(), [&](const auto& it) { return it.node != self; });
 }
 
-Duration LogRepair::longer(Duration last, Duration first, Duration most) {
-  return last == Duration{} ? first : std::min(Duration{2 * last.ns}, most);
-}
-
 bool LogRepair::damaged(Lsn lsn, const std::string& what) {
   last_damaged_ = std::max(last_damaged_, lsn);
   if (is_damaged()) return false;
@@ -58,8 +54,7 @@ LogRepair::Step LogRepair::next(const Facts& facts, Instant now) {
                  std::to_string((move_at_ - now).milliseconds() / 1000 + 1) + " s";
         return Nothing{};
       }
-      move_wait_ = longer(move_wait_, times_.move_again, times_.move_again_max);
-      move_at_ = now + move_wait_;
+      move_at_ = now + move_wait_.next();
       return HandOver{facts.heirs[moves_++ % facts.heirs.size()]};
     }
     case Role::follower:
@@ -90,16 +85,14 @@ LogRepair::Step LogRepair::next(const Facts& facts, Instant now) {
 }
 
 void LogRepair::was_set_aside(Instant now) {
-  if (aside_when_ && now - *aside_when_ > times_.forgotten_after) aside_wait_ = {};
-  aside_wait_ = longer(aside_wait_, times_.aside_again, times_.aside_again_max);
+  if (aside_when_ && now - *aside_when_ > times_.forgotten_after) aside_wait_.reset();
   aside_when_ = now;
-  aside_at_ = now + aside_wait_;
+  aside_at_ = now + aside_wait_.next();
   log_was_replaced();
 }
 
 void LogRepair::could_not_set_aside(const std::string& why, Instant now) {
-  move_wait_ = longer(move_wait_, times_.move_again, times_.move_again_max);
-  aside_at_ = now + move_wait_;
+  aside_at_ = now + move_wait_.next();
   waits_ = why;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/doubling_wait.h"
 #include "group/member.h"
 
 namespace mainstay::group {
@@ -36,7 +37,10 @@ struct RepairTimes {
 
 class LogRepair {
  public:
-  explicit LogRepair(const RepairTimes& times = {}) : times_(times) {}
+  explicit LogRepair(const RepairTimes& times = {})
+      : times_(times),
+        move_wait_(times.move_again, times.move_again_max),
+        aside_wait_(times.aside_again, times.aside_again_max) {}
 
   /// Of the record at `lsn`; certain, as far as reading it several times can tell. @return nothing was known
   /// to be damaged before
@@ -76,15 +80,13 @@ class LogRepair {
   [[nodiscard]] std::string problem() const;
 
  private:
-  static Duration longer(Duration last, Duration first, Duration most);
-
   RepairTimes times_;
   std::string what_, waits_;
   Lsn last_damaged_{};
   std::string followed_;
   Instant followed_since_{};
   std::size_t moves_ = 0;
-  Duration move_wait_{}, aside_wait_{};
+  DoublingWait move_wait_, aside_wait_;
   Instant move_at_{}, aside_at_{};
   std::optional<Instant> aside_when_;
 };
