@@ -111,6 +111,21 @@ def requirements(root):
             yield f"docs/requirements.md: {id_} is {state} without code or evidence"
 
 
+def record_types(root):
+    """Each type of a journal's record, with its number, is on the pages that list them, and nothing else is."""
+    enum = re.findall(r"^enum class RecordType\b.*?^};", (root / "src/journal/record.h").read_text(), flags=re.M | re.S)
+    types = set(re.findall(r"^  (\w+) = (\d+),", "\n".join(enum), flags=re.M))
+    leadership = {"epoch_started", "sealed", "forked"}
+    for page, heading, expected in (("journal.md", "Types, never renumbered", types),
+                                    ("leadership.md", "# Records of leadership", {t for t in types if t[0] in leadership}),
+                                    ("effects.md", "Records say what happened", {t for t in types if t[0] not in leadership})):
+        text = (root / "docs/formats" / page).read_text()
+        table = re.search(re.escape(heading) + r".*?((?:^\|[^\n]*\n)+)", text, flags=re.M | re.S).group(1)
+        listed = {(name, number) for number, name in re.findall(r"^\| (\d+) \| (\w+) \|", table, flags=re.M)}
+        for name, number in sorted(listed ^ expected):
+            yield f"docs/formats/{page}: {number} {name} is " + ("no such record" if (name, number) in listed else "missing")
+
+
 def manners(root):
     """Pages stand on their own: nothing outside the tree is named."""
     for page in pages(root):
@@ -118,7 +133,7 @@ def manners(root):
             yield f"{page.relative_to(root)}: names a place outside the project"
 
 
-CHECKS = (links, named_files, rooms, commands, packages, requirements, manners)
+CHECKS = (links, named_files, rooms, commands, packages, requirements, record_types, manners)
 
 
 def self_test():
@@ -130,6 +145,7 @@ def self_test():
         commands: ("HACKING.md", "\n`./dev nowhere`\n"),
         packages: ("packages.txt", "\n# libraries: more\nlibnowhere-dev\n"),
         requirements: ("docs/requirements.md", "\n| P1 | again | done | – | – |\n"),
+        record_types: ("src/journal/record.h", "\nenum class RecordType {\n  nowhere = 99,\n};\n"),
         manners: ("README.md", "\nsee ../shared\n"),
     }
     failed = []
