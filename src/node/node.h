@@ -231,7 +231,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
                     http::CommandDone done);
   void await_successor();
 
-  // node_region.cpp: the register and region commands
+  // node_region.cpp: the register's answers
   using RegisterRead = Result<coordination::RegionRecord, coordination::RegisterError>;
   using RegisterCas = Result<coordination::CasResult, coordination::RegisterError>;
   void poll_register();
@@ -240,20 +240,22 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void register_is_behind(const coordination::RegionRecord& there);
   void register_is_well();
   [[nodiscard]] std::string behind_record() const;
-  void lead_on_after_switch();
-  void write_register_again(const http::RegionCommand& command, http::CommandDone done);
   void compare_and_swap(const coordination::RegionRecord& expected, coordination::RegionRecord next,
                         std::function<void(const RegisterCas&)> then);
   void claim(const coordination::RegionRecord& seen);
   void lead(RegionTerm term, bool forced, const std::string& by, const std::string& reason);
+  void rejoin();
+  void rejoin_when_quiet();
+
+  // node_region_commands.cpp: what an operator asks of the regions
   void start_switch(const http::RegionCommand& command, http::CommandDone done);
   void switch_ready(journal::LogPosition at);
   void confirm_switch(journal::LogPosition at);
   void finish_switch(journal::LogPosition at, RegionTerm term);
   void fail_switch(int status, const std::string& why);
-  void rejoin();
-  void rejoin_when_quiet();
+  void lead_on_after_switch();
   void start_promotion(const http::RegionCommand& command, http::CommandDone done);
+  void write_register_again(const http::RegionCommand& command, http::CommandDone done);
   void admit_producers(const http::RegionCommand& command, http::CommandDone done);
 
   NodeOptions options_;
