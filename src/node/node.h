@@ -168,6 +168,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] std::string not_leading() const;
   [[nodiscard]] std::string too_few_copies() const;
   [[nodiscard]] http::NodeStatus::Group group_status() const;
+  void tell_member(http::NodeStatus::Group& group) const;
   [[nodiscard]] const std::string& group_fence() const;
   // node_members.cpp: who is one of the group
   void tell_nodes(http::NodeStatus::Group& group) const;

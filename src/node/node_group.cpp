@@ -558,7 +558,6 @@ http::NodeStatus::Group Node::group_status() const {
   http::NodeStatus::Group s;
   s.mode = store_ != nullptr ? "shared-store" : "replicated";
   s.copies_min = options_.group->copies_min;
-  tell_store(s);
   s.fenced = group_fence();
   s.layout_warnings = options_.group->layout_warnings;
   s.alarms = alarms_;
@@ -571,8 +570,15 @@ http::NodeStatus::Group Node::group_status() const {
   if (rejoining_ || replica_ == nullptr) {
     s.role = "backup";
     s.problem = not_live_reason_;
-    return s;
+  } else {
+    tell_member(s);
   }
+  tell_store(s);
+  return s;
+}
+
+/// @pre it has a member: it is not between two lives
+void Node::tell_member(http::NodeStatus::Group& s) const {
   const group::MemberStatus status = replica_->member()->status();
   switch (status.role) {
     case group::Role::follower:
@@ -623,8 +629,6 @@ http::NodeStatus::Group Node::group_status() const {
   }
   tell_copy(s);
   tell_nodes(s);
-  tell_store(s);
-  return s;
 }
 
 /// Empty: it leads, or another reason is the better one.
