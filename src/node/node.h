@@ -205,8 +205,6 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] bool copy_is_quiet() const;
   void end_copying();
   [[nodiscard]] Result<void, Failure> install_copy();
-  enum class Damage : bool { suspected, certain };
-  [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage);
   void tell_copy(http::NodeStatus::Group& group) const;
 
   // node_damage.cpp: what of the own log cannot be read
@@ -215,6 +213,9 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void damage_is_certain(Lsn lsn, const std::string& what);
   [[nodiscard]] bool repairs_itself() const;
   void tick_damage(Instant now);
+  [[nodiscard]] std::optional<coordination::GroupRecord> who_is_in_sync(const group::Superblock& block) const;
+  enum class Damage : bool { suspected, certain };
+  [[nodiscard]] bool set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage);
   void forget_damage_of_log();
 
   // node_shared_store.cpp: one that leads on a store that others can take

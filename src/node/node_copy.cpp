@@ -2,7 +2,6 @@
 // takes one (group/full_copy.h decides, replica/copy_builder.h has the files). What may block runs on a
 // thread of its own, one job at a time.
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "base/assert.h"
@@ -15,9 +14,6 @@ namespace mainstay::node {
 namespace {
 
 constexpr Duration kTellEvery = seconds(10);
-/// At a start with a damaged log. With times that have grown with a slow line it may take longer: then the
-/// node has to be started again.
-constexpr Duration kLeadMovesWithin = seconds(15);
 
 std::string part_of(std::uint64_t done, std::uint64_t total) {
   return std::to_string(done >> 20) + " of " + std::to_string(total >> 20) + " MiB";
@@ -113,47 +109,6 @@ Result<void, Failure> Node::install_copy() {
                                " files, a prefix of it, were removed): this is a new disk to the group");
   }
   return {};
-}
-
-/// R10: a log that is damaged before good records is never cut. While another node is in sync, by the
-/// register or, when that does not answer, as far as this disk knows, it is set aside as a whole, and the
-/// node begins anew as a new disk. @return whether to recover again
-bool Node::set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage) {
-  if (!repairs_itself() || !repair_.may_set_aside(clock_.now())) return false;
-  std::optional<coordination::GroupRecord> record;
-  for (const Instant until = clock_.now() + kLeadMovesWithin;;) {
-    record = block.record;
-    // One of its own: the group's may be in use by a worker.
-    if (auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_)) {
-      const auto told = (*reg)->read({});
-      if (told && told->record && told->record->epoch >= block.seen) record = told->record;
-    }
-    // This node led last: others take over from it soon, if they live.
-    const bool waits = frontend_ == nullptr && record && record->leader.node == options_.name &&
-                       record->isr.size() > 1 && clock_.now() < until;
-    if (!waits) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  }
-  const auto stays = [&](const std::string& because) {
-    repair_.could_not_set_aside(because, clock_.now());
-    if (damage == Damage::certain) log(LogLevel::error, "the damaged log stays in use for now: " + because);
-    return false;
-  };
-  if (!record) return stays("the register does not say who is in sync");
-  if (!group::others_have_all(*record, options_.name))
-    return stays(record->isr.size() > 1
-                     ? "the register says that this node leads: start it again when another one does"
-                     : "no other node is in sync by the register: this log may be the only one");
-  if (damage == Damage::suspected && !replica::is_damaged(*disk_)) return false;
-  const auto home = replica::set_aside(*disk_);
-  if (!home) return stays("it cannot be moved: " + home.error().what);
-  repair_.was_set_aside(clock_.now());
-  ++alarms_;
-  ++set_aside_;
-  log(LogLevel::error, "ALARM: " + why + ". This node's log is damaged and kept as it is in " +
-                           disk_->describe(home->directory) +
-                           "; the node goes on as a new disk and gets everything from the others");
-  return true;
 }
 
 // ---- both

@@ -1,8 +1,11 @@
 // A part of the own log that cannot be read: whether it is so, and what one of a group does then. The
 // decisions are group/log_repair.h's; here they are carried out. At a start: set_damage_aside().
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "node/node.h"
+#include "replica/copy_builder.h"
 
 namespace mainstay::node {
 namespace {
@@ -12,6 +15,9 @@ constexpr int kReadsMax = 3;
 constexpr Duration kReadAgainAfter = milliseconds(300);
 constexpr std::size_t kDoubtsMax = 8;
 constexpr std::size_t kToldMax = 1000;
+/// At a start with a damaged log. With times that have grown with a slow line it may take longer: then the
+/// node has to be started again.
+constexpr Duration kLeadMovesWithin = seconds(15);
 
 }  // namespace
 
@@ -120,6 +126,57 @@ void Node::tick_damage(Instant now) {
     set_aside_due_ = true;
     restart_in_group({std::nullopt, "its log is damaged, and others have everything: " + repair_.what()});
   }
+}
+
+/// By the register or, when that does not answer, as far as this disk knows.
+///
+/// It waits on the loop's thread. In the middle of a life that is one answer of the register, with the
+/// clients sent away and recovery, which takes as long as it takes, right behind it. At a start it is up to
+/// kLeadMovesWithin: the loop does not run yet, nobody listens, nothing was changed that a signal could
+/// halve, and a timer would have nothing to let in.
+std::optional<coordination::GroupRecord> Node::who_is_in_sync(const group::Superblock& block) const {
+  for (const Instant until = clock_.now() + kLeadMovesWithin;;) {
+    std::optional<coordination::GroupRecord> record = block.record;
+    // One of its own: the group's may be in use by a worker.
+    if (auto reg = etcd::open_group_register(options_.register_place, options_.region, clock_)) {
+      const auto told = (*reg)->read({});
+      if (told && told->record && told->record->epoch >= block.seen) record = told->record;
+    }
+    // This node led last: others take over from it soon, if they live.
+    const bool starts = frontend_ == nullptr;
+    const bool waits = starts && record && record->leader.node == options_.name && record->isr.size() > 1 &&
+                       clock_.now() < until;
+    if (!waits) return record;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
+/// R10: a log that is damaged before good records is never cut. While another node is in sync it is set aside
+/// as a whole, and the node begins anew as a new disk. Before a recovery: nobody has the log open.
+/// @return whether to recover again
+bool Node::set_damage_aside(const group::Superblock& block, const std::string& why, Damage damage) {
+  if (!repairs_itself() || !repair_.may_set_aside(clock_.now())) return false;
+  const std::optional<coordination::GroupRecord> record = who_is_in_sync(block);
+  const auto stays = [&](const std::string& because) {
+    repair_.could_not_set_aside(because, clock_.now());
+    if (damage == Damage::certain) log(LogLevel::error, "the damaged log stays in use for now: " + because);
+    return false;
+  };
+  if (!record) return stays("the register does not say who is in sync");
+  if (!group::others_have_all(*record, options_.name))
+    return stays(record->isr.size() > 1
+                     ? "the register says that this node leads: start it again when another one does"
+                     : "no other node is in sync by the register: this log may be the only one");
+  if (damage == Damage::suspected && !replica::is_damaged(*disk_)) return false;
+  const auto home = replica::set_aside(*disk_);
+  if (!home) return stays("it cannot be moved: " + home.error().what);
+  repair_.was_set_aside(clock_.now());
+  ++alarms_;
+  ++set_aside_;
+  log(LogLevel::error, "ALARM: " + why + ". This node's log is damaged and kept as it is in " +
+                           disk_->describe(home->directory) +
+                           "; the node goes on as a new disk and gets everything from the others");
+  return true;
 }
 
 /// Another replica reads the log from here on, or another log.
