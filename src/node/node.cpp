@@ -9,6 +9,7 @@
 #include "broker/effects.h"
 #include "io/posix_disk.h"
 #include "node/amqp_streams.h"
+#include "node/control_listener.h"
 #include "node/peer_wire.h"
 #include "node/store_lease.h"
 #include "replica/copy_builder.h"
@@ -192,18 +193,10 @@ Result<void, Failure> Node::recover() {
 }
 
 Result<void, Failure> Node::listen() {
-  control_ = std::make_unique<io::HttpServer>(
-      loop_,
-      [this](const io::HttpRequest& request, const io::HttpServer::Respond& respond) {
-        http::handle({request.method, request.target, request.body, request.authorization}, *this,
-                     options_.control_token, [respond](http::Response response) {
-                       respond({response.status, std::move(response.content_type), std::move(response.body)});
-                     });
-        schedule_pump();
-      },
-      kControlBodyBytesMax);
-  auto control_port = control_->listen(options_.control.host, options_.control.port);
-  if (!control_port) return Failure{"[control] " + control_port.error().what};
+  auto control =
+      open_control_listener(options_, loop_, *this, kControlBodyBytesMax, [this] { schedule_pump(); });
+  if (!control) return control.error();
+  control_ = std::move(control->server);
   packet_streams_ = std::make_unique<PacketStreams>(*this, kPacketBytesMax);
   peer_hub_ = io::make_stream_hub(loop_, *packet_streams_);
   wire_ = std::make_unique<PeerWire>(*packet_streams_, *peer_hub_);
@@ -223,7 +216,7 @@ Result<void, Failure> Node::listen() {
   if (!amqp_port) return Failure{"[amqp] " + amqp_port.error().what};
   log(LogLevel::info, "node " + options_.name + " of region " + options_.region + ": AMQP on " +
                           options_.amqp.host + ":" + std::to_string(*amqp_port) + ", control on " +
-                          options_.control.host + ":" + std::to_string(*control_port));
+                          options_.control.host + ":" + std::to_string(control->port));
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include "etcd/open_register.h"
 #include "group/packets.h"
 #include "io/posix_disk.h"
+#include "node/control_listener.h"
 
 namespace mainstay::node {
 namespace {
@@ -90,21 +91,14 @@ Result<void, Failure> StoreStandby::begin() {
   auto reg = etcd::open_group_register(place, options_.region, clock_);
   if (!reg) return Failure{reg.error().what};
   register_ = std::move(*reg);
-  control_ = std::make_unique<io::HttpServer>(
-      loop_,
-      [this](const io::HttpRequest& request, const io::HttpServer::Respond& respond) {
-        http::handle({request.method, request.target, request.body, request.authorization}, *this,
-                     options_.control_token, [respond](http::Response response) {
-                       respond({response.status, std::move(response.content_type), std::move(response.body)});
-                     });
-      },
-      kControlBodyBytesMax);
-  const auto port = control_->listen(options_.control.host, options_.control.port);
-  if (!port) return Failure{"[control] " + port.error().what};
+  auto control = open_control_listener(options_, loop_, *this, kControlBodyBytesMax);
+  if (!control) return control.error();
+  control_ = std::move(control->server);
   hub_ = io::make_stream_hub(loop_, streams_);
   log_(LogLevel::info, "standby on the store in " + disk_->describe("") + " (its " +
                            (options_.group->store->lock_required ? "lock is required" : "lock is preferred") +
-                           " to lead), control on " + options_.control.host + ":" + std::to_string(*port));
+                           " to lead), control on " + options_.control.host + ":" +
+                           std::to_string(control->port));
   tick();
   return {};
 }
