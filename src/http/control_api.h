@@ -21,6 +21,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -188,6 +189,13 @@ struct CommandResult {
   std::string hash;
   std::string note;
 };
+/// Of a command that was not carried out, or whose outcome is not known. @param status  other than 200
+[[nodiscard]] inline CommandResult refused(int status, std::string why) {
+  CommandResult result;
+  result.status = status;
+  result.error = std::move(why);
+  return result;
+}
 using CommandDone = std::function<void(CommandResult)>;
 
 struct RegionCommand {

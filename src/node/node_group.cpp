@@ -492,21 +492,13 @@ void Node::close_group_lines() {
 
 void Node::group_switch(const std::string& to, const std::string& by, const std::string& reason,
                         http::CommandDone done) {
-  http::CommandResult refused;
-  refused.status = 409;
-  if (group_ == nullptr) {
-    refused.error = "this node is in no group: its configuration has no [group]";
-    return done(refused);
-  }
-  if (rejoining_ || replica_->role() != replica::Role::live) {
-    refused.error = not_live_reason() + ". Ask the node that leads";
-    return done(refused);
-  }
+  if (group_ == nullptr)
+    return done(http::refused(409, "this node is in no group: its configuration has no [group]"));
+  if (rejoining_ || replica_->role() != replica::Role::live)
+    return done(http::refused(409, not_live_reason() + ". Ask the node that leads"));
   if (store_ != nullptr) return store_switch(to, by, reason, std::move(done));
-  if (auto why = replica_->hand_over(to, clock_.now(), clock_.wall())) {
-    refused.error = "node " + to + " cannot take the lead: " + *why;
-    return done(refused);
-  }
+  if (auto why = replica_->hand_over(to, clock_.now(), clock_.wall()))
+    return done(http::refused(409, "node " + to + " cannot take the lead: " + *why));
   log(LogLevel::info, "group: the lead goes to node " + to + ", asked for by " + by +
                           (reason.empty() ? "" : " (" + reason + ")"));
   group_->move = Group::Move{to, std::move(done), replica_->member()->epoch()};

@@ -10,13 +10,6 @@ namespace {
 
 constexpr Duration kRegisterMax = seconds(15);
 
-http::CommandResult refused(int status, std::string why) {
-  http::CommandResult result;
-  result.status = status;
-  result.error = std::move(why);
-  return result;
-}
-
 std::string list(const std::set<std::string>& names) {
   std::string out;
   for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
@@ -57,25 +50,25 @@ std::string Node::too_few_without(const std::set<std::string>& gone) const {
 void Node::group_remove(const std::string& node, const std::string& by, const std::string& reason, bool force,
                         http::CommandDone done) {
   if (group_ == nullptr) {
-    return done(refused(409, "this node is in no group: its configuration has no [group]"));
+    return done(http::refused(409, "this node is in no group: its configuration has no [group]"));
   }
   if (store_ != nullptr) return done(store_has_no_members());
   if (rejoining_ || replica_->role() != replica::Role::live) {
-    return done(refused(409, not_live_reason() + ". Ask the node that leads"));
+    return done(http::refused(409, not_live_reason() + ". Ask the node that leads"));
   }
-  if (member_change_) return done(refused(409, "another change of the group's nodes is under way"));
+  if (member_change_) return done(http::refused(409, "another change of the group's nodes is under way"));
   const group::MemberStatus status = replica_->member()->status();
   const bool known = names_of(options_.group->others).contains(node) || has(status.connected, node) ||
                      has(status.in_sync, node);
   if (!known && node != options_.name) {
     return done(
-        refused(409, "there is no node " + node + " in this group: neither listed here nor connected"));
+        http::refused(409, "there is no node " + node + " in this group: neither listed here nor connected"));
   }
   if (!force && node != options_.name) {
-    if (const std::string why = too_few_without({node}); !why.empty()) return done(refused(409, why));
+    if (const std::string why = too_few_without({node}); !why.empty()) return done(http::refused(409, why));
   }
   if (const auto why = replica_->remove_node(node, clock_.now(), clock_.wall())) {
-    return done(refused(409, "node " + node + " cannot be removed: " + *why));
+    return done(http::refused(409, "node " + node + " cannot be removed: " + *why));
   }
   log(LogLevel::warning, "group: node " + node + " is removed, asked for by " + by +
                              (reason.empty() ? "" : " (" + reason + ")"));
@@ -92,21 +85,21 @@ void Node::group_remove(const std::string& node, const std::string& by, const st
 
 void Node::group_reload(const std::string& by, bool force, http::CommandDone done) {
   if (group_ == nullptr || !options_.group->reread) {
-    return done(refused(409, "this node is in no group: its configuration has no [group]"));
+    return done(http::refused(409, "this node is in no group: its configuration has no [group]"));
   }
   if (store_ != nullptr) return done(store_has_no_members());
   if (rejoining_)
-    return done(refused(409, "this node is beginning anew from its log: try again in a moment"));
-  if (member_change_) return done(refused(409, "another change of the group's nodes is under way"));
+    return done(http::refused(409, "this node is beginning anew from its log: try again in a moment"));
+  if (member_change_) return done(http::refused(409, "another change of the group's nodes is under way"));
   auto read = options_.group->reread();
-  if (!read) return done(refused(409, read.error().what));
+  if (!read) return done(http::refused(409, read.error().what));
   const std::set<std::string> before = names_of(options_.group->others);
   const std::set<std::string> after = names_of(*read);
   const std::set<std::string> gone = without(before, after);
   const bool leads = replica_->role() == replica::Role::live;
   const group::MemberStatus status = replica_->member()->status();
   if (leads && !force) {
-    if (const std::string why = too_few_without(gone); !why.empty()) return done(refused(409, why));
+    if (const std::string why = too_few_without(gone); !why.empty()) return done(http::refused(409, why));
   }
   std::set<std::string> back;
   for (const std::string& name : after)
@@ -142,9 +135,10 @@ void Node::tick_members(Instant now) {
     done(std::move(result));
   };
   if (rejoining_ || replica_->member()->role() != group::Role::leader) {
-    return answer(refused(504,
-                          "this node no longer leads: whether the register has the change, `mainstay group "
-                          "status` tells"));
+    return answer(
+        http::refused(504,
+                      "this node no longer leads: whether the register has the change, `mainstay group "
+                      "status` tells"));
   }
   const group::MemberStatus status = replica_->member()->status();
   const MemberChange& change = *member_change_;
@@ -161,8 +155,8 @@ void Node::tick_members(Instant now) {
     return answer(result);
   }
   if (now >= change.deadline) {
-    answer(refused(504,
-                   "the register has not taken the change yet; it is tried on. See `mainstay group status`"));
+    answer(http::refused(
+        504, "the register has not taken the change yet; it is tried on. See `mainstay group status`"));
   }
 }
 

@@ -10,31 +10,28 @@ namespace {
 constexpr Duration kPromotionMax = seconds(15);
 constexpr std::size_t kTextMax = 900;  // with what is put around it as coordination::GroupRecord allows
 
-http::CommandResult refused(std::string why) {
-  http::CommandResult result;
-  result.status = 409;
-  result.error = std::move(why);
-  return result;
-}
-
 }  // namespace
 
 http::CommandResult store_promotes_itself() {
-  return refused(
+  return http::refused(
+      409,
       "in shared-store mode the standby that finds the store's lock and lease free leads by itself: "
       "nothing is promoted");
 }
 
 void Node::group_promote(const std::string& by, const std::string& reason, http::CommandDone done) {
-  if (group_ == nullptr) return done(refused("this node is in no group: its configuration has no [group]"));
+  if (group_ == nullptr)
+    return done(http::refused(409, "this node is in no group: its configuration has no [group]"));
   if (store_ != nullptr) return done(store_promotes_itself());
-  if (rejoining_) return done(refused("this node is beginning anew from its log: try again in a moment"));
-  if (promotion_) return done(refused("a promotion of this node is under way"));
+  if (rejoining_)
+    return done(http::refused(409, "this node is beginning anew from its log: try again in a moment"));
+  if (promotion_) return done(http::refused(409, "a promotion of this node is under way"));
   const std::string who = by + (reason.empty() ? "" : ": " + reason);
   if (who.size() > kTextMax)
-    return done(refused("\"by\" and \"reason\" are longer than " + std::to_string(kTextMax) + " bytes"));
+    return done(
+        http::refused(409, "\"by\" and \"reason\" are longer than " + std::to_string(kTextMax) + " bytes"));
   if (auto why = replica_->promote_node(who, kPromotionMax, clock_.now(), clock_.wall()))
-    return done(refused("node " + options_.name + " is not promoted: " + *why));
+    return done(http::refused(409, "node " + options_.name + " is not promoted: " + *why));
   log(LogLevel::warning, "group: this node asks to lead, promoted by " + who);
   promotion_ = Promotion{clock_.now() + kPromotionMax, std::move(done)};
   schedule_pump();
@@ -64,15 +61,13 @@ void Node::tick_promotion(Instant now) {
     }
     // Itself: it does, and does not serve yet.
     if (!status.leader.empty() && status.leader != options_.name)
-      return answer(refused("node " + status.leader + " leads"));
+      return answer(http::refused(409, "node " + status.leader + " leads"));
     problem = status.last_problem;
   }
   if (now < promotion_->deadline) return;
-  http::CommandResult late =
-      refused("node " + options_.name + " does not lead so far" + (problem.empty() ? "" : ": " + problem) +
-              ". It may still become the leader: `mainstay group status` tells");
-  late.status = 504;
-  answer(std::move(late));
+  answer(http::refused(504, "node " + options_.name + " does not lead so far" +
+                                (problem.empty() ? "" : ": " + problem) +
+                                ". It may still become the leader: `mainstay group status` tells"));
 }
 
 }  // namespace mainstay::node

@@ -10,27 +10,21 @@ namespace {
 
 constexpr Duration kSwitchTimeout = seconds(30);
 
-http::CommandResult failed(int status, std::string error) {
-  http::CommandResult result;
-  result.status = status;
-  result.error = std::move(error);
-  return result;
-}
-
 }  // namespace
 
 void Node::region_command(const http::RegionCommand& command, http::CommandDone done) {
   if (group_ != nullptr) {
-    return done(failed(409, "this node is one of a group without another region: see `mainstay group`"));
+    return done(
+        http::refused(409, "this node is one of a group without another region: see `mainstay group`"));
   }
   if (changing_region_ || switch_) {
-    return done(
-        failed(409, "another change of the active region is under way on this node: try again in a moment"));
+    return done(http::refused(
+        409, "another change of the active region is under way on this node: try again in a moment"));
   }
   if (behind_ && command.what != http::RegionCommand::What::promote)
-    return done(failed(409, behind_record()));
+    return done(http::refused(409, behind_record()));
   if (!region_known_ && !behind_)
-    return done(failed(503, "the register has not answered yet: " + register_problem_));
+    return done(http::refused(503, "the register has not answered yet: " + register_problem_));
   switch (command.what) {
     case http::RegionCommand::What::switch_away:
       return start_switch(command, std::move(done));
@@ -44,16 +38,17 @@ void Node::region_command(const http::RegionCommand& command, http::CommandDone 
 void Node::start_switch(const http::RegionCommand& command, http::CommandDone done) {
   const auto replication = replica_->status(clock_.now());
   if (replica_->role() != replica::Role::live) {
-    return done(failed(
+    return done(http::refused(
         409, "region " + options_.region + " is not active here; ask the node of region " + region_.region));
   }
   if (region_.phase != coordination::Phase::active) {
     return done(
-        failed(409, "the region is recovering: let `mainstay archive replay --missing` finish first"));
+        http::refused(409, "the region is recovering: let `mainstay archive replay --missing` finish first"));
   }
   if (!replication.connected || replication.peer_region.empty()) {
-    return done(failed(409, "no standby is connected, so nothing can be handed over" +
-                                (replication.last_problem.empty() ? "" : ": " + replication.last_problem)));
+    return done(
+        http::refused(409, "no standby is connected, so nothing can be handed over" +
+                               (replication.last_problem.empty() ? "" : ": " + replication.last_problem)));
   }
   coordination::RegionRecord marked = region_;
   marked.phase = coordination::Phase::switching;
@@ -61,9 +56,9 @@ void Node::start_switch(const http::RegionCommand& command, http::CommandDone do
   marked.reason = command.reason;
   compare_and_swap(
       region_, marked, [this, command, done, target = replication.peer_region](const RegisterCas& result) {
-        if (!result) return done(failed(503, result.error().what));
+        if (!result) return done(http::refused(503, result.error().what));
         if (result->outcome != coordination::CasOutcome::won) {
-          return done(failed(
+          return done(http::refused(
               409,
               "somebody else changed the register at the same moment: look at `mainstay region status`"));
         }
@@ -148,7 +143,7 @@ void Node::fail_switch(int status, const std::string& why) {
   back.phase = coordination::Phase::active;
   back.reason = "switch given up: " + why;
   log(LogLevel::warning, back.reason);
-  given_up.done(failed(status, why));
+  given_up.done(http::refused(status, why));
   compare_and_swap(given_up.marked, back, [this](const RegisterCas& result) {
     if (result && result->outcome == coordination::CasOutcome::won) return lead_on_after_switch();
     // Not ours any more, or not known: the next poll decides; until then nothing is fed to the leader.
@@ -175,16 +170,16 @@ void Node::lead_on_after_switch() {
 void Node::start_promotion(const http::RegionCommand& command, http::CommandDone done) {
   if (replica_->role() == replica::Role::live) {
     if (behind_) return write_register_again(command, std::move(done));
-    return done(failed(409, "region " + options_.region + " is active already"));
+    return done(http::refused(409, "region " + options_.region + " is active already"));
   }
   if (const auto unfit = replica_->unfit_to_lead()) {
-    return done(failed(409, "this node cannot lead: " + *unfit));
+    return done(http::refused(409, "this node cannot lead: " + *unfit));
   }
   const auto replication = replica_->status(clock_.now());
   const coordination::RegionRecord there = behind_.value_or(region_);
   if (behind_ || (there.revision != 0 && there.region != options_.region)) {
     if (replication.connected) {
-      return done(failed(
+      return done(http::refused(
           409, "region " + replication.peer_region + " is alive and connected: " +
                    (behind_ ? "run `mainstay region promote --force` on its node, which writes the "
                               "register again and loses nothing. " +
@@ -192,11 +187,11 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
                             : std::string("use `mainstay region switch` on its node, which loses "
                                           "nothing; a forced promotion is for a region that is gone"))));
     }
-    if (!command.force && behind_) return done(failed(409, behind_record()));
+    if (!command.force && behind_) return done(http::refused(409, behind_record()));
     if (!command.force) {
-      return done(failed(409, "region " + region_.region +
-                                  " is the active one. If it is gone for good, repeat with --force: "
-                                  "what it had not shipped is then recovered from the archive"));
+      return done(http::refused(409, "region " + region_.region +
+                                         " is the active one. If it is gone for good, repeat with --force: "
+                                         "what it had not shipped is then recovered from the archive"));
     }
   }
   const journal::LogPosition end = journal_->durable();
@@ -209,9 +204,9 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
   next.fork_lsn = end.lsn;
   next.fork_hash = end.hash;
   compare_and_swap(there, next, [this, command, done, end](const RegisterCas& result) {
-    if (!result) return done(failed(503, result.error().what));
+    if (!result) return done(http::refused(503, result.error().what));
     if (result->outcome != coordination::CasOutcome::won) {
-      return done(failed(
+      return done(http::refused(
           409, result->outcome == coordination::CasOutcome::lost
                    ? "somebody else changed the register first: look at `mainstay region status`"
                    : "the register did not say whether the promotion happened: look at `mainstay region "
@@ -233,7 +228,7 @@ void Node::start_promotion(const http::RegionCommand& command, http::CommandDone
 /// The live node, whose leadership the register has forgotten: it is written again as it was. Nobody stops,
 /// and nothing can be lost, unless the register had gone on to another region; only a person can say that.
 void Node::write_register_again(const http::RegionCommand& command, http::CommandDone done) {
-  if (!command.force) return done(failed(409, behind_record()));
+  if (!command.force) return done(http::refused(409, behind_record()));
   coordination::RegionRecord next = region_;  // where it recovered, it still does
   if (next.phase == coordination::Phase::switching) next.phase = coordination::Phase::active;
   next.term = replica_->term();
@@ -241,11 +236,12 @@ void Node::write_register_again(const http::RegionCommand& command, http::Comman
   next.by = command.by;
   next.reason = command.reason;
   compare_and_swap(*behind_, next, [this, done](const RegisterCas& result) {
-    if (!result) return done(failed(503, result.error().what));
+    if (!result) return done(http::refused(503, result.error().what));
     if (result->outcome != coordination::CasOutcome::won)
-      return done(failed(409,
-                         "the register changed at the same moment, or did not say whether it was written: "
-                         "look at `mainstay region status`, then repeat if need be"));
+      return done(
+          http::refused(409,
+                        "the register changed at the same moment, or did not say whether it was written: "
+                        "look at `mainstay region status`, then repeat if need be"));
     lead_on_after_switch();  // one that was given up because of it
     const journal::LogPosition end = journal_->durable();
     http::CommandResult told;
@@ -261,7 +257,7 @@ void Node::write_register_again(const http::RegionCommand& command, http::Comman
 
 void Node::admit_producers(const http::RegionCommand& command, http::CommandDone done) {
   if (replica_->role() != replica::Role::live)
-    return done(failed(409, "this node is not live: " + not_live_reason()));
+    return done(http::refused(409, "this node is not live: " + not_live_reason()));
   if (region_.phase != coordination::Phase::recovering) {
     http::CommandResult told;
     told.term = region_.term.value;
@@ -273,9 +269,9 @@ void Node::admit_producers(const http::RegionCommand& command, http::CommandDone
   next.by = command.by;
   next.reason = command.reason;
   compare_and_swap(region_, next, [this, done](const RegisterCas& result) {
-    if (!result) return done(failed(503, result.error().what));
+    if (!result) return done(http::refused(503, result.error().what));
     if (result->outcome != coordination::CasOutcome::won) {
-      return done(failed(409, "the register changed at the same moment: try again"));
+      return done(http::refused(409, "the register changed at the same moment: try again"));
     }
     frontend_->admission_changed(clock_.now(), clock_.wall());
     http::CommandResult told;

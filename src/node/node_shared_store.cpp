@@ -236,20 +236,12 @@ void Node::await_successor() {
 
 void Node::store_switch(const std::string& to, const std::string& by, const std::string& reason,
                         http::CommandDone done) {
-  http::CommandResult refused;
-  refused.status = 409;
   const auto standby = store_->standbys.find(to);
-  if (store_->move) {
-    refused.error = "a move to " + store_->move->to + " is under way";
-    return done(refused);
-  }
-  if (to == options_.name) {
-    refused.error = "node " + to + " leads already";
-    return done(refused);
-  }
+  if (store_->move) return done(http::refused(409, "a move to " + store_->move->to + " is under way"));
+  if (to == options_.name) return done(http::refused(409, "node " + to + " leads already"));
   if (standby == store_->standbys.end() || clock_.now() - standby->second.heard > kStandbyHeardWithin) {
-    refused.error = "node " + to + " cannot take the lead: nothing is heard of a standby of that name";
-    return done(refused);
+    return done(http::refused(
+        409, "node " + to + " cannot take the lead: nothing is heard of a standby of that name"));
   }
   log(LogLevel::info, "group: the lead goes to node " + to + ", asked for by " + by +
                           (reason.empty() ? "" : " (" + reason + ")"));

@@ -348,21 +348,16 @@ http::NodeStatus StoreStandby::status() {
 }
 
 http::CommandResult store_has_no_members() {
-  http::CommandResult refused;
-  refused.status = 409;
-  refused.error =
+  return http::refused(
+      409,
       "in shared-store mode no node has a copy of its own, so none is added or removed while others run: a "
       "node joins by being started with the store's directory, and leaves by being stopped. Change "
-      "[[group.node]] in the files and start the nodes again one after the other";
-  return refused;
+      "[[group.node]] in the files and start the nodes again one after the other");
 }
 
 void StoreStandby::group_switch(const std::string& /*to*/, const std::string& /*by*/,
                                 const std::string& /*reason*/, http::CommandDone done) {
-  http::CommandResult refused;
-  refused.status = 409;
-  refused.error = why() + ". Ask the node that leads";
-  done(refused);
+  done(http::refused(409, why() + ". Ask the node that leads"));
 }
 
 void StoreStandby::group_promote(const std::string& /*by*/, const std::string& /*reason*/,
@@ -379,10 +374,7 @@ void StoreStandby::group_remove(const std::string& /*node*/, const std::string& 
 }
 
 void StoreStandby::region_command(const http::RegionCommand& /*command*/, http::CommandDone done) {
-  http::CommandResult refused;
-  refused.status = 409;
-  refused.error = "this node is one of a group without another region: see `mainstay group`";
-  done(refused);
+  done(http::refused(409, "this node is one of a group without another region: see `mainstay group`"));
 }
 
 Result<std::vector<bool>, Failure> StoreStandby::known_messages(const std::string& /*queue*/,
