@@ -45,12 +45,8 @@ TEST(FullCopy, PlacesFollowEachOther) {
 
 /// Leader and follower, each with a driver that does at once what is asked of it.
 struct Halves {
-  explicit Halves(CopyLimits with = {}) : limits(with), giver(with), taker(with) {
-    limits.part_bytes = 400;
-    limits.bytes_per_second = 1 << 20;
-    giver = CopyGiver(limits);
-    taker = CopyTaker(limits);
-  }
+  explicit Halves(std::uint64_t bytes_per_second = 1 << 20)
+      : limits{.bytes_per_second = bytes_per_second, .part_bytes = 400}, giver(limits), taker(limits) {}
 
   void connect() {
     line = ++lines;
@@ -155,6 +151,20 @@ struct Halves {
     }
   }
 
+  /// What the leader says to an ask that it does not act on.
+  CopyRefused refusal_of(PeerId from, const MemberId& who, const CopyAsk& ask) {
+    giver.asked(from, who, ask, now);
+    std::vector<CopyGiver::Output> outputs;
+    giver.outputs(outputs);
+    const auto* said = outputs.empty() ? nullptr : std::get_if<CopyGiver::SendRefused>(&outputs.front());
+    if (said == nullptr || outputs.size() > 1) {
+      ADD_FAILURE() << "one refusal is due, there are " << outputs.size() << " outputs";
+      return {};
+    }
+    EXPECT_EQ(said->to, from);
+    return said->refused;
+  }
+
   [[nodiscard]] bool losing() { return lose != 0 && random.below(lose) == 0; }
 
   CopyLimits limits;
@@ -186,9 +196,7 @@ TEST(FullCopy, EveryPartArrivesOnceAndInOrder) {
 }
 
 TEST(FullCopy, TheLeaderKeepsToItsPace) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;
-  it.giver = CopyGiver(it.limits);
+  Halves it(1000);
   it.connect();
   it.pass(seconds(5));
   EXPECT_FALSE(it.installed);
@@ -198,9 +206,7 @@ TEST(FullCopy, TheLeaderKeepsToItsPace) {
 }
 
 TEST(FullCopy, ItGoesOnWhereItWasAfterABrokenLineAndAfterARestartOfTheFollower) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;
-  it.giver = CopyGiver(it.limits);
+  Halves it(1000);
   it.connect();
   it.pass(seconds(2));
   it.disconnect();
@@ -217,9 +223,7 @@ TEST(FullCopy, ItGoesOnWhereItWasAfterABrokenLineAndAfterARestartOfTheFollower) 
 }
 
 TEST(FullCopy, AfterARestartOfTheLeaderItBeginsAnew) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;
-  it.giver = CopyGiver(it.limits);
+  Halves it(1000);
   it.connect();
   it.pass(seconds(2));
   it.leader_restarts();
@@ -231,9 +235,7 @@ TEST(FullCopy, AfterARestartOfTheLeaderItBeginsAnew) {
 }
 
 TEST(FullCopy, ACutThatNobodyAsksForIsGivenUpAndANewOneTaken) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;
-  it.giver = CopyGiver(it.limits);
+  Halves it(1000);
   it.connect();
   it.pass(seconds(2));
   EXPECT_EQ(it.giver.keeps(), Lsn{11}) << "the log is kept for it";
@@ -260,8 +262,7 @@ TEST(FullCopy, AWholeCopyIsNotDroppedBeforeItIsInstalled) {
 }
 
 TEST(FullCopy, ALogThatGrowsQuickerThanTheCopyIsTakenMayGrowFurtherTheNextTime) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;  // it takes six seconds
+  Halves it(1000);  // a copy takes six seconds
   it.limits.keep_log_bytes = 100;
   it.giver = CopyGiver(it.limits);
   it.connect();
@@ -357,18 +358,10 @@ TEST(FullCopy, ADiskThatFailsAndACutThatCannotBeMadeAreToldAndTriedAgain) {
 }
 
 TEST(FullCopy, OneNodeAfterTheOther) {
-  Halves it;
-  it.limits.bytes_per_second = 1000;
-  it.giver = CopyGiver(it.limits);
+  Halves it(1000);
   it.connect();
   it.pass(seconds(1));
-  it.giver.asked(77, {"c", uuid(5)}, CopyAsk{}, it.now);
-  std::vector<CopyGiver::Output> outputs;
-  it.giver.outputs(outputs);
-  ASSERT_EQ(outputs.size(), 1U);
-  const auto& refused = std::get<CopyGiver::SendRefused>(outputs.front());
-  EXPECT_EQ(refused.to, 77U);
-  EXPECT_EQ(refused.refused.code, CopyRefusal::later);
+  EXPECT_EQ(it.refusal_of(77, {"c", uuid(5)}, CopyAsk{}).code, CopyRefusal::later);
 }
 
 TEST(FullCopy, AnAskForWhatIsNotThereIsRefused) {
@@ -378,11 +371,7 @@ TEST(FullCopy, AnAskForWhatIsNotThereIsRefused) {
   for (const CopyAsk& ask :
        {CopyAsk{plan().cut, 3, 0, 1}, CopyAsk{plan().cut, 0, 30, 1}, CopyAsk{plan().cut, 2, 10, 1},
         CopyAsk{plan().cut, 2, 61, 1}, CopyAsk{uuid(200), 0, 0, 1}}) {
-    it.giver.asked(it.line, {"b", uuid(3)}, ask, it.now);
-    std::vector<CopyGiver::Output> outputs;
-    it.giver.outputs(outputs);
-    ASSERT_EQ(outputs.size(), 1U);
-    EXPECT_EQ(std::get<CopyGiver::SendRefused>(outputs.front()).refused.code, CopyRefusal::gone);
+    EXPECT_EQ(it.refusal_of(it.line, {"b", uuid(3)}, ask).code, CopyRefusal::gone);
   }
 }
 

@@ -22,6 +22,14 @@ void pass_redialling(TestGroup& group, Duration time) {
   }
 }
 
+/// a leads, b comes (who starts dials), each in its version.
+void b_dials_leader_a(TestGroup& group, std::uint16_t version_of_a, std::uint16_t version_of_b) {
+  start(group, "a", version_of_a);
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  start(group, "b", version_of_b);
+  pass_redialling(group, milliseconds(1'500));
+}
+
 std::uint16_t spoken(TestGroup& group, const std::string& name, const std::string& with) {
   const auto all = group.member(name).status().versions;
   const auto found = all.find(with);
@@ -30,10 +38,7 @@ std::uint16_t spoken(TestGroup& group, const std::string& name, const std::strin
 
 TEST(GroupMixedVersions, ANewNodeThatDialsAnOldOneSpeaksAsItDoes) {
   TestGroup group({"a", "b"});
-  start(group, "a", 1);
-  ASSERT_TRUE(group.pass_until_leader("a"));
-  start(group, "b", 2);  // who starts dials
-  pass_redialling(group, milliseconds(1'500));
+  ASSERT_NO_FATAL_FAILURE(b_dials_leader_a(group, 1, 2));
   EXPECT_EQ(group.isr(), (Names{"a", "b"}));
   EXPECT_EQ(spoken(group, "b", "a"), 1);
   const Lsn lsn = group.append("a");
@@ -44,10 +49,7 @@ TEST(GroupMixedVersions, ANewNodeThatDialsAnOldOneSpeaksAsItDoes) {
 
 TEST(GroupMixedVersions, AnOldNodeThatDialsANewOneIsAnsweredInItsVersion) {
   TestGroup group({"a", "b"});
-  start(group, "a", 2);
-  ASSERT_TRUE(group.pass_until_leader("a"));
-  start(group, "b", 1);
-  pass_redialling(group, milliseconds(1'500));
+  ASSERT_NO_FATAL_FAILURE(b_dials_leader_a(group, 2, 1));
   EXPECT_EQ(group.isr(), (Names{"a", "b"}));
   EXPECT_EQ(spoken(group, "a", "b"), 1);
   // A new leader delivers by what its old follower says, although that grants no lease.
@@ -62,10 +64,7 @@ TEST(GroupMixedVersions, AnOldNodeThatDialsANewOneIsAnsweredInItsVersion) {
 
 TEST(GroupMixedVersions, OnceBothAreNewTheySpeakTheNewVersion) {
   TestGroup group({"a", "b"});
-  start(group, "a", 1);
-  ASSERT_TRUE(group.pass_until_leader("a"));
-  start(group, "b", 2);
-  pass_redialling(group, milliseconds(1'500));
+  ASSERT_NO_FATAL_FAILURE(b_dials_leader_a(group, 1, 2));
   ASSERT_EQ(spoken(group, "b", "a"), 1);
   group.stop("a", false);
   ASSERT_TRUE(group.pass_until_leader("b"));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "group/superblock.h"
 #include "replica/replica_test_support.h"
@@ -285,81 +286,95 @@ TEST(CopyBuilder, WhatIsSetAsideIsKeptWholeAndLeavesANewDisk) {
   EXPECT_FALSE(fresh->journal->incarnation() == before);
 }
 
+/// The process dies between any two changes that `change` makes of the disk of an old node, once more while
+/// `mend` puts it right, and what was not synced is lost, kept or torn. Then `mend` has to, and `look` sees
+/// what is there, and asks who it was before.
+/// @param prepare  what is there beside the old node, whole
+void crash_at_any_moment(const std::function<void(MemoryDisk&, SeededRandom&)>& prepare,
+                         const std::function<bool(MemoryDisk&)>& change,
+                         const std::function<Result<void, Failure>(MemoryDisk&)>& mend,
+                         const std::function<void(MemoryDisk&, const Uuid& before)>& look) {
+  bool ended = false;
+  for (std::uint64_t mutations = 0; !ended; ++mutations) {
+    SCOPED_TRACE("after " + std::to_string(mutations) + " changes");
+    MemoryDisk disk;
+    SeededRandom random(100 + mutations);
+    const Uuid before = make_old(disk);
+    prepare(disk, random);
+    disk.stop_after(mutations);
+    ended = change(disk);
+    disk.crash(random);
+    disk.stop_after(mutations % 7);
+    (void)mend(disk);
+    disk.crash(random);
+    const auto mended = mend(disk);
+    ASSERT_TRUE(mended) << mended.error().what;
+    look(disk, before);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 /// What a crash leaves of the log must not be taken for a log.
 TEST(CopyBuilder, ACrashWhileALogIsSetAsideLeavesTheOldNodeOrANewOne) {
   int old_ones = 0;
   int new_ones = 0;
-  bool ended = false;
-  for (std::uint64_t mutations = 0; !ended; ++mutations) {
-    MemoryDisk disk;
-    SeededRandom random(100 + mutations);
-    const Uuid before = make_old(disk);
-    disk.stop_after(mutations);
-    ended = set_aside(disk).has_value();
-    disk.crash(random);
-    // And once more while it is mended.
-    disk.stop_after(mutations % 5);
-    (void)finish_set_aside(disk);
-    disk.crash(random);
-    const auto mended = finish_set_aside(disk);
-    ASSERT_TRUE(mended) << "after " << mutations << " changes: " << mended.error().what;
-    SeededRandom other(3);
-    const auto recovered = recover(disk, "", options_of("west-1"), other);
-    ASSERT_TRUE(recovered) << "after " << mutations << " changes: " << recovered.error().what;
-    if (recovered->journal->incarnation() == before) {
-      ++old_ones;
-      EXPECT_TRUE(group::read_superblock(disk, "")->block);
-      continue;
-    }
-    ++new_ones;
-    EXPECT_EQ(recovered->journal->durable().lsn, Lsn{});
-    const auto kept = recover(disk, "quarantine/damaged-1", options_of("west-1"), other);
-    ASSERT_TRUE(kept) << "after " << mutations << " changes: " << kept.error().what;
-    EXPECT_EQ(kept->journal->incarnation(), before);
-    EXPECT_TRUE(group::read_superblock(disk, "quarantine/damaged-1")->block);
-  }
+  crash_at_any_moment([](MemoryDisk&, SeededRandom&) {},
+                      [](MemoryDisk& disk) { return set_aside(disk).has_value(); },
+                      [](MemoryDisk& disk) -> Result<void, Failure> {
+                        auto done = finish_set_aside(disk);
+                        if (!done) return done.error();
+                        return {};
+                      },
+                      [&](MemoryDisk& disk, const Uuid& before) {
+                        SeededRandom random(3);
+                        const auto recovered = recover(disk, "", options_of("west-1"), random);
+                        ASSERT_TRUE(recovered) << recovered.error().what;
+                        if (recovered->journal->incarnation() == before) {
+                          ++old_ones;
+                          EXPECT_TRUE(group::read_superblock(disk, "")->block);
+                          return;
+                        }
+                        ++new_ones;
+                        EXPECT_EQ(recovered->journal->durable().lsn, Lsn{});
+                        const auto kept = recover(disk, "quarantine/damaged-1", options_of("west-1"), random);
+                        ASSERT_TRUE(kept) << kept.error().what;
+                        EXPECT_EQ(kept->journal->incarnation(), before);
+                        EXPECT_TRUE(group::read_superblock(disk, "quarantine/damaged-1")->block);
+                      });
   EXPECT_GT(old_ones, 2);
   EXPECT_GT(new_ones, 5);
 }
 
-/// The process dies between any two changes of the disk while the copy takes the old one's place, and what
-/// was not synced is lost, kept or torn.
 TEST(CopyBuilder, ACrashAtAnyMomentLeavesTheOldNodeOrTheNewOne) {
   int old_ones = 0;
   int new_ones = 0;
-  bool ended = false;
-  for (std::uint64_t mutations = 0; !ended; ++mutations) {
-    MemoryDisk disk;
-    SeededRandom random(100 + mutations);
-    const Uuid before = make_old(disk);
-    auto builder = CopyBuilder::begin(disk, source().plan, options_of("west-1"), random);
-    ASSERT_TRUE(builder);
-    fill(**builder);
-    ASSERT_TRUE((*builder)->finish());
-    builder->reset();
-    disk.stop_after(mutations);
-    ended = begin_install(disk) && finish_install(disk);
-    disk.crash(random);
-    // And once more while it is mended.
-    disk.stop_after(mutations % 7);
-    (void)finish_install(disk);
-    disk.crash(random);
-    const auto mended = finish_install(disk);
-    ASSERT_TRUE(mended) << "after " << mutations << " changes: " << mended.error().what;
-    const auto block = group::read_superblock(disk, "");
-    ASSERT_TRUE(block && block->block) << mutations;
-    if (block->block->incarnation == before) {
-      ++old_ones;
-      SeededRandom other(3);
-      const auto recovered = recover(disk, "", options_of("west-1"), other);
-      ASSERT_TRUE(recovered) << recovered.error().what;
-      EXPECT_EQ(recovered->journal->incarnation(), before);
-    } else {
-      ++new_ones;
-      expect_state_of_source(disk);
-    }
-    if (::testing::Test::HasFailure()) FAIL() << "after " << mutations << " changes";
-  }
+  crash_at_any_moment(
+      [](MemoryDisk& disk, SeededRandom& random) {
+        auto builder = CopyBuilder::begin(disk, source().plan, options_of("west-1"), random);
+        ASSERT_TRUE(builder);
+        fill(**builder);
+        ASSERT_TRUE((*builder)->finish());
+      },
+      [](MemoryDisk& disk) { return begin_install(disk) && finish_install(disk); },
+      [](MemoryDisk& disk) -> Result<void, Failure> {
+        auto done = finish_install(disk);
+        if (!done) return done.error();
+        return {};
+      },
+      [&](MemoryDisk& disk, const Uuid& before) {
+        const auto block = group::read_superblock(disk, "");
+        ASSERT_TRUE(block && block->block);
+        if (block->block->incarnation == before) {
+          ++old_ones;
+          SeededRandom random(3);
+          const auto recovered = recover(disk, "", options_of("west-1"), random);
+          ASSERT_TRUE(recovered) << recovered.error().what;
+          EXPECT_EQ(recovered->journal->incarnation(), before);
+        } else {
+          ++new_ones;
+          expect_state_of_source(disk);
+        }
+      });
   EXPECT_GT(old_ones, 3);
   EXPECT_GT(new_ones, 20);
 }
