@@ -2,12 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 
 #include "base/checksum.h"
+#include "replication/fuzz_corpus_test_support.h"
 
 namespace mainstay::group {
 namespace {
@@ -289,20 +287,12 @@ TEST(GroupPackets, BytesAreThoseOfTheFormatPage) {
             "04000000000000000500000000000000");
 }
 
-// Keeps the fuzz target's starting points in step with the format. MAINSTAY_WRITE_CORPUS=1 rewrites them.
+// Keeps the fuzz target's starting points in step with the format.
 TEST(GroupPackets, FuzzCorpusHoldsOneOfEachKind) {
-  const std::filesystem::path directory = "src/group/fuzz_corpus/group_packets_fuzz";
   const Buffer raw(100, std::byte{42});
   for (const Message& message : one_of_each(raw)) {
-    const Buffer bytes = encoded(message);
-    const auto file = directory / ("kind-" + std::to_string(message.index()));
-    if (std::getenv("MAINSTAY_WRITE_CORPUS") != nullptr) {
-      std::filesystem::create_directories(directory);
-      std::ofstream(file, std::ios::binary) << as_text(bytes);
-    }
-    std::ifstream in(file, std::ios::binary);
-    const std::string stored((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    EXPECT_EQ(stored, as_text(bytes)) << file;
+    replication::testing::expect_in_corpus("src/group/fuzz_corpus/group_packets_fuzz", message.index(),
+                                           encoded(message));
   }
 }
 
