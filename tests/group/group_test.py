@@ -64,7 +64,7 @@ class Publisher(threading.Thread):
 
 
 def audit(group, confirmed, queue="dedup"):
-    """Every confirmed message once, in order; then every node the same."""
+    """Every confirmed message once, in order."""
     found = take_all(connect(group.leader()), queue)
     missing, twice = set(confirmed) - set(found), len(found) - len(set(found))
     expect(not missing, "every confirmed message", f"{len(missing)} are missing: {sorted(missing)[:5]}")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from clients import BINARY, Message, ProtonException, connect, run_case, send, take_all  # noqa: E402
 from checks import expect, ok  # noqa: E402
 from group import Group  # noqa: E402
-from group_test import DEDUP, Publisher  # noqa: E402
+from group_test import DEDUP, Publisher, audit  # noqa: E402
 from voters import Voters  # noqa: E402
 
 
@@ -42,16 +42,6 @@ class SharedStore(Group):
         other.wait(lambda: other.get("/livez")[0] == 200 and other.status()["group"]["leader"] == leader.name, timeout_s,
                    f"the standby to hear of {leader.name}")
         return other
-
-
-def audit(group, confirmed, queue="dedup"):
-    """Every confirmed message once, in order."""
-    found = take_all(connect(group.leader()), queue)
-    missing, twice = set(confirmed) - set(found), len(found) - len(set(found))
-    expect(not missing, "every confirmed message", f"{len(missing)} are missing: {sorted(missing)[:5]}")
-    expect(twice == 0, "no message twice", twice)
-    expect([id_ for id_ in found if id_ in set(confirmed)] == confirmed, "the order of publishing")
-    ok(f"{len(confirmed)} confirmed messages are there, each once and in order")
 
 
 def one_leads(directory):
