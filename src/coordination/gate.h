@@ -21,7 +21,8 @@ struct GateAnswer {
   std::string why;    ///< when closed: one sentence for a log line
 };
 
-/// Asks the register each time; holds nothing. One per component.
+/// Asks the register each time, and waits for it as long as that takes (store.h bounds it); holds nothing.
+/// Thread-safe, as the register is, which outlives it.
 class Gate {
  public:
   Gate(Register& of, std::string region) : register_(of), region_(std::move(region)) {}

@@ -21,7 +21,8 @@ struct EpochStart {
 /// A value. Invariant: epochs and LSNs both grow strictly, and none is 0.
 class EpochTable {
  public:
-  /// Older entries are forgotten: by then their records are committed everywhere.
+  /// Older entries are forgotten: a node that was away for more leaderships than that cannot be told how far
+  /// its log agrees (common_end()), and has to begin with an empty disk.
   static constexpr std::size_t kEntriesMax = 64;
 
   /// Takes note of a record that is in the log; LSN ≥ 1 (asserted), epoch 0 is no leadership and passed over.
@@ -37,7 +38,8 @@ class EpochTable {
   [[nodiscard]] Epoch last() const { return entries_.empty() ? Epoch{} : entries_.back().epoch; }
   /// The last LSN noted: what the table does not say about later records is unknown, not the same epoch.
   [[nodiscard]] Lsn through() const { return through_; }
-  /// Nothing: not the content of a table (from a peer, from a disk).
+  /// @param through  as through(), where that is known; at least the last entry's LSN counts
+  /// @return nothing: not the content of a table (from a peer, from a disk)
   [[nodiscard]] static std::optional<EpochTable> from(std::vector<EpochStart> entries, Lsn through = {});
 
   /// Of the entries.

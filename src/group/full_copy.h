@@ -87,14 +87,19 @@ class CopyGiver {
       : limits_(limits), unreadable_wait_(limits.unreadable, limits.unreadable_max) {}
 
   void asked(PeerId from, const MemberId& who, const CopyAsk& ask, Instant now);
+  /// Asserted: it was asked for, and this is the only answer.
   void cut_made(Result<CopyPlan, Failure> plan, Instant now);
   void part_read(Result<Buffer, Failure> bytes, Instant now);
   /// The log that is kept for the cut has grown by so much since it was made: perhaps too much.
   void log_grew(std::uint64_t bytes);
+  /// The node that gets the copy is in sync and needs no more of it; log_grew()'s bound is the first one
+  /// again.
   void in_sync();
-  /// Nobody can have the cut any longer.
+  /// Nobody can have the cut any longer. Ignored while it is being made: end it when it is.
   void end(const std::string& why);
+  /// Several times a second: what the pace holds back goes out then, so its bursts are that long.
   void tick(Instant now);
+  /// Appends what came out since the last call.
   void outputs(std::vector<Output>& into);
 
   /// There is a cut, or one is being made.
@@ -157,7 +162,7 @@ class CopyTaker {
   /// Goes on with what an earlier life has on its disk. Before anything else.
   void resume(CopyPlan plan, CopyPlace place);
 
-  /// A line to the leader from which the copy is to come.
+  /// A line to the leader from which the copy is to come, from now on this one.
   void leader(PeerId peer, Instant now);
   void line_gone(PeerId peer);
   void heard(PeerId from, const Message& message, Instant now);
@@ -165,7 +170,9 @@ class CopyTaker {
   void put(Result<CopyPlace, Failure> place, Instant now);
   void finished(Result<void, Failure> done, Instant now);
   void forgotten(Instant now);
+  /// Several times a second.
   void tick(Instant now);
+  /// Appends what came out since the last call.
   void outputs(std::vector<Output>& into);
 
   [[nodiscard]] std::uint64_t bytes_done() const { return plan_ ? bytes_before(*plan_, place_) : 0; }

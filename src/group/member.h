@@ -152,7 +152,8 @@ enum class RegisterOutcome : std::uint8_t {
 
 struct MemberStatus {
   Role role{};
-  Epoch epoch{}, promised{}, seen{};
+  Epoch epoch{};             ///< that it leads, or whose leader it follows; 0 = neither
+  Epoch promised{}, seen{};  ///< Superblock has the same names
   /// No epoch above was ever promised, seen or asked for here: what a repair of the register goes beyond.
   Epoch highest{};
   /// What the register said last, in this life or before, as far as it was believed.
@@ -166,7 +167,7 @@ struct MemberStatus {
   std::set<std::string> following;   ///< leader: nodes that it ships to
   std::string last_problem;
   bool cannot_cut = false;  ///< stopped, because the record after which its log must be cut is unreadable
-  std::vector<std::string> connected;             ///< nodes
+  std::vector<std::string> connected;             ///< a node once for each line to it
   std::map<std::string, std::uint16_t> versions;  ///< of packets to each of them
   bool register_refused = false;  ///< its last answer was older than what was seen, or of another cluster
   Times times;                    ///< in force; a leader's lease is what it asks for
@@ -203,7 +204,8 @@ class Member {
   /// @param dialled  the node that this one has connected to; empty: the peer has connected to this one
   void connected(PeerId peer, const std::string& dialled, Instant now, WallTime wall);
   void disconnected(PeerId peer, Instant now, WallTime wall);
-  /// One whole packet.
+  /// One whole packet (packets.h: packet_bytes() cuts the stream). Ignored from a peer that was closed; what
+  /// is not well-formed closes it.
   void packet(PeerId from, BytesView packet, Instant now, WallTime wall);
 
   /// Leader: the batch is on its way to the own disk now. Ships it.
@@ -257,7 +259,9 @@ class Member {
   [[nodiscard]] const EpochTable& epochs() const;
 
   void tick(Instant now, WallTime wall);
+  /// When tick() is due at the latest.
   [[nodiscard]] Instant next_deadline() const;
+  /// Appends what came out since the last call.
   void outputs(std::vector<Output>& into);
 
   /// The superblock on disk has the log's epoch table up to `lsn`: a checkpoint there may let recovery pass

@@ -58,7 +58,7 @@ struct Sender {
 
 /// First packet both ways, and again whenever role or epoch change.
 struct Hello {
-  journal::LogPosition end{};  ///< of the durable log
+  journal::LogPosition end{};  ///< of what is durable; a leader's: of all that it has ordered
   Lsn committed{};             ///< known to be
   EpochTable epochs;           ///< of the log
 };
@@ -75,10 +75,12 @@ enum class RefusalCode : std::uint8_t {
   lower_epoch = 1,  ///< the receiver's epoch is over: the sender has promised a higher one
   diverged = 2,     ///< other record at the same LSN though the tables agree: damage or a bug
   removed = 3,      ///< the leader no longer has the records after the position
-  foreign = 4,      ///< other cluster, or the sender's own name
+  foreign = 4,      ///< other cluster, the sender's own name, or a node that is not one of the group
   impossible = 5,   ///< data out of place, an acknowledgement of what was never sent
 };
-/// The sender will not go on; it closes the connection after this.
+/// The sender will not go on. It closes the connection after `diverged` and `impossible`, and after `foreign`
+/// unless only the group's list keeps the node out: it may become one of the group. The line also stays after
+/// `lower_epoch`, and after `removed` for a peer that knows of full copies.
 struct Refuse {
   RefusalCode code{};
   std::string what;

@@ -39,12 +39,14 @@ class StoreTenure {
   /// @param locked  the lock is held
   StoreTenure(TenureOptions options, bool locked, Instant now);
 
+  /// At least every `look_every`: what it is late with is done late.
   /// @param leads  the register has it, and clients are served
   void tick(bool leads, Instant now);
   /// @param lost  why the store is another's; empty: at the time of asking it was this node's
   void fence_checked(const std::string& lost);
   /// @param what  held, failed: by whom, why
   void lock_tried(StoreWatch::Lock outcome, const std::string& what, Instant now);
+  /// Appends what came out since the last call.
   void outputs(std::vector<TenureOutput>& into);
 
   [[nodiscard]] bool locked() const { return locked_; }

@@ -28,8 +28,8 @@ namespace mainstay::group {
 struct WatchOptions {
   Uuid cluster;
   std::string node;
-  bool may_create =
-      false;  ///< may make an empty directory the store of a group that is not in the register yet
+  /// May make an empty directory the store of a group that is not in the register yet.
+  bool may_create = false;
   /// True: nobody leads without the lock. False: a leader that is not heard for suspect_after is taken to be
   /// gone although its lock is held; only its fence keeps it from answering then.
   bool lock_required = true;
@@ -107,7 +107,9 @@ class StoreWatch {
   void taken(const Result<TakenStore, Failure>& taken, Instant now);
 
   void tick(Instant now);
+  /// When tick() is due at the latest.
   [[nodiscard]] Instant next_deadline() const;
+  /// Appends what came out since the last call.
   void outputs(std::vector<WatchOutput>& into);
   [[nodiscard]] WatchStatus status(Instant now) const;
 

@@ -65,16 +65,16 @@ struct Installed {
 /// files (quarantine, strangers') stay. A crash at any moment is mended by the next call.
 [[nodiscard]] Result<std::optional<Installed>, Failure> finish_install(Disk& disk);
 
-/// Why a recovery failed: the log is damaged, or no checkpoint can be used because the state is. Reads all of
-/// both.
+/// Whether damage is why a recovery failed: the log is damaged, or so is the state and no checkpoint can be
+/// used. Reads all of both; changes nothing.
 [[nodiscard]] bool is_damaged(Disk& disk);
 
+struct SetAside {
+  std::string directory;  ///< where all of it is now: quarantine/damaged-<n>
+};
 /// Moves the log, the state and the promises that are here into a directory of quarantine/, and leaves
 /// everything else: what remains is a new disk. For a log that is damaged before good records while others
 /// have it. Decided by one small file, `setting-aside`: from there on only forward, also after a crash.
-struct SetAside {
-  std::string directory;
-};
 [[nodiscard]] Result<SetAside, Failure> set_aside(Disk& disk);
 /// At each start, before the directory is looked at. Nothing: nothing was being set aside. What a crash has
 /// left of a log would be whole to look at, and lack its beginning.

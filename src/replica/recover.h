@@ -1,5 +1,5 @@
 // From files to a replica's parts: checkpoint with its pages, tail of the log, highest term seen. Used by the
-// node, the simulator and the offline tools.
+// node, the simulator and the offline tools. Blocking; one thread at a time.
 #pragma once
 
 #include <functional>

@@ -7,11 +7,9 @@
 // The driver's loop, on one strand:
 //   1. feed commands: publish(), settle(), … (live), packet(), connected(), tick(), promote(), …
 //   2. take_batch(): if a batch came out, let the journal write and sync it, then call written(). At most one
-//   batch is
-//      out at a time; the next one gathers meanwhile (group commit).
+//      batch is out at a time; the next one gathers meanwhile (group commit).
 //   3. act on outputs(), in order: they are already released, i.e. committed; show them, send them, change
-//   roles.
-//      StoreTerm comes before whatever depends on it: store first, then go on with the next output.
+//      roles. StoreTerm comes before whatever depends on it: store first, then go on with the next output.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +45,8 @@ struct ReplicaOptions {
   std::string node;
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not yet acknowledged
-  Duration heartbeat = {200'000'000};
-  Duration silence_max = {2'000'000'000};   ///< a peer silent for longer is disconnected; several heartbeats
+  Duration heartbeat = milliseconds(200);
+  Duration silence_max = seconds(2);        ///< a peer silent for longer is disconnected; several heartbeats
   std::uint64_t state_hash_every = 10'000;  ///< records between state_hash records; 0 = none
   std::uint64_t rpo_records_soft = 0;       ///< lag at which publish credit shrinks; 0 = no limit
   std::uint64_t rpo_records_hard = 0;       ///< lag at which publishes are refused; 0 = no limit
@@ -59,7 +57,7 @@ struct ReplicaOptions {
   /// The node is one of a group within its region: the member decides what is committed, who leads and whom
   /// to follow. Excludes has_other_region, so far.
   struct InGroup {
-    group::MemberOptions member;      ///< `cluster` is not looked at
+    group::MemberOptions member;      ///< `cluster`: the journal's
     group::Superblock block;          ///< as loaded, its epochs completed from the log
     std::vector<std::string> others;  ///< nodes of the group but this one
     /// R11. 2 or more: what is published is confirmed when another disk of the group has it too, whatever
@@ -270,6 +268,7 @@ class Replica {
   void disconnected(PeerId peer, Instant now, WallTime wall);
 
   void tick(Instant now, WallTime wall);
+  /// When tick() is due at the latest.
   [[nodiscard]] Instant next_deadline() const;
 
   /// Appends what was released since the last call. Per consumer and per peer in order; answers to publishes

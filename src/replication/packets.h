@@ -62,7 +62,7 @@ enum class RefusalCode : std::uint8_t {
   impossible = 6,     ///< data out of place, an acknowledgement of what was never sent
   state_differs = 7,  ///< same log, other state
 };
-/// The sender will not go on; it closes the connection after this.
+/// The sender will not go on; it closes the connection after this, but for lower_term.
 struct Refuse {
   RefusalCode code{};
   journal::LogPosition ours{};    ///< of the sender of this packet, where that explains the refusal
