@@ -232,6 +232,9 @@ struct Member::Impl {
   // member_leader.cpp
   void lead(const GroupRecord& record);
   void go_on_under(const GroupRecord& record);
+  /// Calls `each` with every other member whose disk a commit needs, with some of them twice.
+  template <class Each>
+  void each_needed(const Each& each) const;
   [[nodiscard]] std::set<MemberId> need() const;
   [[nodiscard]] Lsn match(const MemberId& member) const;
   void commit();

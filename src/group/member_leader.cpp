@@ -87,18 +87,25 @@ void Member::Impl::drop_strangers() {
   }
 }
 
-std::set<MemberId> Member::Impl::need() const {
-  std::set<MemberId> needed(force.isr.begin(), force.isr.end());
-  // The union rule: whoever may be in the set by now counts as being in it.
-  if (!bug(Bug::join_without_union)) {
-    needed.insert(joining.begin(), joining.end());
-    if (change && (change->asked || change->may_land))
-      needed.insert(change->next.isr.begin(), change->next.isr.end());
-    if (won) needed.insert(won->isr.begin(), won->isr.end());
-  }
+template <class Each>
+void Member::Impl::each_needed(const Each& each) const {
+  const auto all = [&](const std::set<MemberId>& members) {
+    for (const MemberId& member : members)
+      if (member != self()) each(member);
+  };
   if (bug(Bug::ack_before_shrink_is_known) && change && change->asked && change->purpose == Purpose::shrink)
-    needed = {change->next.isr.begin(), change->next.isr.end()};
-  needed.erase(self());
+    return all(change->next.isr);
+  all(force.isr);
+  // The union rule: whoever may be in the set by now counts as being in it.
+  if (bug(Bug::join_without_union)) return;
+  all(joining);
+  if (change && (change->asked || change->may_land)) all(change->next.isr);
+  if (won) all(won->isr);
+}
+
+std::set<MemberId> Member::Impl::need() const {
+  std::set<MemberId> needed;
+  each_needed([&](const MemberId& member) { needed.insert(member); });
   return needed;
 }
 
@@ -114,7 +121,7 @@ Lsn Member::Impl::match(const MemberId& member) const {
 /// R1.
 void Member::Impl::commit() {
   Lsn end = durable.lsn;
-  for (const MemberId& member : need()) end = std::min(end, match(member));
+  each_needed([&](const MemberId& member) { end = std::min(end, match(member)); });
   if (end <= committed) return;
   committed = end;
   put(Committed{committed});
@@ -134,7 +141,10 @@ bool Member::Impl::silent(const MemberId& member) const {
 /// Neither the record that this leader acts on nor any that may be stored names another node, and only who is
 /// named may take over (R4). So there is nobody to be quiet for; R7 says for how long without the register.
 bool Member::Impl::nobody_else_may_lead() const {
-  return role == Role::leader && !register_refused && !options.disk_is_shared && need().empty();
+  if (role != Role::leader || register_refused || options.disk_is_shared) return false;
+  bool nobody = true;
+  each_needed([&](const MemberId&) { nobody = false; });
+  return nobody;
 }
 
 /// Why a node is not taken in; empty: it is.
@@ -320,6 +330,12 @@ void Member::Impl::lead_on() {
 
 /// What an operator wishes, the register's record does not have yet. @return a change was begun
 bool Member::Impl::wish_members() {
+  const auto unlisted_here = [&](const MemberId& member) {
+    return member != self() && options.listed && !options.listed->contains(member.node);
+  };
+  if (to_remove.empty() && to_accept.empty() &&
+      std::none_of(force.isr.begin(), force.isr.end(), unlisted_here))
+    return false;
   GroupRecord next = force;
   std::string unlisted_nodes, taken_out, taken_in;
   const auto name = [](std::string& to, const std::string& node) { to += (to.empty() ? "" : ", ") + node; };
@@ -352,15 +368,16 @@ bool Member::Impl::wish_members() {
 /// At most one change at a time, the most urgent first.
 void Member::Impl::wish_change() {
   if (change || won || !known || known->epoch() != force.epoch) return;
-  GroupRecord next = force;
   // R3: continue without who is silent.
-  std::string was_dropped;
-  std::erase_if(next.isr, [&](const MemberId& member) {
-    if (member == self() || !silent(member)) return false;
-    was_dropped += (was_dropped.empty() ? "" : ", ") + member.node;
-    return true;
-  });
-  if (!was_dropped.empty()) {
+  const auto to_drop = [&](const MemberId& member) { return member != self() && silent(member); };
+  if (std::any_of(force.isr.begin(), force.isr.end(), to_drop)) {
+    GroupRecord next = force;
+    std::string was_dropped;
+    std::erase_if(next.isr, [&](const MemberId& member) {
+      if (!to_drop(member)) return false;
+      was_dropped += (was_dropped.empty() ? "" : ", ") + member.node;
+      return true;
+    });
     next.reason = "continue without " + was_dropped + ": no acknowledgement";
     begin_change(Purpose::shrink, *known, next);
     return;
@@ -380,7 +397,7 @@ void Member::Impl::wish_change() {
               ", far above the register's: the register was put back to an older state than that node has "
               "seen. Run `mainstay group repair-register` with the disks of all nodes");
     } else if (peer.epoch > force.epoch && !(handing_over && handing_over->told)) {
-      next = force;
+      GroupRecord next = force;
       next.reason = "node " + name + " had promised epoch " + std::to_string(peer.epoch.value);
       begin_change(Purpose::raise, *known, next);
       return;
@@ -399,7 +416,7 @@ void Member::Impl::wish_change() {
     if ((matches.count(*peer.member) == 0 || match(*peer.member) < acknowledged_at_most) &&
         !bug(Bug::add_before_catch_up))
       continue;
-    next = force;
+    GroupRecord next = force;
     // The same node with an older disk is no member any more.
     std::erase_if(next.isr, [&](const MemberId& each) { return each.node == name; });
     next.isr.insert(*peer.member);

@@ -1,10 +1,11 @@
 // Virtual time: events happen in order of time, those of one time in order of being planned.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -14,24 +15,50 @@ class EventQueue {
  public:
   /// True time since the simulation began; nobody inside can see it, only clocks that follow it.
   [[nodiscard]] Duration now() const { return now_; }
-  void after(Duration delay, std::function<void()> event) {
-    events_.emplace(std::pair{(now_ + delay).ns, ++planned_}, std::move(event));
+  template <class Event>
+  void after(Duration delay, Event&& event) {
+    if (free_.empty()) {
+      free_.push_back(events_.size());
+      events_.emplace_back();
+    }
+    const std::size_t place = free_.back();
+    free_.pop_back();
+    events_[place] = std::forward<Event>(event);
+    heap_.push_back({(now_ + delay).ns, ++planned_, place});
+    std::push_heap(heap_.begin(), heap_.end(), later);
   }
   /// @return false when nothing is planned.
   bool run_next() {
-    if (events_.empty()) return false;
-    auto node = events_.extract(events_.begin());
-    now_ = Duration{node.key().first};
+    if (heap_.empty()) return false;
+    std::pop_heap(heap_.begin(), heap_.end(), later);
+    const Planned next = heap_.back();
+    heap_.pop_back();
+    now_ = Duration{next.at};
     ++ran_;
-    node.mapped()();
+    // It may plan others, which move what is in events_.
+    const std::function<void()> event = std::move(events_[next.place]);
+    events_[next.place] = nullptr;
+    free_.push_back(next.place);
+    event();
     return true;
   }
   [[nodiscard]] std::uint64_t ran() const { return ran_; }
 
  private:
+  struct Planned {
+    std::int64_t at;
+    std::uint64_t number;
+    std::size_t place;  ///< in events_
+  };
+  static bool later(const Planned& a, const Planned& b) {
+    return a.at != b.at ? a.at > b.at : a.number > b.number;
+  }
+
   Duration now_{};
   std::uint64_t planned_ = 0, ran_ = 0;
-  std::map<std::pair<std::int64_t, std::uint64_t>, std::function<void()>> events_;
+  std::vector<Planned> heap_;                  ///< the next one is in front
+  std::vector<std::function<void()>> events_;  ///< empty where no event is planned
+  std::vector<std::size_t> free_;              ///< places of those
 };
 
 /// A node's clock: runs a little fast or slow; its wall time jumps when told.

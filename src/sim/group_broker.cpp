@@ -55,13 +55,6 @@ void GroupBroker::later(Duration delay, std::function<void()> event) {
   after(delay, [this, event = std::move(event)] { guarded(event); });
 }
 
-void GroupBroker::feed(std::function<void()> input) {
-  soon([this, input = std::move(input)] {
-    if (restart_) return;
-    if (guarded(input)) step();
-  });
-}
-
 bool GroupBroker::serving() const {
   if (!up() || restart_ || replica_->role() != replica::Role::live) return false;
   const Instant now = const_cast<DriftingClock&>(clock_).now();

@@ -60,7 +60,13 @@ class GroupBroker final : public GroupMachine, public BrokerHost {
   [[nodiscard]] GroupCopy::Host copy_host();
   void could_not_start(const std::string& why);
   /// An input of the member, unless it is over.
-  void feed(std::function<void()> input);
+  template <class Input>
+  void feed(Input input) {
+    soon([this, input = std::move(input)] {
+      if (restart_) return;
+      if (guarded(input)) step();
+    });
+  }
   /// The log cannot be read from here on: read again, and if that is so the production's log_repair decides.
   void unreadable(Lsn first, std::size_t bytes, int failed = 1);
   void repair_log();

@@ -18,17 +18,6 @@ GroupMachine::GroupMachine(GroupWorld& world, GroupRegister& group_register, std
 }
 GroupMachine::~GroupMachine() = default;
 
-void GroupMachine::after(Duration delay, std::function<void()> event) {
-  group_world_.queue.after(delay, [this, event = std::move(event), life = life_] {
-    if (!up() || life_ != life) return;
-    if (frozen()) {
-      after(frozen_time_left(), event);
-      return;
-    }
-    event();
-  });
-}
-
 void GroupMachine::freeze(Duration time) {
   // Not longer when it is frozen already: what waits for the end would come behind what arrives later.
   if (!frozen()) frozen_until_ = group_world_.queue.now() + time;

@@ -76,8 +76,18 @@ class GroupMachine {
 
  protected:
   /// Runs in the process: later when it is frozen, never when this life has ended.
-  void soon(std::function<void()> event) { after(Duration{}, std::move(event)); }
-  void after(Duration delay, std::function<void()> event);
+  template <class Event>
+  void soon(Event event) {
+    after(Duration{}, std::move(event));
+  }
+  template <class Event>
+  void after(Duration delay, Event event) {
+    group_world_.queue.after(delay, [this, life = life_, event = std::move(event)]() mutable {
+      if (!up() || life_ != life) return;
+      if (frozen()) return after(frozen_time_left(), std::move(event));
+      event();
+    });
+  }
   [[nodiscard]] bool frozen() const { return group_world_.queue.now() < frozen_until_; }
   [[nodiscard]] Duration frozen_time_left() const {
     return frozen() ? frozen_until_ - group_world_.queue.now() : Duration{};
