@@ -40,6 +40,7 @@ class Client(MessagingHandler):
         self.sent = {}  # delivery tag → id, on this connection
         self.ended = False
         self.sender = self.connection = None
+        self.opened = False  # the link, and unsent begins with what has to go first
         self.tag = 0
         self.settling = set()
 
@@ -77,6 +78,7 @@ class Client(MessagingHandler):
         self.container.schedule(random.uniform(0.02, 0.3), Again(self))
 
     def forget(self):
+        self.opened = False
         self.sent.clear()
         self.unsent.clear()
 
@@ -85,6 +87,7 @@ class Client(MessagingHandler):
         if event.link.is_sender and event.connection == self.connection:
             self.sent.clear()
             self.unsent = collections.deque(self.pending)
+            self.opened = True
 
     def on_disconnected(self, event):
         if event.connection == self.connection:
@@ -98,8 +101,10 @@ class Client(MessagingHandler):
         self.flush()
 
     def flush(self):
+        # By what on_link_opened() was told, not by the link's state: a line that was waiting is told before it, when attach and
+        # credit have come together, and would leave before what it has to follow.
         link = self.sender
-        while link and self.connection and self.unsent and link.credit > 0 and link.state & 0b010000:  # REMOTE_ACTIVE
+        while link and self.connection and self.opened and self.unsent and link.credit > 0:
             id_ = self.unsent.popleft()
             if id_ not in self.pending:
                 continue
