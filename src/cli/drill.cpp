@@ -168,6 +168,8 @@ void add_soak(CLI::App& drill, int& status) {
   soak->add_option("--kill-every", options->kill_every_s, "seconds between two kills, on average")
       ->capture_default_str()
       ->check(CLI::Range(0.5, 1e6));
+  soak->add_option("--kills", options->kills,
+                   "end the load after so many kills, when that is before the minutes are over");
   soak->add_option("--report", options->report, "directory for the report; one is made in it")
       ->capture_default_str();
   soak->add_option("--history", *history, "do not run: judge the history in this directory again");

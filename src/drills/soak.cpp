@@ -237,8 +237,12 @@ class Soak {
     shared_.directory = directory_;
     shared_.seed = options_.seed;
     shared_.rate_per_s = options_.rate_per_s;
-    shared_.wave = milliseconds(
-        std::clamp<std::int64_t>(static_cast<std::int64_t>(options_.minutes * 60'000 / 3), 5'000, 120'000));
+    const double load_s =
+        options_.kills == 0
+            ? options_.minutes * 60
+            : std::min(options_.minutes * 60, options_.kill_every_s * static_cast<double>(options_.kills));
+    shared_.wave =
+        milliseconds(std::clamp<std::int64_t>(static_cast<std::int64_t>(load_s * 1000 / 3), 5'000, 120'000));
     std::error_code error;
     fs::create_directories(data(), error);
     if (error) return Failure{"cannot create " + data() + ": " + error.message()};
@@ -394,7 +398,8 @@ class Soak {
     const Instant start = clock_.now();
     const Instant until = start + milliseconds(static_cast<std::int64_t>(options_.minutes * 60'000));
     Instant next_blow = start + pause_before_blow();
-    while (clock_.now() < until && !shared_.give_up) {
+    while (clock_.now() < until && !shared_.give_up &&
+           (options_.kills == 0 || report_.kills < options_.kills)) {
       ::poll(nullptr, 0, 50);
       check_alive();
       if (shared_.give_up) break;

@@ -18,6 +18,8 @@ struct SoakOptions {
       1;  ///< choices of clients and kills; threads and the disk keep a run from repeating exactly
   double rate_per_s = 400;   ///< messages a second, all queues together
   double kill_every_s = 10;  ///< on average
+  /// The load ends with this kill's restart, when that comes before the time is up; 0: it lasts the time.
+  std::uint64_t kills = 0;
   std::string report = ".";  ///< a directory is made in it
   /// A kill also takes what the broker had not synced, each time another share of it (lab/faulty_disk.h).
   bool power_loss = false;
