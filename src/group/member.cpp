@@ -730,6 +730,10 @@ std::optional<std::string> Member::promote(const std::string& by, Duration most,
   return {};
 }
 
+bool Member::waits_for_operator() const {
+  return !impl_->over && impl_->waits_for_operator;
+}
+
 bool Member::promoting() const {
   return !impl_->over && impl_->promotion.has_value();
 }
@@ -898,7 +902,7 @@ MemberStatus Member::status() const {
   if (it.role == Role::follower) {
     status.grace = it.grace;
     status.grace_until = it.grace_until;
-    status.waits_for_operator = it.waits_for_operator;
+    status.waits_for_operator = waits_for_operator();
   }
   if (it.role == Role::leader) {
     status.removed = it.force.removed;

@@ -236,6 +236,8 @@ class Member {
   /// why not.
   [[nodiscard]] std::optional<std::string> promote(const std::string& by, Duration most, Instant now,
                                                    WallTime wall);
+  /// As MemberStatus has it.
+  [[nodiscard]] bool waits_for_operator() const;
   /// What promote() asked for is still wanted.
   [[nodiscard]] bool promoting() const;
 

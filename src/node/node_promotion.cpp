@@ -40,7 +40,7 @@ void Node::group_promote(const std::string& by, const std::string& reason, http:
 /// Answers a promotion when it is known who leads, or when it has taken too long.
 void Node::tick_promotion(Instant now) {
   if (!rejoining_ && !replica_->member()->over()) {
-    const bool waits = replica_->member()->status().waits_for_operator;
+    const bool waits = replica_->member()->waits_for_operator();
     if (waits && !std::exchange(operator_wanted_, waits))
       log(LogLevel::warning, "group: " + replica_->member()->status().last_problem);
     operator_wanted_ = waits;

@@ -469,7 +469,7 @@ void GroupFaults::repair_register_after(Duration time) {
 void GroupFaults::promote_again() {
   world_.queue.after(world_.between(milliseconds(200), seconds(3)), [this] {
     GroupMachine& chosen = any();
-    if (chosen.up() && chosen.member().status().waits_for_operator) (void)chosen.promote();
+    if (chosen.up() && chosen.member().waits_for_operator()) (void)chosen.promote();
     promote_again();
   });
 }
