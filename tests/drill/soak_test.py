@@ -195,7 +195,8 @@ def lying_disk(program):
     soak = Soak(program, ["--minutes", "2", "--kills", "3", "--kill-every", "2", "--rate", "100", "--lying-disk"])
     soak.check(soak.status == 1, "messages on a disk that keeps nothing are found to be lost")
     report = json.loads(soak.out)
-    soak.check(not report["clean"] and report["power_losses"] == 3, "and the report says so, after three losses of power")
+    # Fewer than three when the broker does not come back after one, which is found, too.
+    soak.check(not report["clean"] and 1 <= report["power_losses"] <= 3, "and the report says so, after a loss of power")
 
 
 CASES = {"power_loss": power_loss, "lying_disk": lying_disk, "short": short, "broker_dies": broker_dies, "without_history": without_history}
