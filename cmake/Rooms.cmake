@@ -39,7 +39,7 @@ function(mainstay_room name)
     list(TRANSFORM test_uses PREPEND mainstay_)
     set(test_needs ${ROOM_TEST_NEEDS})
     list(TRANSFORM test_needs PREPEND mainstay_dep_)
-    add_executable(${name}_test ${tests})
+    add_executable(${name}_test ${tests} ${MAINSTAY_ASAN_DEFAULTS})
     target_link_libraries(${name}_test PRIVATE mainstay_${name} ${test_uses} ${test_needs} GTest::gmock GTest::gtest_main mainstay_flags)
     # Test code runs little and is most of what a clean build compiles; the room's own code keeps its flags.
     target_compile_options(${name}_test PRIVATE $<$<CONFIG:Debug>:-O0>)
