@@ -7,8 +7,16 @@ include(GoogleTest)
 #   *_fuzz.cpp       → one fuzz target each; without MAINSTAY_FUZZ it replays fuzz_corpus/<target>/* as a test
 # and a link test: an executable of this room's objects and its declared uses only, so that an undeclared use
 # fails to link. TEST_USES and TEST_NEEDS add what only the tests need.
+#
+# ./dev test gives ctest three slots for each core. A test that computes takes three of them (PROCESSORS), one of
+# processes that mostly wait for each other one or two, so that waiting costs no core. TESTS_WAIT: this room's do.
+# ctest starts what costs most of what fits into the free slots. Were all that waits dearer than what computes, three slots
+# would not be free before it had ended; were it cheaper, it would come last. So three slots full of what waits come first, then
+# what computes, then the rest of what waits: one core computes while what waits shares the slots of the other.
+set(MAINSTAY_SLOTS_OF_A_CORE 3)
+set(MAINSTAY_COMPUTES PROCESSORS ${MAINSTAY_SLOTS_OF_A_CORE} COST 1000)
 function(mainstay_room name)
-  cmake_parse_arguments(ROOM "" "" "USES;NEEDS;TEST_USES;TEST_NEEDS" ${ARGN})
+  cmake_parse_arguments(ROOM "TESTS_WAIT" "" "USES;NEEDS;TEST_USES;TEST_NEEDS" ${ARGN})
   set(dir "${CMAKE_CURRENT_SOURCE_DIR}/${name}")
   file(GLOB sources CONFIGURE_DEPENDS "${dir}/*.cpp")
   set(tests ${sources})
@@ -21,6 +29,10 @@ function(mainstay_room name)
   list(TRANSFORM uses PREPEND mainstay_)
   set(needs ${ROOM_NEEDS})
   list(TRANSFORM needs PREPEND mainstay_dep_)
+  set(slots ${MAINSTAY_COMPUTES})
+  if(ROOM_TESTS_WAIT)
+    set(slots PROCESSORS 1)
+  endif()
 
   add_library(mainstay_${name} STATIC ${sources})
   target_include_directories(mainstay_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
@@ -32,7 +44,7 @@ function(mainstay_room name)
   add_custom_target(room_${name})  # everything `./dev test NAME` runs
   add_dependencies(room_${name} ${name}_link_test)
   add_test(NAME ${name}.LinksWithDeclaredUsesOnly COMMAND ${name}_link_test)
-  set_tests_properties(${name}.LinksWithDeclaredUsesOnly PROPERTIES LABELS ${name})
+  set_tests_properties(${name}.LinksWithDeclaredUsesOnly PROPERTIES LABELS ${name} ${MAINSTAY_COMPUTES})
 
   if(tests)
     set(test_uses ${ROOM_TEST_USES})
@@ -47,7 +59,7 @@ function(mainstay_room name)
     target_compile_options(${name}_test PRIVATE $<$<AND:$<CXX_COMPILER_ID:GNU>,$<NOT:$<CONFIG:Debug>>>:-Wno-stringop-overread>)
     add_dependencies(room_${name} ${name}_test)
     gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-      WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTIES LABELS ${name} TIMEOUT 300)
+      WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTIES LABELS ${name} TIMEOUT 300 ${slots})
   endif()
 
   foreach(source IN LISTS fuzzers)
@@ -60,7 +72,7 @@ function(mainstay_room name)
       add_dependencies(room_${name} ${target})
       target_sources(${target} PRIVATE "${CMAKE_SOURCE_DIR}/cmake/fuzz_replay.cpp")
       add_test(NAME ${name}.${target}_replays COMMAND ${target} "${dir}/fuzz_corpus/${target}")
-      set_tests_properties(${name}.${target}_replays PROPERTIES LABELS ${name})
+      set_tests_properties(${name}.${target}_replays PROPERTIES LABELS ${name} ${MAINSTAY_COMPUTES})
     endif()
   endforeach()
 endfunction()
