@@ -163,6 +163,46 @@ double rate_for(const Load& load, double time) {
   return static_cast<double>(load.confirmed() - before) / (seconds_now() - begin);
 }
 
+/// What the queue holds once nothing is under way any more.
+std::uint64_t settled_active(PairNodes& pair) {
+  for (std::uint64_t before = pair.leader().active("bench");;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    const std::uint64_t now = pair.leader().active("bench");
+    if (now == before) return now;
+    before = now;
+  }
+}
+
+/// Nodes, voters and the filling share one disk. When it stands still for longer than a lease the leader
+/// sends its clients away, and what was under way may be there or not: it is looked what is, and gone on from
+/// there.
+/// @return how many there are, not fewer than `wanted`.
+std::uint64_t fill(PairNodes& pair, std::uint64_t wanted, int connections, std::string& note) {
+  constexpr int kSentAwayMost = 20;
+  const auto each = static_cast<std::uint64_t>(connections);
+  Progress progress("filling the pair");
+  int sent_away = 0;
+  for (std::uint64_t done = 0; done < wanted;) {
+    try {
+      Crowd crowd(pair.leader(), connections);
+      while (done < wanted) {
+        const std::uint64_t some = std::min(100'000 * each, (wanted - done + each - 1) / each * each);
+        crowd.publish(some);
+        done += some;
+        progress.at(done, wanted);
+      }
+    } catch (const std::exception& error) {
+      if (++sent_away > kSentAwayMost) throw;
+      std::cerr << "filling the pair: " << error.what() << "\n";
+      done = settled_active(pair);
+    }
+  }
+  if (sent_away > 0)
+    note += (note.empty() ? "" : "; ") + std::string("clients were sent away ") + std::to_string(sent_away) +
+            " time(s) while it was filled";
+  return settled_active(pair);
+}
+
 }  // namespace
 
 void pair_failover(const Common& common, const PairSizes& sizes, Record& record) {
@@ -177,18 +217,7 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
   std::optional<Voters> voters;
   if (sizes.voters > 0) setup.in_register = voters.emplace(common, sizes.voters).table();
   PairNodes pair(common, setup);
-  if (resident > 0) {
-    Crowd crowd(pair.leader(), sizes.connections);
-    const auto connections = static_cast<std::uint64_t>(sizes.connections);
-    resident = std::max<std::uint64_t>(1, resident / connections) * connections;
-    Progress progress("filling the pair");
-    for (std::uint64_t done = 0; done < resident;) {
-      const std::uint64_t some = std::min<std::uint64_t>(100'000 * connections, resident - done);
-      crowd.publish(some);
-      done += some;
-      progress.at(done, resident);
-    }
-  }
+  if (resident > 0) resident = fill(pair, resident, sizes.connections, note);
   const std::string with = readable(static_cast<double>(resident)) + " messages resident";
   const std::string in_register =
       voters ? std::to_string(sizes.voters) + " etcd members on this machine" : "a file on this machine";
