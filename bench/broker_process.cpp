@@ -241,6 +241,19 @@ Broker::Space Broker::space() const {
   return out;
 }
 
+std::string Broker::longest_waits() const {
+  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/metrics", "", "", seconds(5));
+  if (!answer || answer->status != 200) return "no metrics";
+  std::istringstream lines(answer->body);
+  std::string all;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("mainstay_loop_longest_turn_seconds{") ||
+        line.starts_with("mainstay_commit_longest_seconds "))
+      all += "\n" + line;
+  }
+  return all;
+}
+
 std::string Broker::log_tail() const {
   std::ifstream in(directory_ + "/broker.log");
   std::stringstream all;

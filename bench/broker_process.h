@@ -68,11 +68,13 @@ class Broker {
   [[nodiscard]] Space space() const;
   /// Throws CouldNotRun when it ended by itself.
   void check_alive() const;
+  [[nodiscard]] std::string log_tail() const;
+  /// Of its metrics: how long its loop was busy at a time, and a commit took, at most since its start.
+  [[nodiscard]] std::string longest_waits() const;
 
   std::uint16_t amqp_port = 0, control_port = 0;
 
  private:
-  [[nodiscard]] std::string log_tail() const;
   void write_config() const;
   std::string program_, directory_;
   Setup setup_;

@@ -86,6 +86,8 @@ int run_pair_bench(const Arguments& arguments) {
         app.add_option("--resident", sizes.resident, "messages that wait in the pair meanwhile")
             ->capture_default_str()
             ->check(CLI::Range(0ULL, 1'000'000'000ULL));
+        app.add_option("--settings", sizes.settings, "takeovers with these settings only: default or fast")
+            ->check(CLI::IsMember({"default", "fast"}));
         app.add_option("--voters", sizes.voters,
                        "etcd members that hold the register of the takeovers; 0: a file")
             ->capture_default_str()

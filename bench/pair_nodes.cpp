@@ -69,6 +69,14 @@ double PairNodes::wait_in_sync(double most_seconds) {
   throw CouldNotRun("the nodes of the pair are not in sync after " + readable(most_seconds) + " s");
 }
 
+std::string PairNodes::told() const {
+  std::string all;
+  for (const auto& node : nodes_)
+    all += "\n" + std::string(node->running() ? "running" : "stopped") + ": " + node->log_tail() +
+           (node->running() ? node->longest_waits() : "");
+  return all;
+}
+
 void PairNodes::restart_with(const std::string& more_group) {
   setup_.more_group = more_group;
   for (const auto& node : nodes_) node->stop();

@@ -30,6 +30,8 @@ class PairNodes {
   Broker& other(const Broker& node) { return &node == nodes_[0].get() ? *nodes_[1] : *nodes_[0]; }
   /// Waits until both count. @return seconds it took.
   double wait_in_sync(double most_seconds = 300);
+  /// What each of them says of itself, for a failure's message.
+  [[nodiscard]] std::string told() const;
   /// Stops both and starts them again with other lines in [group].
   void restart_with(const std::string& more_group);
   [[nodiscard]] DelayRelay& relay() { return *relay_; }

@@ -10,7 +10,8 @@ namespace mainstay::bench {
 struct PairSizes {
   int runs = 50;
   std::uint64_t resident = 5'000'000;
-  int voters = 3;  ///< etcd members that hold the register of the takeovers; 0: a file
+  std::string settings;  ///< of the takeovers: default or fast; empty: both
+  int voters = 3;        ///< etcd members that hold the register of the takeovers; 0: a file
   int away_seconds = 60;
   std::uint64_t messages = 200'000;
   std::uint64_t singles = 3'000;
