@@ -300,8 +300,10 @@ class Planner {
       const std::string words = encode_group_record(next);
       const std::uint64_t somewhere = checksum64(as_bytes(words));
       const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(request_.now.ms, 0));
-      next.epoch.value = std::max(next.epoch.value + kEpochsPassedOver + somewhere % kEpochsPassedOver,
-                                  ms * kEpochsPerMs + somewhere % kEpochsPerMs);
+      const std::uint64_t at = ms * kEpochsPerMs;
+      const std::uint64_t within_a_second = at + somewhere % (1'000 * kEpochsPerMs);
+      next.epoch.value = std::max(next.epoch.value + kEpochsPassedOver + within_a_second % kEpochsPassedOver,
+                                  at + somewhere % kEpochsPerMs);
       plan_.findings.push_back(
           "the epochs between " + number(plan_.highest) + " and " + number(next.epoch) +
           " are passed over: a disk that is gone may have used some that nobody else has "

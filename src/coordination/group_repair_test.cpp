@@ -233,6 +233,26 @@ TEST(GroupRepair, TwoRepairsFromDifferentDisksDoNotMeet) {
     EXPECT_GT(it->value - before->value, 1'000U);
 }
 
+TEST(GroupRepair, ALaterRepairShortlyAfterAnotherGoesBeyondOneThatItDoesNotKnowOf) {
+  RepairRequest request = without_a();
+  request.now = WallTime{1'800'000'000'000};
+  const auto known = plan_repair(request);
+  ASSERT_TRUE(known);
+  // All looked at have heard of that one, and none of the next: its disks are lost, the register is put back.
+  request.reports[0] = report(kNodeB, known->next.epoch.value, known->next.epoch.value, known->next);
+  std::uint64_t before = known->next.epoch.value;
+  for (const std::int64_t later_s : {1, 5, 30, 600, 4'000, 5'000, 9'000}) {
+    request.now = WallTime{1'800'000'000'000 + later_s * 1'000 + 1'000};
+    const auto plan = plan_repair(request);
+    ASSERT_TRUE(plan) << plan.error().what;
+    EXPECT_GE(plan->next.epoch.value, known->next.epoch.value + (later_s < 4'194 ? kEpochsPassedOver : 0));
+    if (later_s < 4'000) {
+      EXPECT_GT(plan->next.epoch.value, before) << later_s << " s later";
+    }
+    before = plan->next.epoch.value;
+  }
+}
+
 TEST(GroupRepair, ALaterRepairThatDoesNotKnowOfTheOneBeforeGoesBeyondItAllTheSame) {
   RepairRequest request = without_a();
   request.now = WallTime{1'800'000'000'000};
