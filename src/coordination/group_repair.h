@@ -65,18 +65,20 @@ struct RepairRequest {
 constexpr std::uint64_t kEpochsPassedOver = std::uint64_t{1} << 32;
 /// And the epoch is at least the time of the repair, in units of 1/1024 ms since 1970: a repair that does not
 /// know of one before it, since the disks that had seen it were not looked at either, goes beyond it all the
-/// same, as long as the clocks of the two operators are right. Where the time is not yet that far ahead of what
-/// was found (70 minutes), it says how far within 1 to 2 times kEpochsPassedOver, so that the one that
-/// is later by more than a second is beyond the other one there, too, but for one wrap in 70 minutes: then a disk that saw the
-/// other one refuses the register until it is repaired again. Exact in a double until the year 2248.
+/// same, as long as the clocks of the two operators are right. Where the time is not yet that far ahead of
+/// what was found (70 minutes), it says how far within 1 to 2 times kEpochsPassedOver, so that the one that
+/// is later by more than a second is beyond the other one there, too, but for one wrap in 70 minutes: then a
+/// disk that saw the other one refuses the register until it is repaired again. Exact in a double until the
+/// year 2248.
 constexpr std::uint64_t kEpochsPerMs = 1024;
 
 struct RepairPlan {
   std::uint64_t revision{};  ///< of what was there: GroupRegister::repair() replaces nothing else
   GroupRecord next;
   /// Of everything that was found. next.epoch is the one after; with a disk gone, what the time says, and at
-  /// least 1 to 2 times kEpochsPassedOver behind it, where in between depends on the time and the record's words:
-  /// two repairs that do not know of each other, each from another half of the disks, do not meet either.
+  /// least 1 to 2 times kEpochsPassedOver behind it, where in between depends on the time and the record's
+  /// words: two repairs that do not know of each other, each from another half of the disks, do not meet
+  /// either.
   Epoch highest;
   std::vector<std::string> findings;  ///< what is wrong, and what the record is made from
   std::vector<std::string> warnings;  ///< what may be lost by it; read before saying yes
