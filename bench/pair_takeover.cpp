@@ -108,13 +108,11 @@ Takeover take_over(PairNodes& pair, Prober& prober) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return seconds_now() - killed;
   });
-  double confirmed = 0;
   try {
-    confirmed = prober.first_from_another(dying.amqp_port) - killed;
+    took.confirmed = prober.first_from_another(dying.amqp_port) - killed;
   } catch (const CouldNotRun& error) {
     throw CouldNotRun(error.what() + pair.told());
   }
-  took.confirmed = confirmed;
   took.ready = ready.get();
   dying.spawn();
   pair.wait_in_sync();

@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -355,45 +356,33 @@ int repair(const GroupArguments& arguments) {
   return kOk;
 }
 
-int move_lead(const GroupArguments& arguments) {
+/// Asks the node of the configuration, with who and why added to `body`, and tells its answer.
+int command_node(const GroupArguments& arguments, const std::string& command, json::object body,
+                 const std::function<std::string(const json::value&)>& in_words) {
   const auto node = control_of(arguments.config);
   if (!node) return node.error().exit_status;
-  const std::string by = arguments.by.empty() ? operator_name() : arguments.by;
-  const auto answer =
-      ask(*node, "POST", "/group/switch",
-          json::serialize(json::object{{"to", arguments.to}, {"by", by}, {"reason", arguments.reason}}),
-          seconds(60));
+  body["by"] = arguments.by.empty() ? operator_name() : arguments.by;
+  body["reason"] = arguments.reason;
+  const auto answer = ask(*node, "POST", "/group/" + command, json::serialize(body), seconds(60));
   if (!answer) {
-    std::cerr << "mainstay group switch: " << answer.error().what << "\n";
+    std::cerr << "mainstay group " << command << ": " << answer.error().what << "\n";
     return kCouldNotRun;
   }
-  if (arguments.json) {
-    std::cout << json::serialize(*answer) << "\n";
-  } else {
-    std::cout << "node " << arguments.to << " leads: everything up to LSN "
-              << answer->at("lsn").to_number<std::uint64_t>() << " was confirmed and on its disk\n";
-  }
+  std::cout << (arguments.json ? json::serialize(*answer) : in_words(*answer)) << "\n";
   return kOk;
 }
 
+int move_lead(const GroupArguments& arguments) {
+  return command_node(arguments, "switch", {{"to", arguments.to}}, [&](const json::value& answer) {
+    return "node " + arguments.to + " leads: everything up to LSN " +
+           std::to_string(answer.at("lsn").to_number<std::uint64_t>()) + " was confirmed and on its disk";
+  });
+}
+
 int promote(const GroupArguments& arguments) {
-  const auto node = control_of(arguments.config);
-  if (!node) return node.error().exit_status;
-  const std::string by = arguments.by.empty() ? operator_name() : arguments.by;
-  const auto answer =
-      ask(*node, "POST", "/group/promote",
-          json::serialize(json::object{{"by", by}, {"reason", arguments.reason}}), seconds(60));
-  if (!answer) {
-    std::cerr << "mainstay group promote: " << answer.error().what << "\n";
-    return kCouldNotRun;
-  }
-  if (arguments.json) {
-    std::cout << json::serialize(*answer) << "\n";
-  } else {
-    std::cout << std::string_view(answer->at("note").as_string())
-              << ", with everything that was ever confirmed\n";
-  }
-  return kOk;
+  return command_node(arguments, "promote", {}, [](const json::value& answer) {
+    return std::string(answer.at("note").as_string()) + ", with everything that was ever confirmed";
+  });
 }
 
 }  // namespace
