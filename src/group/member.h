@@ -48,7 +48,8 @@ struct MemberOptions {
   /// ask. A planned move, and the return of the node that the register names as leader, are no promotions.
   bool promotes_itself = true;
   Duration beacon_every = milliseconds(100);
-  /// R3: an in-sync follower that has not answered for so long is dropped.
+  /// R3: an in-sync follower that is not heard of for so long, or has not acknowledged for so long what is on
+  /// the leader's own disk, is dropped.
   Duration drop_after = milliseconds(500);
   /// R8: a follower that has not heard of its leader for so long asks to lead. More than drop_after, so that
   /// the leader wins when both are alive.

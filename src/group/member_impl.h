@@ -158,7 +158,7 @@ struct Member::Impl {
   Lsn led_from;
   std::map<MemberId, Lsn> matches;          ///< acknowledged in this epoch, by this disk
   std::map<std::string, Lsn> name_matches;  ///< for Bug::match_by_name only
-  std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or had nothing to acknowledge
+  std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or held nothing up
   std::set<MemberId> joining;               ///< needed, and not in the set yet (R6: first needed)
   /// Who was dropped in this leadership, when, and how long it has to keep up before it is added again:
   /// longer each time within a minute, so that a link that is too slow for the load does not change the set
@@ -239,7 +239,9 @@ struct Member::Impl {
   [[nodiscard]] Lsn match(const MemberId& member) const;
   void commit();
   void lead_on();
+  [[nodiscard]] Duration unanswered(const MemberId& member) const;
   [[nodiscard]] bool silent(const MemberId& member) const;
+  [[nodiscard]] std::string silence(const MemberId& member) const;
   [[nodiscard]] bool nobody_else_may_lead() const;
   void note_dropped(const GroupRecord& record);
   [[nodiscard]] Duration rejoin_after(const std::string& node) const;

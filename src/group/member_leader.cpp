@@ -127,15 +127,28 @@ void Member::Impl::commit() {
   put(Committed{committed});
 }
 
-bool Member::Impl::silent(const MemberId& member) const {
+Duration Member::Impl::unanswered(const MemberId& member) const {
   const auto found = answered.find(member);
-  Instant last = found == answered.end() ? led_since : found->second;
+  if (found != answered.end()) return now - found->second;
   // Nothing heard since before this leadership: then it was silence that began it.
-  if (found == answered.end()) {
-    const auto ever = heard.find(member.node);
-    if (ever != heard.end()) last = std::min(ever->second, led_since);
-  }
-  return now - last > times.drop_after;
+  const auto ever = heard.find(member.node);
+  return now - (ever == heard.end() ? led_since : std::min(ever->second, led_since));
+}
+
+bool Member::Impl::silent(const MemberId& member) const {
+  return unanswered(member) > times.drop_after;
+}
+
+/// For the register's record: whether it is the node, its disk or the way to it can be told from this.
+std::string Member::Impl::silence(const MemberId& member) const {
+  const auto ms = [](Duration d) { return std::to_string(d.milliseconds()) + " ms"; };
+  const auto lsn = [](Lsn at) { return "LSN " + std::to_string(at.value); };
+  const auto last = heard.find(member.node);
+  return "no acknowledgement for " + ms(unanswered(member)) + "; " +
+         (last == heard.end() ? "not heard of" : "heard of " + ms(now - last->second) + " ago") + ", " +
+         (match(member) == Lsn{} ? "has acknowledged nothing to this leader"
+                                 : "has acknowledged " + lsn(match(member))) +
+         ", this node's disk has " + lsn(durable.lsn) + " of " + std::to_string(appended.lsn.value);
 }
 
 /// Neither the record that this leader acts on nor any that may be stored names another node, and only who is
@@ -284,7 +297,9 @@ void Member::Impl::lead_on() {
     // Who says nothing keeps up with nothing.
     if (peer.member && peer.front_since && now - heard[peer.member->node] > times.drop_after)
       peer.front_since = now;
-    if (peer.member && match(*peer.member) >= appended.lsn) {
+    // Nothing waits for who has all that this node's own disk has: on a disk that both share, or two that
+    // stand still at once, the slower of two syncs is no sign of a node that is away.
+    if (peer.member && match(*peer.member) >= durable.lsn) {
       const auto last = heard.find(peer.member->node);
       if (last != heard.end() && matches.count(*peer.member) != 0) {
         Instant& when = answered[*peer.member];
@@ -372,13 +387,14 @@ void Member::Impl::wish_change() {
   const auto to_drop = [&](const MemberId& member) { return member != self() && silent(member); };
   if (std::any_of(force.isr.begin(), force.isr.end(), to_drop)) {
     GroupRecord next = force;
-    std::string was_dropped;
+    std::string was_dropped, how;
     std::erase_if(next.isr, [&](const MemberId& member) {
       if (!to_drop(member)) return false;
+      if (was_dropped.empty()) how = silence(member);
       was_dropped += (was_dropped.empty() ? "" : ", ") + member.node;
       return true;
     });
-    next.reason = "continue without " + was_dropped + ": no acknowledgement";
+    next.reason = "continue without " + was_dropped + ": " + how;
     begin_change(Purpose::shrink, *known, next);
     return;
   }

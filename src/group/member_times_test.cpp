@@ -184,6 +184,43 @@ TEST(GroupTimesInForce, WhatArrivedWhileTheLeaderStoodStillIsNoNews) {
   EXPECT_NE(group.member("a").delivery_refusal(group.now()), std::nullopt);
 }
 
+TEST(GroupTimesInForce, NobodyIsDroppedForASyncThatTheLeadersOwnDiskHasNotFinishedEither) {
+  TestGroup group({"a", "b"});
+  group.options = fast();
+  begin(group);
+  group.node("a").hold_syncs = group.node("b").hold_syncs = true;
+  const Lsn lsn = group.append("a");
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"})) << "the disk that both are on stands still";
+  group.finish_sync("a");
+  group.pass(milliseconds(100));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"})) << "as much time as any sync has, from now on, but for a beacon";
+  group.finish_sync("b");
+  EXPECT_GE(group.member("a").committed(), lsn);
+  group.pass(milliseconds(1'000));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+}
+
+TEST(GroupTimesInForce, ABackupIsDroppedForItsDiskAloneAndForItsSilenceThoughTheLeadersDiskStandsStill) {
+  TestGroup group({"a", "b"});
+  group.options = fast();
+  begin(group);
+  group.node("b").hold_syncs = true;
+  group.append("a");
+  group.pass(milliseconds(300));
+  EXPECT_EQ(group.isr(), (Names{"a"}));
+  EXPECT_NE(group.reasons.back().find("without b: no acknowledgement for 1"), std::string::npos)
+      << group.reasons.back();
+  group.finish_sync("b");
+  group.pass(seconds(2));
+  ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+  group.node("a").hold_syncs = true;
+  group.append("a");
+  group.frozen = {"b"};
+  group.pass(milliseconds(300));
+  EXPECT_EQ(group.isr(), (Names{"a"})) << "nobody hears of it";
+}
+
 TEST(GroupTimesInForce, AnAnswerOfTheRegisterCountsFromItsQuestion) {
   TestGroup group({"a"});
   group.start("a");

@@ -151,6 +151,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void read_group_arrived();
   [[nodiscard]] std::size_t lines_to(const std::string& node) const;
   void tick_group(Instant now);
+  void tell_epoch();
   void review_fence(Instant now);
   void probe_disk(Instant now);
   /// A backup whose disk has no space for what its leader shipped: nothing of it was written.

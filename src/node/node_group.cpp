@@ -77,6 +77,7 @@ struct Node::Group {
 
   std::optional<group::Restart> restart;
   std::size_t copies = 0;  ///< in sync, at the last tick
+  Epoch told{};            ///< of this node's leadership, in the log
   std::string fenced;      ///< why clients were sent away, though it leads
   struct Move {
     std::string to;
@@ -341,6 +342,7 @@ void Node::tick_group(Instant now) {
     }
   }
 
+  tell_epoch();
   decide_move(now);
   tick_members(now);
   tick_promotion(now);
@@ -358,6 +360,20 @@ void Node::tick_group(Instant now) {
   if (std::exchange(g.copies, replica_->member()->copies()) < options_.group->copies_min)
     frontend_->admission_changed(now, clock_.wall());
   review_fence(now);
+}
+
+/// Each epoch that this node leads under has another set in sync or another reason: an operator reads here
+/// when and why a copy was given up.
+void Node::tell_epoch() {
+  if (rejoining_ || replica_ == nullptr || replica_->member()->role() != group::Role::leader) return;
+  const Epoch epoch = replica_->member()->epoch();
+  if (std::exchange(group_->told, epoch) == epoch) return;
+  const group::MemberStatus status = replica_->member()->status();
+  std::string in_sync;
+  for (const std::string& node : status.in_sync) in_sync += (in_sync.empty() ? "" : ", ") + node;
+  log(status.alone ? LogLevel::warning : LogLevel::info,
+      "group: epoch " + std::to_string(epoch.value) + ", in sync: " + in_sync +
+          (status.known && status.known->epoch == epoch ? ": " + status.known->reason : ""));
 }
 
 /// Before anything is given out, not only by the clock's ticks: a process that was stopped finds its clients'
