@@ -37,6 +37,7 @@ function(mainstay_room name)
   add_library(mainstay_${name} STATIC ${sources})
   target_include_directories(mainstay_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
   target_link_libraries(mainstay_${name} PUBLIC ${uses} ${needs} PRIVATE mainstay_flags)
+  mainstay_precompiled(mainstay_${name} library)
 
   file(GENERATE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${name}_link_test.cpp" CONTENT "int main() { return 0; }\n")
   add_executable(${name}_link_test "${CMAKE_CURRENT_BINARY_DIR}/${name}_link_test.cpp")
@@ -53,10 +54,8 @@ function(mainstay_room name)
     list(TRANSFORM test_needs PREPEND mainstay_dep_)
     add_executable(${name}_test ${tests} ${MAINSTAY_ASAN_DEFAULTS})
     target_link_libraries(${name}_test PRIVATE mainstay_${name} ${test_uses} ${test_needs} GTest::gmock GTest::gtest_main mainstay_flags)
-    # Test code runs little and is most of what a clean build compiles; the room's own code keeps its flags.
-    target_compile_options(${name}_test PRIVATE $<$<CONFIG:Debug>:-O0>)
-    # Optimising, GCC 12 reports this on bytes inserted into a std::vector, inside its own copying (leader_test.cpp).
-    target_compile_options(${name}_test PRIVATE $<$<AND:$<CXX_COMPILER_ID:GNU>,$<NOT:$<CONFIG:Debug>>>:-Wno-stringop-overread>)
+    target_compile_options(${name}_test PRIVATE ${MAINSTAY_TEST_OPTIONS})
+    mainstay_precompiled(${name}_test test)
     add_dependencies(room_${name} ${name}_test)
     gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
       WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTIES LABELS ${name} TIMEOUT 300 ${slots})
