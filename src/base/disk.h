@@ -46,6 +46,12 @@ class File {
     if (!got) return got.error();
     return std::optional(*got);
   }
+  /// As read(), of much that nobody will read again soon: what memory the system would keep it in is better
+  /// used for others. A disk need not know the difference.
+  [[nodiscard]] virtual Result<std::size_t, DiskError> read_once(std::uint64_t offset,
+                                                                 std::span<std::byte> into) {
+    return read(offset, into);
+  }
   /// As read(), and never older than what another machine that shares the storage had written and synced
   /// before the call: nothing that this machine keeps of the file is believed unless the file system keeps
   /// that coherent. At most 4096 bytes, of one page that begins at a multiple of 4096. One thread at a time.
@@ -56,6 +62,10 @@ class File {
   }
   /// Writes all of `from` or fails; after a failure any prefix may have been written.
   [[nodiscard]] virtual Result<void, DiskError> write(std::uint64_t offset, BytesView from) = 0;
+  /// As write(), of much that will not be read soon. A disk need not know the difference.
+  [[nodiscard]] virtual Result<void, DiskError> write_unread(std::uint64_t offset, BytesView from) {
+    return write(offset, from);
+  }
   /// Makes everything written before durable (fdatasync). A failure is final for this file.
   [[nodiscard]] virtual Result<void, DiskError> sync() = 0;
   /// Hint, promises nothing: begin to bring these bytes to the device now, so that a later sync() has less to
@@ -69,6 +79,11 @@ class File {
   /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside
   /// need neither space nor metadata. Not durable until sync().
   [[nodiscard]] virtual Result<void, DiskError> preallocate(std::uint64_t bytes) = 0;
+  /// As preallocate(), for what write_unread() will fill soon: allocated, read as zeros, not written where
+  /// that can be had without. The first sync after a write there may have metadata to write.
+  [[nodiscard]] virtual Result<void, DiskError> preallocate_unread(std::uint64_t bytes) {
+    return preallocate(bytes);
+  }
 };
 
 enum class OpenMode : std::uint8_t {

@@ -641,6 +641,17 @@ void Member::appended(const journal::Batch& batch, Instant now, WallTime wall) {
   it.advance();
 }
 
+void Member::log_read(PeerId to, replication::ShipAhead part, Instant now, WallTime wall) {
+  Impl& it = *impl_;
+  if (it.over) return;
+  it.now = now, it.wall = wall;
+  const auto peer = it.peers.find(to);
+  if (peer == it.peers.end() || !peer->second.shipper) return;
+  peer->second.shipper->arrived(std::move(part));
+  it.pump(to, peer->second);
+  it.advance();
+}
+
 bool Member::take_batch(journal::Batch& into) {
   Impl& it = *impl_;
   if (it.over || it.batch_out || !it.follower || !it.follower->take(into)) return false;

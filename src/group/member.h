@@ -30,6 +30,7 @@
 #include "group/round_trip.h"
 #include "group/superblock.h"
 #include "journal/journal.h"
+#include "replication/region_shipper.h"
 
 namespace mainstay::group {
 
@@ -75,6 +76,7 @@ struct MemberOptions {
   std::optional<std::set<std::string>> listed;
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not acknowledged
+  std::size_t ship_packets_read_ahead = 4;      ///< for a follower that is far behind
 };
 
 enum class Role : std::uint8_t {
@@ -87,6 +89,12 @@ enum class Role : std::uint8_t {
 struct SendPacket {
   PeerId to{};
   Buffer packet;
+};
+/// Read it, replication::read_ahead(), on any thread, and call log_read(); or set
+/// MemberOptions::ship_packets_read_ahead to 0.
+struct ReadLog {
+  PeerId to{};  ///< whom it is for
+  std::shared_ptr<replication::ShipAhead> part;
 };
 struct ClosePeer {
   PeerId peer{};
@@ -141,7 +149,7 @@ struct CopyHeard {
   Buffer packet;
 };
 using Output = std::variant<SendPacket, ClosePeer, StoreBlock, ReadRegister, ChangeRegister, Committed, Lead,
-                            Restart, Alarm, Unreadable, NeedCopy, CopyHeard>;
+                            Restart, Alarm, Unreadable, NeedCopy, CopyHeard, ReadLog>;
 
 /// Of a read or a change of the register.
 enum class RegisterOutcome : std::uint8_t {
@@ -211,6 +219,8 @@ class Member {
 
   /// Leader: the batch is on its way to the own disk now. Ships it.
   void appended(const journal::Batch& batch, Instant now, WallTime wall);
+  /// Leader: a part of the log that ReadLog asked for. Dropped when nobody waits for it any more.
+  void log_read(PeerId to, replication::ShipAhead part, Instant now, WallTime wall);
   /// Follower: records to write, when no batch is out.
   [[nodiscard]] bool take_batch(journal::Batch& into);
   /// Whether its leader's group has committed a record behind this one already: a follower that is given such

@@ -206,8 +206,8 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   }
   peer.follow_waits.reset();
   peer.front_since.reset();
-  peer.shipper.emplace(journal,
-                       replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max});
+  peer.shipper.emplace(journal, replication::ShipLimits{options.ship_bytes_max, options.ship_ahead_bytes_max,
+                                                        options.ship_packets_read_ahead});
   auto fits = peer.shipper->follow(position, durable.lsn);
   const auto is = [&](replication::RefusalCode code) { return !fits && fits.error().code == code; };
   if (is(replication::RefusalCode::impossible)) fits = peer.shipper->follow(position, durable.lsn);
@@ -265,6 +265,11 @@ void Member::Impl::on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosi
 /// Sends a follower that is behind what is durable here; the batches of the moment come from appended().
 void Member::Impl::pump(PeerId id, Peer& peer) {
   if (!peer.shipper || !peer.shipper->following()) return;
+  const auto read_on = [&] {
+    if (auto part = peer.shipper->wanted(durable.lsn))
+      put(ReadLog{id, std::make_shared<replication::ShipAhead>(std::move(*part))});
+  };
+  read_on();  // meanwhile the next ones are read
   while (true) {
     auto more = peer.shipper->next(durable.lsn, ship_buffer);
     if (!more && more.error().code != journal::JournalErrorCode::not_found)
@@ -279,6 +284,7 @@ void Member::Impl::pump(PeerId id, Peer& peer) {
     if (!*more) break;
     send(id, Records{committed, ship_buffer});
   }
+  read_on();
   if (peer.shipper->sent() < durable.lsn) {
     peer.front_since.reset();
   } else if (!peer.front_since) {

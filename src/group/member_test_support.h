@@ -354,6 +354,9 @@ class TestGroup {
       (void)it.builder->append(journal::RecordType::epoch_started, BytesView{});
     } else if (const auto* unreadable = std::get_if<Unreadable>(&output)) {
       it.seen.push_back("unreadable " + std::to_string(unreadable->first.value));
+    } else if (const auto* read = std::get_if<ReadLog>(&output)) {
+      replication::read_ahead(*it.journal, *read->part);
+      it.member->log_read(read->to, std::move(*read->part), now_, {});
     } else if (std::holds_alternative<NeedCopy>(output)) {
       it.seen.push_back("need copy");
     } else if (const auto* restart = std::get_if<Restart>(&output)) {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -110,6 +111,44 @@ class PosixFile final : public File {
 
   Result<std::optional<std::size_t>, DiskError> read_if_cached(std::uint64_t offset,
                                                                std::span<std::byte> into) override {
+    const auto got = read_cached_part(offset, into);
+    if (!got) return got.error();
+    return got->waits ? std::optional<std::size_t>() : std::optional(got->bytes);
+  }
+
+  /// What is in the page cache comes from there, the rest past it.
+  Result<std::size_t, DiskError> read_once(std::uint64_t offset, std::span<std::byte> into) override {
+    const auto cached = read_cached_part(offset, into);
+    if (!cached) return cached.error();
+    if (!cached->waits) return cached->bytes;
+    const std::span<std::byte> rest = into.subspan(cached->bytes);
+    const std::uint64_t from = offset + cached->bytes;
+    const Descriptor direct =
+        rest.size() < kUnreadBytesMin ? Descriptor(-1) : open_again(O_RDONLY | O_DIRECT);
+    std::size_t done = 0;
+    while (direct.valid() && done < rest.size()) {
+      const std::uint64_t begin = (from + done) / kPageBytes * kPageBytes;
+      const std::uint64_t end = (from + rest.size() + kPageBytes - 1) / kPageBytes * kPageBytes;
+      const std::uint64_t bytes = std::min<std::uint64_t>(end - begin, kBounceBytes);
+      const ssize_t got =
+          retry([&] { return ::pread(direct.get(), bounce(), bytes, static_cast<off_t>(begin)); });
+      const std::uint64_t skipped = from + done - begin;
+      if (got < 0 || static_cast<std::uint64_t>(got) <= skipped) break;  // the usual way finds out why
+      const std::size_t count = std::min(static_cast<std::size_t>(got) - skipped, rest.size() - done);
+      std::memcpy(rest.data() + done, bounce() + skipped, count);
+      done += count;
+    }
+    const auto last = read(from + done, rest.subspan(done));
+    if (!last) return last.error();
+    return cached->bytes + done + *last;
+  }
+
+ private:
+  struct CachedPart {
+    std::size_t bytes{};
+    bool waits = false;  ///< for the disk, or nobody can tell
+  };
+  Result<CachedPart, DiskError> read_cached_part(std::uint64_t offset, std::span<std::byte> into) {
     std::size_t done = 0;
     while (done < into.size()) {
       const iovec rest{into.data() + done, into.size() - done};
@@ -118,16 +157,17 @@ class PosixFile final : public File {
       if (got < 0) {
         // A file system that cannot tell counts as one that waits.
         if (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
-          return std::optional<std::size_t>();
+          return CachedPart{done, true};
         }
         return system_error("read", path_, errno);
       }
       if (got == 0) break;
       done += static_cast<std::size_t>(got);
     }
-    return std::optional(done);
+    return CachedPart{done, false};
   }
 
+ public:
   Result<std::size_t, DiskError> read_fresh(std::uint64_t offset, std::span<std::byte> into) override {
     MS_ASSERT(into.size() <= kPageBytes && offset % kPageBytes == 0, "one page is read at a time");
     if (!coherent_) {
@@ -137,7 +177,7 @@ class PosixFile final : public File {
       coherent_ = keeps_cache_coherent(static_cast<std::uint64_t>(where.f_type));
     }
     if (*coherent_) return read(offset, into);
-    if (!direct_.valid()) direct_ = open_descriptor(path_, O_RDONLY | O_DIRECT);
+    if (!direct_.valid()) direct_ = open_again(O_RDONLY | O_DIRECT);
     if (!direct_.valid()) return system_error("open past the cache", path_, errno);
     alignas(kPageBytes) std::array<std::byte, kPageBytes> page;
     const ssize_t got =
@@ -159,6 +199,22 @@ class PosixFile final : public File {
       done += static_cast<std::size_t>(put);
     }
     return {};
+  }
+
+  /// Whole pages go past the page cache. The pages at both ends, which other writes share, go through it as
+  /// always; so no page is written both ways at once.
+  Result<void, DiskError> write_unread(std::uint64_t offset, BytesView from) override {
+    const std::uint64_t begin = (offset + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const std::uint64_t end = (offset + from.size()) / kPageBytes * kPageBytes;
+    if (end < begin + kUnreadBytesMin || !writes_past_cache()) return write(offset, from);
+    if (auto head = write(offset, from.first(begin - offset)); !head) return head;
+    for (std::uint64_t at = begin; at < end;) {
+      const BytesView piece = from.subspan(at - offset, std::min<std::uint64_t>(end - at, kBounceBytes));
+      std::memcpy(bounce(), piece.data(), piece.size());
+      if (auto done = write_bounce(at, piece.size()); !done) return done;
+      at += piece.size();
+    }
+    return write(end, from.subspan(end - offset));
   }
 
   Result<void, DiskError> sync() override {
@@ -192,35 +248,64 @@ class PosixFile final : public File {
     return {};
   }
 
-  Result<void, DiskError> preallocate(std::uint64_t bytes) override {
+  Result<void, DiskError> preallocate(std::uint64_t bytes) override { return lengthen(bytes, false); }
+  Result<void, DiskError> preallocate_unread(std::uint64_t bytes) override { return lengthen(bytes, true); }
+
+ private:
+  /// The same file, whatever it is called by now.
+  [[nodiscard]] Descriptor open_again(int flags) const {
+    return open_descriptor("/proc/self/fd/" + std::to_string(fd_.get()), flags);
+  }
+
+  /// Makes ready what that needs. False where the file system cannot (tmpfs), or refused it once.
+  bool writes_past_cache() {
+    if (!unread_.valid() && !cached_writes_only_) {
+      unread_ = open_again(O_WRONLY | O_DIRECT);
+      cached_writes_only_ = !unread_.valid();
+    }
+    return !cached_writes_only_;
+  }
+
+  /// Writes whole pages from bounce().
+  Result<void, DiskError> write_bounce(std::uint64_t offset, std::size_t bytes) {
+    const ssize_t put =
+        retry([&] { return ::pwrite(unread_.get(), bounce(), bytes, static_cast<off_t>(offset)); });
+    if (put == static_cast<ssize_t>(bytes)) return {};
+    if (put < 0 && errno != EINVAL) return system_error("write", path_, errno);
+    // Sectors that are larger than our pages, or a disk that is nearly full: the usual way finds out which.
+    cached_writes_only_ = put < 0;
+    return write(offset, BytesView(bounce(), bytes));
+  }
+
+  Result<void, DiskError> lengthen(std::uint64_t bytes, bool unread) {
     const auto have = size();
     if (!have) return have.error();
     if (bytes <= *have) return {};
-    if (auto failed = fill(*have, bytes)) {
+    if (auto filled = fill(*have, bytes, unread); !filled) {
       // What was allocated in vain goes back: others may be short of it.
       static_cast<void>(truncate(*have));
-      return *failed;
+      return filled;
     }
     return {};
   }
 
- private:
-  std::optional<DiskError> fill(std::uint64_t begin, std::uint64_t end) {
+  Result<void, DiskError> fill(std::uint64_t begin, std::uint64_t end, bool unread) {
     // First the whole space in one piece, so that a full disk is known at once.
     if (retry([&] {
           return ::fallocate(fd_.get(), 0, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
-        }) != 0 &&
-        errno != EOPNOTSUPP && errno != ENOSYS) {
+        }) == 0) {
+      if (unread) return {};
+    } else if (errno != EOPNOTSUPP && errno != ENOSYS) {
       return system_error("allocate", path_, errno);
     }
     static constexpr std::size_t kBlock = 1 << 20;
     const Buffer zeros(std::min<std::uint64_t>(kBlock, end - begin));
     for (std::uint64_t at = begin; at < end;) {
       const std::uint64_t count = std::min<std::uint64_t>(kBlock - at % kBlock, end - at);
-      if (const auto done = write(at, BytesView(zeros).first(count)); !done) return done.error();
+      if (auto done = write(at, BytesView(zeros).first(count)); !done) return done;
       at += count;
     }
-    return std::nullopt;
+    return {};
   }
 
   static constexpr std::size_t kPageBytes = 4096;
@@ -228,7 +313,20 @@ class PosixFile final : public File {
   Descriptor fd_;
   std::string path_;
   std::optional<bool> coherent_;  ///< what this machine caches of it; unknown until asked
-  Descriptor direct_{-1};         ///< the same file past the cache
+  Descriptor direct_{-1};         ///< for what is read past the cache
+
+  static constexpr std::size_t kUnreadBytesMin = 64U << 10;  // less is not worth a wait for the device
+  static constexpr std::size_t kBounceBytes = 1U << 20;
+  /// Where what goes past the cache stands in whole pages: one for each thread that ever needs it.
+  static std::byte* bounce() {
+    struct alignas(kPageBytes) Page {
+      std::array<std::byte, kPageBytes> bytes;
+    };
+    thread_local const std::unique_ptr<Page[]> memory(new Page[kBounceBytes / kPageBytes]);
+    return memory[0].bytes.data();
+  }
+  Descriptor unread_{-1};  ///< for what is written past the cache
+  bool cached_writes_only_ = false;
 };
 
 class PosixLock final : public DiskLock {

@@ -9,10 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
+#include "base/random.h"
 #include "io/system_clock.h"
 #include "io/system_random.h"
 
@@ -115,6 +117,56 @@ TEST(PosixDisk, PreallocatedFileIsWrittenNotSparse) {
   struct stat status {};
   ASSERT_EQ(::stat(disk->describe("f").c_str(), &status), 0);
   EXPECT_GE(status.st_blocks * 512, 3 << 20) << "blocks are allocated";
+}
+
+TEST(PosixDisk, WhatGoesPastTheCacheIsTheSameBytesAsWhatGoesThroughIt) {
+  const TemporaryDirectory directory;
+  const auto disk = PosixDisk::open(directory.path()).value();
+  const auto file = disk->open("new", OpenMode::create).value();
+  constexpr std::uint64_t kBytes = 8U << 20;
+  ASSERT_TRUE(file->preallocate_unread(kBytes));
+  EXPECT_EQ(file->size().value(), kBytes);
+  // The name goes on to mean another file, as a segment's does: what is open is still the same.
+  ASSERT_TRUE(disk->rename("new", "log"));
+  const auto other = disk->open("new", OpenMode::create).value();
+  ASSERT_TRUE(other->write(0, as_bytes("another file")));
+
+  Buffer expected(kBytes);
+  SeededRandom random(7);
+  std::uint64_t at = 3;
+  // One behind the other, of any length: pages that two of them share, and some too short to go past the
+  // cache.
+  for (const std::size_t length : {70'000U, 5U, 65'536U, 1'500'000U, 100U, 131'072U, 2'097'151U, 90'001U}) {
+    Buffer piece(length);
+    for (std::byte& each : piece) each = static_cast<std::byte>(random.below(256));
+    std::copy(piece.begin(), piece.end(), expected.begin() + static_cast<std::ptrdiff_t>(at));
+    ASSERT_TRUE(file->write_unread(at, piece));
+    at += length;
+  }
+  ASSERT_TRUE(file->sync());
+  Buffer got(kBytes);
+  ASSERT_EQ(file->read(0, got).value(), kBytes);
+  EXPECT_EQ(got, expected);
+  EXPECT_EQ(other->size().value(), 12U);
+
+  // Some of it in the cache, some not; across the end, and where little is asked for.
+  file->not_read_soon(0, kBytes);
+  Buffer little(100);
+  ASSERT_EQ(file->read(1'000'000, little).value(), 100U);
+  for (const auto& [offset, length] :
+       std::vector<std::pair<std::uint64_t, std::size_t>>{{0, kBytes},
+                                                          {1, 3'000'000},
+                                                          {4'097, 70'001},
+                                                          {10, 20},
+                                                          {kBytes - 5'000, 200'000},
+                                                          {kBytes, 70'000}}) {
+    const std::size_t there = std::min<std::uint64_t>(length, kBytes - offset);
+    Buffer once(length);
+    ASSERT_EQ(file->read_once(offset, once).value(), there) << offset;
+    EXPECT_TRUE(std::equal(once.begin(), once.begin() + static_cast<std::ptrdiff_t>(there),
+                           expected.begin() + static_cast<std::ptrdiff_t>(offset)))
+        << offset;
+  }
 }
 
 TEST(PosixDisk, LockExcludesAndNamesItsHolder) {

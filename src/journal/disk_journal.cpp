@@ -36,7 +36,7 @@ Result<void, JournalError> DiskJournal::start(Recovered recovered) {
   if (table_.empty()) {
     report_.first = Lsn{1};
     if (spares_.count() == 0) {
-      if (auto made = spares_.make(options_.segment_bytes); made) {
+      if (auto made = spares_.make(options_.segment_bytes, read_soon_); made) {
         spares_.put(std::move(*made));
       } else {
         return made.error();
@@ -163,7 +163,7 @@ Result<void, JournalError> DiskJournal::provide_segments(const Encoded& records,
   for (std::size_t at = from; at < records.count() && !failure;) {
     std::uint64_t room = capacity;
     if (records.bytes_of(at) > capacity) {
-      auto made = spares_.make(file_bytes_for(records.bytes_of(at)));
+      auto made = spares_.make(file_bytes_for(records.bytes_of(at)), read_soon_);
       if (made) {
         room = segment_capacity(made->bytes);
         large.push_back(std::move(*made));
@@ -171,7 +171,7 @@ Result<void, JournalError> DiskJournal::provide_segments(const Encoded& records,
         failure = fail_if_final(made);
       }
     } else if (++spares > spares_.count()) {
-      if (auto made = spares_.make(options_.segment_bytes); made) {
+      if (auto made = spares_.make(options_.segment_bytes, read_soon_); made) {
         spares_.put(std::move(*made));
       } else {
         failure = fail_if_final(made);
@@ -193,8 +193,11 @@ Result<void, JournalError> DiskJournal::write_chunk(const Encoded& records, std:
   const std::uint64_t begin = records.begin_of(from);
   const std::uint64_t bytes = records.begin_of(behind) - begin;
   dirty_ = true;
-  if (const auto done = segment.opened->file->write(segment.end_offset, records.bytes.subspan(begin, bytes));
-      !done) {
+  File& file = *segment.opened->file;
+  const BytesView raw = records.bytes.subspan(begin, bytes);
+  const auto done =
+      read_soon_ ? file.write(segment.end_offset, raw) : file.write_unread(segment.end_offset, raw);
+  if (!done) {
     // A part may stand there now. Recovery will see to it, nothing may be written behind it.
     return fail(from_disk(done.error()));
   }
@@ -333,9 +336,19 @@ Result<bool, JournalError> DiskJournal::prepare_spare() {
     spares_.put(std::move(*recycled));
     return true;
   }
-  auto made = spares_.make(options_.segment_bytes);
+  const bool enough = spares_.count() >= options_.spare_segments;
+  auto made = spares_.make(options_.segment_bytes, read_soon_);
+  if (!made && enough && made.error().code == JournalErrorCode::disk_full) {
+    spares_.accept_unwritten();
+    return true;
+  }
   if (!made) return fail_if_final(made);
   spares_.put(std::move(*made));
+  if (!enough) return true;
+  // In the place of one that was made while the log was far behind.
+  if (const auto replaced = spares_.take_unwritten()) {
+    if (auto removed = spares_.remove(*replaced); !removed) return fail_if_final(removed);
+  }
   return true;
 }
 

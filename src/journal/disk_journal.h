@@ -47,10 +47,15 @@ class DiskJournal final : public Journal {
   Result<Lsn, JournalError> read_if_cached(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to) override {
     return table_.read(first, last, bytes_max, to, SegmentTable::Wait::no);
   }
+  Result<Lsn, JournalError> read_once(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to) override {
+    return table_.read(first, last, bytes_max, to, SegmentTable::Wait::once);
+  }
   Result<std::uint64_t, JournalError> hash_at(Lsn lsn) override { return table_.hash_at(lsn); }
 
   std::uint64_t room() const override;
-  bool wants_spare() const override { return spares_.count() < options_.spare_segments; }
+  bool wants_spare() const override {
+    return spares_.count() < options_.spare_segments || (read_soon_ && spares_.unwritten() > 0);
+  }
   Result<bool, JournalError> prepare_spare() override;
   Result<void, JournalError> remove_before(Lsn lsn) override;
   std::vector<Extent> extents() const override { return table_.extents(); }
@@ -101,8 +106,8 @@ class DiskJournal final : public Journal {
   bool mark_due_ = false;    // something became durable that the current segment's mark does not say yet
   bool mark_dirty_ = false;  // the current segment's mark was written since the last sync
   std::uint64_t mark_slot_ = 0;
-  bool read_soon_ = true;
-  std::uint64_t let_go_from_ = 0;  // in the current segment: where what is not read soon begins
+  std::atomic<bool> read_soon_ = true;  // asked by the thread that makes spares too
+  std::uint64_t let_go_from_ = 0;       // in the current segment: where what is not read soon begins
   Epoch epoch_{};
   std::vector<Spare> large_;  // for the records of one append() that are longer than a segment
   std::vector<std::uint32_t> raw_offsets_;

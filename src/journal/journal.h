@@ -195,6 +195,10 @@ class Journal {
   /// thread.
   [[nodiscard]] virtual Result<Lsn, JournalError> read_if_cached(Lsn first, Lsn last, std::size_t bytes_max,
                                                                  Buffer& to) = 0;
+  /// As read(), of what nobody will read again soon: takes none of the memory in which the system keeps what
+  /// is read often. Any thread.
+  [[nodiscard]] virtual Result<Lsn, JournalError> read_once(Lsn first, Lsn last, std::size_t bytes_max,
+                                                            Buffer& to) = 0;
   /// Checksum of the record at `lsn` (0 for LSN 0), which is durable or the one before the oldest present.
   /// Any thread.
   [[nodiscard]] virtual Result<std::uint64_t, JournalError> hash_at(Lsn lsn) = 0;
@@ -205,11 +209,13 @@ class Journal {
   /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
   /// never. Any thread.
   [[nodiscard]] virtual std::uint64_t room() const = 0;
-  /// Fewer spare segments are ready than the options ask for. Any thread.
+  /// Fewer spare segments are ready than the options ask for, or, when what is written is read soon again,
+  /// some were made while it was not. Any thread.
   [[nodiscard]] virtual bool wants_spare() const = 0;
   /// Prepares one more spare segment if wants_spare(): one that was set aside and is still whole, or a new
-  /// one that is allocated and written with zeros. Slow. `disk_full` leaves everything as it was; call again
-  /// later. @return true when there was something to do.
+  /// one that is allocated and written with zeros (or only allocated while what is written is not read soon:
+  /// then its syncs have metadata to write, and half as much goes to the disk). Slow. `disk_full` leaves
+  /// everything as it was; call again later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
   /// Drops whole segments that hold only records before `lsn`, but never what the older of the two kept
   /// checkpoints has to replay; without a checkpoint nothing. They become spares as far as the

@@ -248,6 +248,7 @@ class WatchedDisk final : public Disk {
   explicit WatchedDisk(Disk& of) : of_(of) {}
   std::function<void()> before_read;
   std::function<void(std::uint64_t, std::uint64_t)> not_read_soon;
+  mutable int only_allocated = 0;  ///< calls of preallocate_unread()
 
   Result<std::unique_ptr<File>, DiskError> open(const std::string& path, OpenMode mode) override {
     auto file = of_.open(path, mode);
@@ -289,6 +290,10 @@ class WatchedDisk final : public Disk {
     Result<std::uint64_t, DiskError> size() override { return of_->size(); }
     Result<void, DiskError> truncate(std::uint64_t bytes) override { return of_->truncate(bytes); }
     Result<void, DiskError> preallocate(std::uint64_t bytes) override { return of_->preallocate(bytes); }
+    Result<void, DiskError> preallocate_unread(std::uint64_t bytes) override {
+      ++disk_.only_allocated;
+      return of_->preallocate_unread(bytes);
+    }
 
    private:
     const WatchedDisk& disk_;
@@ -368,6 +373,34 @@ TEST(JournalMemory, WhatNobodyReadsSoonIsLetGoOnceItIsDurableAndNothingElse) {
   write(1);
   ASSERT_TRUE(journal->sync());
   EXPECT_TRUE(let_go.empty());
+}
+
+TEST(JournalMemory, SpareOfALogThatWasFarBehindIsReplacedWhenItHasCaughtUp) {
+  MemoryDisk memory;
+  WatchedDisk disk(memory);
+  SeededRandom random(1);
+  const auto journal = Journal::open(disk, "", small_segments(), random, {}, {}).value();
+  const auto spare = [&] {
+    const auto names = memory.list("").value();
+    std::vector<std::string> found;
+    std::copy_if(names.begin(), names.end(), std::back_inserter(found),
+                 [](const std::string& name) { return name.rfind("spare-", 0) == 0; });
+    return found;
+  };
+  journal->expect_reads(false);
+  ASSERT_TRUE(journal->prepare_spare().value());
+  EXPECT_EQ(disk.only_allocated, 1);
+  EXPECT_FALSE(journal->wants_spare());
+  const auto before = spare();
+  ASSERT_EQ(before.size(), 1U);
+
+  journal->expect_reads(true);
+  EXPECT_TRUE(journal->wants_spare());
+  ASSERT_TRUE(journal->prepare_spare().value());
+  EXPECT_EQ(disk.only_allocated, 1) << "the new one is written";
+  EXPECT_FALSE(journal->wants_spare());
+  EXPECT_EQ(spare().size(), 1U);
+  EXPECT_NE(spare(), before);
 }
 
 TEST(JournalRecycling, SpareOfAnotherJournalIsNotUsed) {

@@ -36,12 +36,14 @@ struct Segment {
   [[nodiscard]] std::uint64_t free_bytes() const { return header.records_end() - end_offset; }
 };
 
-/// A file of a segment's length, written through once, ready to become a segment.
+/// A file of a segment's length, ready to become a segment.
 struct Spare {
   std::string path;
   std::unique_ptr<File> file;
   std::uint64_t bytes{};
   bool recycled = false;  ///< holds what it held as a segment; zeros otherwise
+  /// Only allocated: each sync of what is written there first costs more than elsewhere.
+  bool unwritten = false;
 };
 
 }  // namespace mainstay::journal

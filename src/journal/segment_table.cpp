@@ -146,7 +146,7 @@ Result<std::size_t, JournalError> SegmentTable::read_file(File& file, std::uint6
     if (!*got) return would_wait();
     return **got;
   }
-  const auto got = file.read(offset, into);
+  const auto got = wait == Wait::once ? file.read_once(offset, into) : file.read(offset, into);
   if (!got) return from_disk(got.error());
   return *got;
 }

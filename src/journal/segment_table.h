@@ -41,8 +41,9 @@ class SegmentTable {
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] LogPosition written() const;
   [[nodiscard]] LogPosition durable() const;
-  /// Whether a read may wait for the disk; `would_wait` when it may not and would.
-  enum class Wait : bool { no, yes };
+  /// Whether a read may wait for the disk (`would_wait` when it may not and would), and for what is read
+  /// once.
+  enum class Wait : std::uint8_t { no, yes, once };
   /// As Journal::read() and Journal::hash_at().
   Result<Lsn, JournalError> read(Lsn first, Lsn last, std::size_t bytes_max, Buffer& to,
                                  Wait wait = Wait::yes);

@@ -14,7 +14,7 @@ constexpr std::uint64_t kPieceBytes = 4U << 20;
 void SpareFiles::start(std::vector<Spare> spares, std::uint64_t next_number) {
   const std::lock_guard hold(mutex_);
   spares_ = std::move(spares);
-  count_ = spares_.size();
+  counted();
   next_number_ = next_number;
 }
 
@@ -22,9 +22,10 @@ std::string SpareFiles::next_path() {
   return join(directory_, spare_name(next_number_++));
 }
 
-Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes) {
+Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes, bool read_soon) {
   Spare spare;
   spare.bytes = bytes;
+  spare.unwritten = !read_soon;
   spare.path = next_path();
   const std::string unfinished = spare.path + ".new";
   auto file = disk_.open(unfinished, OpenMode::create);
@@ -33,7 +34,8 @@ Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes) {
   // Piece by piece: the batches that are synced meanwhile wait for a piece, not for a segment.
   for (std::uint64_t to = 0; to < bytes;) {
     to = std::min(bytes, to + kPieceBytes);
-    if (const auto filled = spare.file->preallocate(to); !filled) {
+    if (const auto filled = read_soon ? spare.file->preallocate(to) : spare.file->preallocate_unread(to);
+        !filled) {
       static_cast<void>(disk_.remove(unfinished));
       return from_disk(filled.error());
     }
@@ -66,6 +68,30 @@ Result<void, JournalError> SpareFiles::remove(const Spare& spare) {
 void SpareFiles::put(Spare spare) {
   const std::lock_guard hold(mutex_);
   spares_.push_back(std::move(spare));
+  counted();
+}
+
+std::optional<Spare> SpareFiles::take_unwritten() {
+  const std::lock_guard hold(mutex_);
+  const auto one =
+      std::find_if(spares_.begin(), spares_.end(), [](const Spare& each) { return each.unwritten; });
+  if (one == spares_.end()) return std::nullopt;
+  Spare spare = std::move(*one);
+  spares_.erase(one);
+  counted();
+  return spare;
+}
+
+void SpareFiles::accept_unwritten() {
+  const std::lock_guard hold(mutex_);
+  for (Spare& each : spares_) each.unwritten = false;
+  counted();
+}
+
+void SpareFiles::counted() {
+  unwritten_.store(static_cast<std::size_t>(std::count_if(spares_.begin(), spares_.end(),
+                                                          [](const Spare& each) { return each.unwritten; })),
+                   std::memory_order_release);
   count_.store(spares_.size(), std::memory_order_release);
 }
 
@@ -74,7 +100,7 @@ Spare SpareFiles::take() {
   MS_ASSERT(!spares_.empty(), "whoever takes a spare has made sure of it");
   Spare spare = std::move(spares_.front());
   spares_.erase(spares_.begin());
-  count_.store(spares_.size(), std::memory_order_release);
+  counted();
   return spare;
 }
 

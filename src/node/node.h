@@ -4,9 +4,9 @@
 // a quick disk are written and synced here too, see commit_policy.h), a journal worker (write and sync of the
 // other batches, one at a time), a spare worker (zero-writes segments ahead of use, stores checkpoints,
 // removes segments), a pages worker (syncs the state's pages), a read worker (reads old bodies ahead of
-// consumers), a register worker (the register's file may block); with NodeOptions::io_threads, that many own
-// the AMQP connections' sockets and hand bytes to the loop and back (io/stream_hub.h). Shut-down order is the
-// reverse of the members' order below.
+// consumers, and the log for followers that are far behind), a register worker (the register's file may
+// block); with NodeOptions::io_threads, that many own the AMQP connections' sockets and hand bytes to the
+// loop and back (io/stream_hub.h). Shut-down order is the reverse of the members' order below.
 #pragma once
 
 #include <chrono>
@@ -191,6 +191,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void copy_job(Job job, Then then);
   void copy_heard(const group::CopyHeard& heard);
   void copy_needed(const group::NeedCopy& need);
+  void read_for_follower(const group::ReadLog& wanted);
   void copy_line_gone(io::StreamId peer);
   void act_on_copy();
   void give_copy(group::CopyGiver::Output output);
@@ -294,6 +295,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   std::vector<frontend::ConnectionId> dirty_;
   BodyCache bodies_;
   BodyReader body_reader_;
+  std::size_t reads_for_followers_ = 0;  ///< out, on the read worker
   LatencyHistogram commit_latency_;
   Duration commit_longest_{};
   TurnMeter turns_;

@@ -169,6 +169,8 @@ bool Node::handle_group(const replica::Output& output) {
     group_->wire->close(close->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     store_block(store->block);
+  } else if (const auto* read = std::get_if<group::ReadLog>(&output)) {
+    read_for_follower(*read);
   } else if (std::holds_alternative<group::ReadRegister>(output)) {
     ask_group_register();
   } else if (const auto* change = std::get_if<group::ChangeRegister>(&output)) {
@@ -185,6 +187,20 @@ bool Node::handle_group(const replica::Output& output) {
     return false;
   }
   return true;
+}
+
+void Node::read_for_follower(const group::ReadLog& wanted) {
+  ++reads_for_followers_;
+  // rejoin_when_quiet() keeps the journal until this is back.
+  read_worker_->post([this, to = wanted.to, part = wanted.part, journal = journal_.get()] {
+    replication::read_ahead(*journal, *part);
+    loop_.post([this, to, part] {
+      --reads_for_followers_;
+      if (ended_ || rejoining_) return;
+      replica_->log_read(to, std::move(*part), clock_.now(), clock_.wall());
+      schedule_pump();
+    });
+  });
 }
 
 // ---- register and superblock

@@ -206,7 +206,7 @@ void Node::rejoin_when_quiet() {
   if (ended_) return;
   if (std::exchange(checkpoint_made_, std::nullopt)) checkpoint_running_ = false;
   if (writing_ || !journal_worker_->idle() || !block_worker_->idle() || checkpoint_running_ ||
-      spare_wanted_ || releasing_ || body_reader_.reading() > 0 ||
+      spare_wanted_ || releasing_ || body_reader_.reading() > 0 || reads_for_followers_ > 0 ||
       (!doubts_.empty() && doubts_.front().reading) || !copy_is_quiet()) {
     rejoin_timer_.at(clock_.now() + milliseconds(5), [this] { rejoin_when_quiet(); });
     return;

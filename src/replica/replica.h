@@ -108,10 +108,10 @@ struct SwitchReady {
 ///
 /// Of a node in a group as well: what its member wants done (group/member.h). After group::Restart this
 /// replica is over; only written() and outputs() may still be called.
-using Output =
-    std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal, SwitchReady,
-                 group::SendPacket, group::ClosePeer, group::StoreBlock, group::ReadRegister,
-                 group::ChangeRegister, group::Restart, group::Unreadable, group::NeedCopy, group::CopyHeard>;
+using Output = std::variant<broker::Output, SendPacket, ClosePeer, RoleChanged, StoreTerm, Alarm, Fatal,
+                            SwitchReady, group::SendPacket, group::ClosePeer, group::StoreBlock,
+                            group::ReadRegister, group::ChangeRegister, group::Restart, group::Unreadable,
+                            group::NeedCopy, group::CopyHeard, group::ReadLog>;
 
 /// What the live region knows is not yet safe elsewhere; for a standby, what it knows to be behind.
 struct ReplicationStatus {
@@ -240,6 +240,7 @@ class Replica {
   void group_disconnected(PeerId peer, Instant now, WallTime wall);
   void group_packet(PeerId from, BytesView packet, Instant now, WallTime wall);
   void block_stored(Instant now, WallTime wall);
+  void log_read(PeerId to, replication::ShipAhead part, Instant now, WallTime wall);
   void register_read(group::RegisterOutcome outcome, const coordination::GroupState& state, Instant now,
                      WallTime wall);
   void register_changed(group::RegisterOutcome outcome, const coordination::GroupState& state, Instant now,

@@ -36,6 +36,10 @@ void Replica::group_disconnected(PeerId peer, Instant now, WallTime wall) {
 void Replica::group_packet(PeerId from, BytesView packet, Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.packet(from, packet, now, wall); });
 }
+void Replica::log_read(PeerId to, replication::ShipAhead part, Instant now, WallTime wall) {
+  impl_->tell_member(now, wall,
+                     [&](group::Member& member) { member.log_read(to, std::move(part), now, wall); });
+}
 void Replica::block_stored(Instant now, WallTime wall) {
   impl_->tell_member(now, wall, [&](group::Member& member) { member.block_stored(now, wall); });
 }

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "base/memory_disk.h"
 #include "base/random.h"
 
@@ -55,6 +58,91 @@ TEST_F(RegionShipperTest, ShipsCommittedRecordsByteForByteWithinTheWindow) {
   }
   EXPECT_GT(stalls, 1);
   EXPECT_FALSE(*shipper.next(Lsn{40}, raw)) << "records after the commit stay here";
+  EXPECT_EQ(got, to_buffer(BytesView(all_).first(got.size())));
+}
+
+/// Ships everything to who acknowledges at once, with `read` between what is wanted and what arrives.
+template <class Read>
+Buffer ship_all(RegionShipper& shipper, const std::vector<journal::LogPosition>& positions, Lsn committed,
+                Read read) {
+  Buffer got;
+  Buffer raw;
+  for (int rounds = 0; shipper.sent() < committed && rounds < 1000; ++rounds) {
+    auto wanted = shipper.wanted(committed);
+    EXPECT_FALSE(wanted && shipper.wanted(committed)) << "one at a time";
+    while (true) {
+      const auto more = shipper.next(committed, raw);
+      EXPECT_TRUE(more) << more.error().what;
+      if (!more || !*more) break;
+      got.insert(got.end(), raw.begin(), raw.end());
+      EXPECT_TRUE(shipper.acknowledged(positions[shipper.sent().value]));
+    }
+    if (!wanted) wanted = shipper.wanted(committed);
+    if (wanted) read(std::move(*wanted));
+  }
+  return got;
+}
+
+TEST_F(RegionShipperTest, WhatIsReadAheadIsShippedByteForByteAndNeverReadTwice) {
+  RegionShipper shipper(*journal_,
+                        {.packet_bytes_max = 300, .ahead_bytes_max = 700, .packets_read_ahead = 3});
+  ASSERT_TRUE(shipper.follow({}, Lsn{40}));
+  std::vector<std::uint64_t> begins;
+  const Buffer got = ship_all(shipper, positions_, Lsn{40}, [&](ShipAhead wanted) {
+    begins.push_back(wanted.before.lsn.value);
+    read_ahead(*journal_, wanted);
+    EXPECT_LE(wanted.packets.size(), 3U);
+    for (const auto& packet : wanted.packets) EXPECT_LE(packet.raw.size(), 300U);
+    shipper.arrived(std::move(wanted));
+  });
+  EXPECT_EQ(shipper.sent(), Lsn{40}) << "and not what is not committed";
+  EXPECT_EQ(got, to_buffer(BytesView(all_).first(got.size())));
+  EXPECT_GT(begins.size(), 2U);
+  EXPECT_EQ(std::adjacent_find(begins.begin(), begins.end(), std::greater_equal<>()), begins.end());
+}
+
+TEST_F(RegionShipperTest, WhatArrivesForAnEarlierFollowerIsDropped) {
+  RegionShipper shipper(*journal_,
+                        {.packet_bytes_max = 300, .ahead_bytes_max = 700, .packets_read_ahead = 3});
+  Buffer raw;
+  ASSERT_TRUE(shipper.follow(positions_[10], Lsn{50}));
+  ASSERT_TRUE(*shipper.next(Lsn{50}, raw));
+  auto stale = shipper.wanted(Lsn{50});
+  ASSERT_TRUE(stale);
+  read_ahead(*journal_, *stale);
+  ASSERT_TRUE(shipper.follow({}, Lsn{50}));  // its line broke, and it comes back with less
+  shipper.arrived(*stale);
+  ASSERT_TRUE(*shipper.next(Lsn{50}, raw));
+  ASSERT_TRUE(shipper.acknowledged(positions_[shipper.sent().value]));
+  auto wanted = shipper.wanted(Lsn{50});
+  ASSERT_TRUE(wanted);
+  shipper.arrived(std::move(*stale));
+  EXPECT_FALSE(*shipper.next(Lsn{50}, raw)) << "what it waits for is still out";
+  const Lsn before = wanted->before.lsn;
+  read_ahead(*journal_, *wanted);
+  shipper.arrived(std::move(*wanted));
+  ASSERT_TRUE(*shipper.next(Lsn{50}, raw));
+  journal::Record first;
+  ASSERT_EQ(journal::decode_record(raw, first), journal::DecodeStatus::ok);
+  EXPECT_EQ(first.header.lsn, before.next());
+}
+
+TEST_F(RegionShipperTest, WhatCannotBeReadAheadIsTriedAgainAndToldByNext) {
+  RegionShipper shipper(*journal_,
+                        {.packet_bytes_max = 300, .ahead_bytes_max = 7000, .packets_read_ahead = 3});
+  ASSERT_TRUE(shipper.follow({}, Lsn{40}));
+  int failures = 0;
+  const Buffer got = ship_all(shipper, positions_, Lsn{40}, [&](ShipAhead wanted) {
+    read_ahead(*journal_, wanted);
+    if (failures == 0) {  // the second packet of this one
+      ++failures;
+      wanted.packets.resize(1);
+      wanted.failed = journal::JournalError{journal::JournalErrorCode::io, "once"};
+    }
+    shipper.arrived(std::move(wanted));
+  });
+  EXPECT_EQ(failures, 1);
+  EXPECT_EQ(shipper.sent(), Lsn{40});
   EXPECT_EQ(got, to_buffer(BytesView(all_).first(got.size())));
 }
 

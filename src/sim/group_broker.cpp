@@ -447,6 +447,14 @@ void GroupBroker::act_in_group(replica::Output& output) {
         if (checkpoint_) later(Duration{}, [this] { maintain_checkpoint(); });
       });
     });
+  } else if (const auto* read = std::get_if<group::ReadLog>(&output)) {
+    // Read at once, told later: meanwhile the line may end, or follow another leadership.
+    replication::read_ahead(*journal_, *read->part);
+    world_.reached("records were read ahead for a follower");
+    after(world_.between(microseconds(20), milliseconds(5)), [this, to = read->to, part = read->part] {
+      if (restart_) return;
+      feed([this, to, part] { replica_->log_read(to, std::move(*part), now(), wall()); });
+    });
   } else if (std::holds_alternative<group::ReadRegister>(output)) {
     register_.read(answer(&replica::Replica::register_read));
   } else if (const auto* change = std::get_if<group::ChangeRegister>(&output)) {

@@ -206,6 +206,14 @@ void GroupNode::act(group::Output& output) {
     }
     if (lead->epoch > builder_->epoch()) builder_->start_epoch(lead->epoch);
     (void)builder_->append(journal::RecordType::epoch_started, BytesView{});
+  } else if (const auto* read = std::get_if<group::ReadLog>(&output)) {
+    replication::read_ahead(*journal_, *read->part);
+    world_.reached("records were read ahead for a follower");
+    after(world_.between(microseconds(20), milliseconds(5)), [this, to = read->to, part = read->part] {
+      if (member_->over()) return;
+      member_->log_read(to, std::move(*part), now(), wall());
+      step();
+    });
   } else if (const auto* again = std::get_if<group::Restart>(&output)) {
     restart(*again);
   } else if (const auto* part = std::get_if<group::Unreadable>(&output)) {

@@ -312,6 +312,7 @@ std::vector<std::string> group_fault_classes(bool members_only) {
 std::vector<std::string> group_probes(bool members_only) {
   std::vector<std::string> all{"leadership began",
                                "leader went on under a new epoch",
+                               "records were read ahead for a follower",
                                "planned move done",
                                "an operator promoted a backup",
                                "log cut at rejoin",
@@ -395,7 +396,7 @@ const std::vector<GroupBug>& group_bugs() {
       {"deliver-before-first-commit", Bug::deliver_before_first_commit, kWithBroker},
       {"remove-what-peers-need", Bug::remove_what_peers_need, kWithBroker},
       {"checkpoint-without-epochs", Bug::checkpoint_without_epochs, kWithBroker},
-      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 2'901},
+      {"keep-by-diverged-end", Bug::keep_by_diverged_end, kWithBroker, 7'801},
       {"damage-as-torn-tail", journal::Bug::damage_as_torn_tail},
       {"operator-retry-applied", StandInBug::operator_retry_applied},
       {"duplicates-by-watermark", broker::Bug::duplicates_by_watermark, kWithBroker},
