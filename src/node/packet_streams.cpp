@@ -50,7 +50,7 @@ void PacketStreams::on_written(io::StreamId id, std::size_t bytes) {
   if (peer.out_done == peer.out.size()) {
     peer.out.clear();
     peer.out_done = 0;
-  } else if (peer.out_done > (1U << 20)) {
+  } else if (peer.out_done > peer.out.size() / 2) {  // what moves is less than what went: each byte once
     peer.out.erase(peer.out.begin(), peer.out.begin() + static_cast<std::ptrdiff_t>(peer.out_done));
     peer.out_done = 0;
   }
