@@ -660,6 +660,16 @@ bool Member::take_batch(journal::Batch& into) {
   return true;
 }
 
+bool Member::feeds_far_behind() const {
+  const Impl& it = *impl_;
+  if (it.role != Role::leader) return false;
+  return std::any_of(it.peers.begin(), it.peers.end(), [&](const auto& each) {
+    const Impl::Peer& peer = each.second;
+    return peer.shipper && peer.shipper->following() && peer.member && !it.force.isr.contains(*peer.member) &&
+           it.durable.lsn.value > peer.shipper->sent().value + it.options.far_behind;
+  });
+}
+
 bool Member::committed_beyond(Lsn lsn) const {
   return impl_->committed_heard > lsn;
 }

@@ -77,6 +77,7 @@ struct MemberOptions {
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not acknowledged
   std::size_t ship_packets_read_ahead = 4;      ///< for a follower that is far behind
+  std::uint64_t far_behind = 10'000;            ///< records that a follower lacks: feeds_far_behind()
 };
 
 enum class Role : std::uint8_t {
@@ -223,6 +224,8 @@ class Member {
   void log_read(PeerId to, replication::ShipAhead part, Instant now, WallTime wall);
   /// Follower: records to write, when no batch is out.
   [[nodiscard]] bool take_batch(journal::Batch& into);
+  /// Leads, and ships a node that is not in sync what it misses: more than MemberOptions::far_behind.
+  [[nodiscard]] bool feeds_far_behind() const;
   /// Whether its leader's group has committed a record behind this one already: a follower that is given such
   /// records is behind, since what it has in sync is not committed without it.
   [[nodiscard]] bool committed_beyond(Lsn lsn) const;

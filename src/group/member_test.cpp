@@ -214,6 +214,35 @@ TEST(GroupMember, ANodeIsAddedOnlyWhenItHasAllThatAnEarlierLeadershipMayHaveAckn
   EXPECT_TRUE(group.in_register().record->isr.contains({"b", group.node("b").journal->incarnation()}));
 }
 
+TEST(GroupMember, ALeaderKnowsThatItFeedsANodeThatIsFarBehindUntilItIsNot) {
+  TestGroup group = pair_in_sync();
+  group.options.far_behind = 100;
+  group.options.ship_ahead_bytes_max = 2048;
+  group.options.ship_bytes_max = 1024;
+  group.stop("a");
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.pass(milliseconds(600));
+  ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+  group.node("b").hold_syncs = true;
+  for (int i = 0; i < 200; ++i) (void)group.append("a");
+  EXPECT_FALSE(group.member("a").feeds_far_behind()) << "it is in sync: every commit waits for it";
+  group.stop("b");
+  group.pass(milliseconds(2'000));
+  ASSERT_EQ(group.isr(), (Names{"a"}));
+  EXPECT_FALSE(group.member("a").feeds_far_behind()) << "it is away";
+
+  group.start("b");
+  group.pass(milliseconds(200));
+  EXPECT_TRUE(group.member("a").feeds_far_behind());
+  EXPECT_FALSE(group.member("b").feeds_far_behind());
+  group.node("b").hold_syncs = false;
+  group.finish_sync("b");
+  group.pass(milliseconds(2'000));
+  EXPECT_FALSE(group.member("a").feeds_far_behind());
+  EXPECT_EQ(group.isr(), (Names{"a", "b"}));
+}
+
 TEST(GroupMember, WhatTheNewLeaderLacksIsCutIntoQuarantine) {
   TestGroup group = pair_in_sync();
   const Lsn shared = group.append("a");

@@ -36,7 +36,7 @@ Result<void, JournalError> DiskJournal::start(Recovered recovered) {
   if (table_.empty()) {
     report_.first = Lsn{1};
     if (spares_.count() == 0) {
-      if (auto made = spares_.make(options_.segment_bytes, read_soon_); made) {
+      if (auto made = spares_.make(options_.segment_bytes, written_ahead()); made) {
         spares_.put(std::move(*made));
       } else {
         return made.error();
@@ -163,7 +163,7 @@ Result<void, JournalError> DiskJournal::provide_segments(const Encoded& records,
   for (std::size_t at = from; at < records.count() && !failure;) {
     std::uint64_t room = capacity;
     if (records.bytes_of(at) > capacity) {
-      auto made = spares_.make(file_bytes_for(records.bytes_of(at)), read_soon_);
+      auto made = spares_.make(file_bytes_for(records.bytes_of(at)), written_ahead());
       if (made) {
         room = segment_capacity(made->bytes);
         large.push_back(std::move(*made));
@@ -171,7 +171,7 @@ Result<void, JournalError> DiskJournal::provide_segments(const Encoded& records,
         failure = fail_if_final(made);
       }
     } else if (++spares > spares_.count()) {
-      if (auto made = spares_.make(options_.segment_bytes, read_soon_); made) {
+      if (auto made = spares_.make(options_.segment_bytes, written_ahead()); made) {
         spares_.put(std::move(*made));
       } else {
         failure = fail_if_final(made);
@@ -195,8 +195,8 @@ Result<void, JournalError> DiskJournal::write_chunk(const Encoded& records, std:
   dirty_ = true;
   File& file = *segment.opened->file;
   const BytesView raw = records.bytes.subspan(begin, bytes);
-  const auto done =
-      read_soon_ ? file.write(segment.end_offset, raw) : file.write_unread(segment.end_offset, raw);
+  const auto done = catch_up_ == CatchUp::takes ? file.write_unread(segment.end_offset, raw)
+                                                : file.write(segment.end_offset, raw);
   if (!done) {
     // A part may stand there now. Recovery will see to it, nothing may be written behind it.
     return fail(from_disk(done.error()));
@@ -285,7 +285,7 @@ Result<void, JournalError> DiskJournal::sync_current() {
 void DiskJournal::let_go() {
   const Segment& segment = table_.current();
   // Always from where it began: the system lets go of whole pages, which may be larger than what was written.
-  if (read_soon_) {
+  if (catch_up_ != CatchUp::takes) {
     let_go_from_ = segment.end_offset;
   } else if (segment.end_offset > let_go_from_) {
     segment.opened->file->not_read_soon(let_go_from_, segment.end_offset - let_go_from_);
@@ -337,7 +337,7 @@ Result<bool, JournalError> DiskJournal::prepare_spare() {
     return true;
   }
   const bool enough = spares_.count() >= options_.spare_segments;
-  auto made = spares_.make(options_.segment_bytes, read_soon_);
+  auto made = spares_.make(options_.segment_bytes, written_ahead());
   if (!made && enough && made.error().code == JournalErrorCode::disk_full) {
     spares_.accept_unwritten();
     return true;
@@ -345,7 +345,7 @@ Result<bool, JournalError> DiskJournal::prepare_spare() {
   if (!made) return fail_if_final(made);
   spares_.put(std::move(*made));
   if (!enough) return true;
-  // In the place of one that was made while the log was far behind.
+  // In the place of one that was made during a catch-up.
   if (const auto replaced = spares_.take_unwritten()) {
     if (auto removed = spares_.remove(*replaced); !removed) return fail_if_final(removed);
   }

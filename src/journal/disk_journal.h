@@ -35,7 +35,7 @@ class DiskJournal final : public Journal {
   Result<void, JournalError> write(const Batch& batch) override;
   Result<void, JournalError> sync() override;
   Result<void, JournalError> write_and_sync(const Batch& batch) override;
-  void expect_reads(bool soon) override { read_soon_ = soon; }
+  void expect(CatchUp part) override { catch_up_ = part; }
   Result<void, JournalError> note_durable() override;
   Result<void, JournalError> write_raw(BytesView raw) override;
   LogPosition written() const override { return table_.written(); }
@@ -54,7 +54,7 @@ class DiskJournal final : public Journal {
 
   std::uint64_t room() const override;
   bool wants_spare() const override {
-    return spares_.count() < options_.spare_segments || (read_soon_ && spares_.unwritten() > 0);
+    return spares_.count() < options_.spare_segments || (written_ahead() && spares_.unwritten() > 0);
   }
   Result<bool, JournalError> prepare_spare() override;
   Result<void, JournalError> remove_before(Lsn lsn) override;
@@ -106,8 +106,10 @@ class DiskJournal final : public Journal {
   bool mark_due_ = false;    // something became durable that the current segment's mark does not say yet
   bool mark_dirty_ = false;  // the current segment's mark was written since the last sync
   std::uint64_t mark_slot_ = 0;
-  std::atomic<bool> read_soon_ = true;  // asked by the thread that makes spares too
-  std::uint64_t let_go_from_ = 0;       // in the current segment: where what is not read soon begins
+  std::atomic<CatchUp> catch_up_ = CatchUp::none;  // asked by the thread that makes spares too
+  /// Whether new segments are written with zeros.
+  [[nodiscard]] bool written_ahead() const { return catch_up_ == CatchUp::none; }
+  std::uint64_t let_go_from_ = 0;  // in the current segment: where what is not read soon begins
   Epoch epoch_{};
   std::vector<Spare> large_;  // for the records of one append() that are longer than a segment
   std::vector<std::uint32_t> raw_offsets_;

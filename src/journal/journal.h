@@ -89,6 +89,13 @@ class LogBuilder {
   Batch batch_;
 };
 
+/// A log that is far behind another one is filled from it, and disk and memory are short on both sides.
+enum class CatchUp : std::uint8_t {
+  none,   ///< small batches are synced into segments that were written with zeros
+  gives,  ///< the other log is filled from this one: its segments are only allocated ahead of use
+  takes,  ///< the same, and what is written is not read soon: it goes past the page cache
+};
+
 struct JournalOptions {
   Uuid cluster{};  ///< refuses a directory of another one; nil = accept what is there, draw one for a new one
   std::string node{};  ///< name of this node, ≤ 255 bytes; refuses a directory of another; "" = accept any
@@ -167,9 +174,8 @@ class Journal {
   /// write() and sync() in one. As long as the current segment has space it allocates no memory and asks the
   /// system for one write and one fdatasync.
   [[nodiscard]] virtual Result<void, JournalError> write_and_sync(const Batch& batch) = 0;
-  /// Whether what is written from now on is expected to be read soon, which it is at first. When not, its
-  /// memory is given back as soon as it is durable. The writer's thread.
-  virtual void expect_reads(bool soon) = 0;
+  /// Part of this log in a catch-up from now on, CatchUp::none at first. The writer's thread.
+  virtual void expect(CatchUp part) = 0;
   /// Writes the durable mark of the last sync, if it is not written yet, and lets the disk begin with it.
   /// To be called once those who waited for the sync have their answers: the mark is then neither in their
   /// way nor in the next sync's. Left out, the next write or sync does it first. A failure is final.

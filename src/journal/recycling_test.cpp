@@ -353,7 +353,7 @@ TEST(JournalMemory, WhatNobodyReadsSoonIsLetGoOnceItIsDurableAndNothingElse) {
   ASSERT_TRUE(journal->sync());
   EXPECT_TRUE(let_go.empty()) << "readers are expected";
 
-  journal->expect_reads(false);
+  journal->expect(CatchUp::takes);
   write(2);
   EXPECT_TRUE(let_go.empty()) << "it is not durable yet";
   ASSERT_TRUE(journal->sync());
@@ -368,14 +368,17 @@ TEST(JournalMemory, WhatNobodyReadsSoonIsLetGoOnceItIsDurableAndNothingElse) {
   EXPECT_EQ(at, 0U) << "a segment that was begun meanwhile goes as a whole";
   EXPECT_GT(sealed, 9000U);
 
-  journal->expect_reads(true);
+  journal->expect(CatchUp::none);
   let_go.clear();
   write(1);
   ASSERT_TRUE(journal->sync());
   EXPECT_TRUE(let_go.empty());
 }
 
-TEST(JournalMemory, SpareOfALogThatWasFarBehindIsReplacedWhenItHasCaughtUp) {
+class CatchUpPart : public ::testing::TestWithParam<CatchUp> {};
+INSTANTIATE_TEST_SUITE_P(JournalMemory, CatchUpPart, ::testing::Values(CatchUp::gives, CatchUp::takes));
+
+TEST_P(CatchUpPart, SparesAreOnlyAllocatedMeanwhileAndReplacedAfterIt) {
   MemoryDisk memory;
   WatchedDisk disk(memory);
   SeededRandom random(1);
@@ -387,14 +390,14 @@ TEST(JournalMemory, SpareOfALogThatWasFarBehindIsReplacedWhenItHasCaughtUp) {
                  [](const std::string& name) { return name.rfind("spare-", 0) == 0; });
     return found;
   };
-  journal->expect_reads(false);
+  journal->expect(GetParam());
   ASSERT_TRUE(journal->prepare_spare().value());
   EXPECT_EQ(disk.only_allocated, 1);
   EXPECT_FALSE(journal->wants_spare());
   const auto before = spare();
   ASSERT_EQ(before.size(), 1U);
 
-  journal->expect_reads(true);
+  journal->expect(CatchUp::none);
   EXPECT_TRUE(journal->wants_spare());
   ASSERT_TRUE(journal->prepare_spare().value());
   EXPECT_EQ(disk.only_allocated, 1) << "the new one is written";

@@ -22,10 +22,10 @@ std::string SpareFiles::next_path() {
   return join(directory_, spare_name(next_number_++));
 }
 
-Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes, bool read_soon) {
+Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes, bool zeros) {
   Spare spare;
   spare.bytes = bytes;
-  spare.unwritten = !read_soon;
+  spare.unwritten = !zeros;
   spare.path = next_path();
   const std::string unfinished = spare.path + ".new";
   auto file = disk_.open(unfinished, OpenMode::create);
@@ -34,7 +34,7 @@ Result<Spare, JournalError> SpareFiles::make(std::uint64_t bytes, bool read_soon
   // Piece by piece: the batches that are synced meanwhile wait for a piece, not for a segment.
   for (std::uint64_t to = 0; to < bytes;) {
     to = std::min(bytes, to + kPieceBytes);
-    if (const auto filled = read_soon ? spare.file->preallocate(to) : spare.file->preallocate_unread(to);
+    if (const auto filled = zeros ? spare.file->preallocate(to) : spare.file->preallocate_unread(to);
         !filled) {
       static_cast<void>(disk_.remove(unfinished));
       return from_disk(filled.error());

@@ -22,9 +22,8 @@ class SpareFiles {
   SpareFiles(Disk& disk, std::string directory) : disk_(disk), directory_(std::move(directory)) {}
   void start(std::vector<Spare> spares, std::uint64_t next_number);
 
-  /// A new file of any length: written with zeros, or, when it will be filled at once with what nobody reads
-  /// soon, only allocated. @param read_soon  see Journal::expect_reads()
-  Result<Spare, JournalError> make(std::uint64_t bytes, bool read_soon);
+  /// A new file of any length: written with zeros, or only allocated (CatchUp).
+  Result<Spare, JournalError> make(std::uint64_t bytes, bool zeros);
   /// Renames a file that was a segment, whose records nobody needs or reads any more. Overwriting it costs no
   /// more than overwriting zeros, and zeros need not be written first.
   Result<Spare, JournalError> recycle(const std::string& path, std::uint64_t bytes);

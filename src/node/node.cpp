@@ -368,7 +368,7 @@ bool Node::start_write(TurnMeter::Laps& laps) {
 }
 
 Result<void, journal::JournalError> Node::write_and_sync(const replica::Replica::PendingWrite& pending) {
-  journal_->expect_reads(!pending.behind);
+  journal_->expect(pending.catch_up);
   if (!pending.raw) return journal_->write_and_sync(pending.batch);
   const auto written = journal_->write_raw(pending.batch.bytes);
   return written ? journal_->sync() : written;

@@ -227,7 +227,9 @@ bool Replica::take_batch(PendingWrite& out) {
     MS_ASSERT(me.state.applied() == me.log->end().lsn, "the live state is the log's end");
     MS_ASSERT(!me.switching || me.log->end() == me.switching->seal, "nothing follows the seal of a switch");
     out.batch = me.log->take(std::move(me.recycled));
-    out.raw = out.behind = false;
+    out.raw = false;
+    out.catch_up =
+        me.member && me.member->feeds_far_behind() ? journal::CatchUp::gives : journal::CatchUp::none;
     me.own_hashes.push_back({out.batch.end.lsn, me.state.hash()});
     constexpr std::size_t kHashesMax = 4096;
     if (me.own_hashes.size() > kHashesMax) me.own_hashes.pop_front();
@@ -240,7 +242,9 @@ bool Replica::take_batch(PendingWrite& out) {
     if (!taken) return false;
     out.batch = std::move(me.recycled);
     out.raw = true;
-    out.behind = me.member && me.member->committed_beyond(out.batch.end.lsn);
+    // Others have committed more already: nobody waits for this batch.
+    const bool behind = me.member && me.member->committed_beyond(out.batch.end.lsn);
+    out.catch_up = behind ? journal::CatchUp::takes : journal::CatchUp::none;
   }
   me.recycled = {};
   me.batch_out = true;

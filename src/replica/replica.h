@@ -179,7 +179,7 @@ class Replica {
   struct PendingWrite {
     journal::Batch batch;
     bool raw = false;
-    bool behind = false;  ///< a follower's, and others have committed more already: not read soon
+    journal::CatchUp catch_up{};  ///< what is written belongs to, or goes on beside
   };
   [[nodiscard]] bool take_batch(PendingWrite& out);
   /// The batch taken last is durable. In a group: what its follower acknowledges is among the outputs now;
