@@ -67,6 +67,8 @@ class PairDrill {
   Result<void, Failure> zombie();
   Result<void, Failure> short_sleeps();
   Result<void, Failure> disk_stall();
+  Result<void, Failure> backup_disk_stall();
+  Result<void, Failure> stall_disk(const std::string& whose, const std::string& node);
   Result<void, Failure> disk_full();
   Result<void, Failure> power_loss();
   Result<void, Failure> power_loss_both();

@@ -156,11 +156,19 @@ Result<void, Failure> PairDrill::short_sleeps() {
 }
 
 Result<void, Failure> PairDrill::disk_stall() {
-  begins("the leader's disk stalls: no sync of " + lead_ + " returns");
-  group_->disk(lead_).stall_syncs(true);
+  return stall_disk("leader", lead_);
+}
+
+Result<void, Failure> PairDrill::backup_disk_stall() {
+  return stall_disk("backup", backup_);
+}
+
+Result<void, Failure> PairDrill::stall_disk(const std::string& whose, const std::string& node) {
+  begins("the " + whose + "'s disk stalls: no sync of " + node + " returns");
+  group_->disk(node).stall_syncs(true);
   if (auto held = hold(std::max<std::int64_t>(options_.fault_s, 5)); !held) return held;
-  reached("threads that waited", group_->disk(lead_).counts().stalled);
-  group_->disk(lead_).repair();
+  reached("threads that waited", group_->disk(node).counts().stalled);
+  group_->disk(node).repair();
   return {};
 }
 

@@ -120,6 +120,8 @@ const std::vector<Entry>& entries() {
         .leaderships_min = 2,
         .gap_max_s = takeover_s,
         .faulty_disks = true}},
+      {{"pair-backup-disk-stall", "no sync of the backup returned"},
+       {.fault = &D::backup_disk_stall, .leaderships_max = 1, .gap_max_s = 3, .faulty_disks = true}},
       {{"pair-disk-full", "the leader's disk was full"}, {.fault = &D::disk_full, .faulty_disks = true}},
       {{"pair-power-loss", "the leader lost its power, and what it had not synced, again and again"},
        {.fault = &D::power_loss, .leaderships_min = 2, .faulty_disks = true}},

@@ -336,8 +336,11 @@ bool Node::start_write(TurnMeter::Laps& laps) {
   const Instant started = clock_.now();
   const std::size_t bytes = pending.batch.bytes.size();
   // Beyond room() a segment would have to be made: that takes as long as a disk may take.
-  // One of a group goes on talking to the others while its disk does not answer, and gives up the lead (R9).
-  const bool others = options_.group && (!options_.group->others.empty() || store_ != nullptr);
+  // A leader of a group goes on talking to the others while its disk does not answer, and gives up the lead
+  // (R9). A follower has nothing to tell them then: it is dropped for what it does not acknowledge as soon as
+  // for its silence (R3), and must not lead with such a disk.
+  const bool others =
+      options_.group && !pending.raw && (!options_.group->others.empty() || store_ != nullptr);
   if (!others && commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
       journal_worker_->idle()) {
     flush_connections();  // what does not depend on this batch does not wait for its sync
