@@ -13,7 +13,8 @@ constexpr std::int64_t kOutlierLimits = 10;
 
 }  // namespace
 
-void CommitPolicy::written(std::size_t records, std::size_t bytes, Duration took) {
+void CommitPolicy::written(std::size_t records, std::size_t bytes, Duration took, Instant now) {
+  if (took > options_.stall_max) stalled_ = now;
   if (!small(records, bytes)) return;
   const std::int64_t ns = std::clamp<std::int64_t>(took.ns, 0, options_.sync_max.ns * kOutlierLimits);
   average_ = average_ ? Duration{average_->ns + (ns - average_->ns) / kWeight} : Duration{ns};

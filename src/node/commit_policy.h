@@ -17,6 +17,8 @@ struct CommitPolicyOptions {
   std::size_t records_max = 16;           ///< more: the next batch should gather while this one is synced
   std::size_t bytes_max = 64U << 10;      ///< the same, for the few that are large
   Duration sync_max = microseconds(500);  ///< the loop stands still for a write and sync: this long, usually
+  Duration stall_max = milliseconds(20);  ///< a write and sync of any size that takes longer is a stall
+  Duration stall_memory = seconds(10);    ///< stalls come in groups: the next one is expected for so long
 };
 
 /// Pure: learns from the times it is told. One strand.
@@ -31,9 +33,13 @@ class CommitPolicy {
   [[nodiscard]] bool on_loop(std::size_t records, std::size_t bytes) const {
     return small(records, bytes) && average_ && *average_ <= options_.sync_max;
   }
-  /// A batch was written and synced in `took`, waiting for a thread not included. Only small batches teach:
-  /// how long a large one takes says little about them.
-  void written(std::size_t records, std::size_t bytes, Duration took);
+  /// True when the disk has not stalled lately: for a node whose silence would be noticed.
+  [[nodiscard]] bool steady(Instant now) const {
+    return !stalled_ || now - *stalled_ > options_.stall_memory;
+  }
+  /// A batch was written and synced in `took`, waiting for a thread not included. Only small batches teach
+  /// the average: how long a large one takes says little about them.
+  void written(std::size_t records, std::size_t bytes, Duration took, Instant now);
   /// Write and sync of a small batch, on average over the last ones; nullopt when there was none.
   [[nodiscard]] std::optional<Duration> average() const { return average_; }
 
@@ -44,6 +50,7 @@ class CommitPolicy {
 
   CommitPolicyOptions options_;
   std::optional<Duration> average_;
+  std::optional<Instant> stalled_;
 };
 
 }  // namespace mainstay::node

@@ -325,6 +325,13 @@ void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
   }
 }
 
+/// A follower's loop may wait for its disk: hardly for as long as it takes to be dropped, since the disk is
+/// steady and the group patient.
+bool Node::may_be_silent(Instant now) const {
+  constexpr Duration kPatience = milliseconds(300);
+  return options_.group->member.drop_after >= kPatience && commit_policy_.steady(now);
+}
+
 bool Node::start_write(TurnMeter::Laps& laps) {
   if (writing_) return false;
   replica::Replica::PendingWrite pending;
@@ -337,10 +344,10 @@ bool Node::start_write(TurnMeter::Laps& laps) {
   const std::size_t bytes = pending.batch.bytes.size();
   // Beyond room() a segment would have to be made: that takes as long as a disk may take.
   // A leader of a group goes on talking to the others while its disk does not answer, and gives up the lead
-  // (R9). A follower has nothing to tell them then: it is dropped for what it does not acknowledge as soon as
-  // for its silence (R3), and must not lead with such a disk.
-  const bool others =
-      options_.group && !pending.raw && (!options_.group->others.empty() || store_ != nullptr);
+  // (R9). A follower has nothing to tell them then, but that it is there: on a disk that stalls for both it
+  // is not dropped for what it does not acknowledge (R3), and would be for its silence.
+  const bool others = options_.group && (!options_.group->others.empty() || store_ != nullptr) &&
+                      !(pending.raw && may_be_silent(started));
   if (!others && commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
       journal_worker_->idle()) {
     flush_connections();  // what does not depend on this batch does not wait for its sync
@@ -389,7 +396,7 @@ void Node::committed(replica::Replica::PendingWrite done, const Result<void, jou
   release_policy_.committed(now);
   commit_latency_.add(now - started);
   commit_longest_ = std::max(commit_longest_, now - started);
-  commit_policy_.written(done.batch.size(), done.batch.bytes.size(), took);
+  commit_policy_.written(done.batch.size(), done.batch.bytes.size(), took, now);
   ++batches_;
   ++syncs_;
   records_ += done.batch.size();

@@ -115,6 +115,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   void flush_connections();
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
   bool start_write(TurnMeter::Laps& laps);
+  [[nodiscard]] bool may_be_silent(Instant now) const;
   /// On the loop or on the journal's thread, never on both at once.
   Result<void, journal::JournalError> write_and_sync(const replica::Replica::PendingWrite& pending);
   void committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
