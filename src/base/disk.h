@@ -79,8 +79,9 @@ class File {
   /// Makes the file `bytes` long, its new part allocated and written with zeros, so that later writes inside
   /// need neither space nor metadata. Not durable until sync().
   [[nodiscard]] virtual Result<void, DiskError> preallocate(std::uint64_t bytes) = 0;
-  /// As preallocate(), for what write_unread() will fill soon: allocated, read as zeros, not written where
-  /// that can be had without. The first sync after a write there may have metadata to write.
+  /// As preallocate(), for what will be filled soon and by much at a time: allocated, read as zeros, not
+  /// written where that can be had without. Each sync after the first write of a part may have metadata to
+  /// write.
   [[nodiscard]] virtual Result<void, DiskError> preallocate_unread(std::uint64_t bytes) {
     return preallocate(bytes);
   }

@@ -215,11 +215,11 @@ class Journal {
   /// fits in room() less its settlement reserve: so a full disk refuses publishes early, and settlements
   /// never. Any thread.
   [[nodiscard]] virtual std::uint64_t room() const = 0;
-  /// Fewer spare segments are ready than the options ask for, or, when what is written is read soon again,
-  /// some were made while it was not. Any thread.
+  /// Fewer spare segments are ready than the options ask for, or, with CatchUp::none, some of them were only
+  /// allocated. Any thread.
   [[nodiscard]] virtual bool wants_spare() const = 0;
   /// Prepares one more spare segment if wants_spare(): one that was set aside and is still whole, or a new
-  /// one that is allocated and written with zeros (or only allocated while what is written is not read soon:
+  /// one that is allocated and written with zeros (or, during a catch-up, only allocated:
   /// then its syncs have metadata to write, and half as much goes to the disk). Slow. `disk_full` leaves
   /// everything as it was; call again later. @return true when there was something to do.
   [[nodiscard]] virtual Result<bool, JournalError> prepare_spare() = 0;
