@@ -305,10 +305,10 @@ void Member::Impl::send(PeerId to, const Message& message) {
                    " is of an older release, which neither asks for nor gives full copies: upgrade it first";
     return;
   }
-  packet_buffer.clear();
-  encode(sender(peer->second), message, packet_buffer, peer->second.version);
+  SendPacket packet{to, {}};
+  encode(sender(peer->second), message, packet.packet, peer->second.version);
   peer->second.sent = now;
-  put(SendPacket{to, packet_buffer});
+  put(std::move(packet));
 }
 
 Times Member::Impl::floor() const {

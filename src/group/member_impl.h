@@ -117,7 +117,7 @@ struct Member::Impl {
   Duration round_trip{};
   Times times;                      ///< in force
   std::map<std::string, Lsn> ends;  ///< to which each node's log is equal to this one, as told last
-  Buffer packet_buffer, ship_buffer;
+  Buffer ship_buffer;
 
   // --- follower
   // --------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ using replication::take_position;
 
 /// Up to and including the length of the node's name; then the name and the message.
 constexpr std::size_t kFixedBytes = 102;
-constexpr std::size_t kTimesBytes = 36;  // of them what packets say about time
+constexpr std::size_t kUsualBytes = 256;  // what a packet that carries no records fits in, usually
+constexpr std::size_t kTimesBytes = 36;   // of them what packets say about time
 constexpr replication::Framing kFraming{0x5247534d /* "MSGR" */, kPacketVersion, kFixedBytes - kTimesBytes,
                                         kPacketBytesMax,         "group",        kPacketVersionOldest};
 
@@ -276,6 +277,8 @@ void encode(const Sender& sender, const Message& message, Buffer& to, std::uint1
     to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 12 + records->raw.size());
   } else if (const auto* part = std::get_if<CopyPart>(&message)) {
     to.reserve(to.size() + kFixedBytes + sender.member.node.size() + 32 + part->bytes.size());
+  } else {
+    to.reserve(to.size() + kUsualBytes);
   }
   const std::size_t start = replication::begin_packet(kFraming, to, version);
   ByteWriter out(to);

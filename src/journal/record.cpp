@@ -55,13 +55,19 @@ DecodeStatus decode_record(BytesView bytes, Record& out) {
 }
 
 Record view_record(BytesView raw) {
+  const Record out = view_first_record(raw);
+  MS_ASSERT(out.raw.size() == raw.size(), "the bytes are exactly one record");
+  return out;
+}
+
+Record view_first_record(BytesView raw) {
   MS_ASSERT(raw.size() >= kRecordHeaderBytes, "a record has a header");
   Record out;
   out.header = read_header(raw);
-  MS_ASSERT(out.header.magic == kRecordMagic && record_bytes(out.header.body_bytes) == raw.size(),
-            "the bytes are exactly one record");
+  const std::size_t bytes = record_bytes(out.header.body_bytes);
+  MS_ASSERT(out.header.magic == kRecordMagic && bytes <= raw.size(), "the bytes begin with a whole record");
   out.body = raw.subspan(kRecordHeaderBytes, out.header.body_bytes);
-  out.raw = raw;
+  out.raw = raw.first(bytes);
   return out;
 }
 

@@ -84,6 +84,8 @@ DecodeStatus decode_record(BytesView bytes, Record& out);
 /// checked or made by this process and has been in its memory since: what Journal::read() gives, or a Batch
 /// holds.
 Record view_record(BytesView raw);
+/// The same of the first of several. @pre `raw` begins with such a record.
+Record view_first_record(BytesView raw);
 
 /// Appends one encoded record to `to` and returns its checksum. The body is given in parts so that a
 /// message's bytes are copied once, from where they are into the batch.

@@ -275,11 +275,11 @@ void Node::handle_outputs() {
     outputs_.clear();
     replica_->outputs(outputs_);
     if (outputs_.empty()) break;
-    const auto batch = std::move(outputs_);
+    auto batch = std::move(outputs_);
     outputs_ = {};
     const Instant now = clock_.now();
     const WallTime wall = clock_.wall();
-    for (const replica::Output& output : batch) {
+    for (replica::Output& output : batch) {
       handle(output, now, wall);
       if (ended_) return;
     }
@@ -300,7 +300,7 @@ void Node::flush_connections() {
   amqp_hub_->flush(dirty_);
 }
 
-void Node::handle(const replica::Output& output, Instant now, WallTime wall) {
+void Node::handle(replica::Output& output, Instant now, WallTime wall) {
   if (const auto* broker_output = std::get_if<broker::Output>(&output)) {
     frontend_->broker_output(*broker_output, now, wall);
   } else if (const auto* packet = std::get_if<replica::SendPacket>(&output)) {

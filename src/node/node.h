@@ -109,7 +109,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   Result<void, Failure> listen();
   void schedule_pump();
   void pump();
-  void handle(const replica::Output& output, Instant now, WallTime wall);
+  void handle(replica::Output& output, Instant now, WallTime wall);
   void handle_outputs();
   void apply_received();
   void flush_connections();
@@ -144,7 +144,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   [[nodiscard]] Result<void, Failure> prepare_group(group::Superblock& block);
   [[nodiscard]] replica::ReplicaOptions::InGroup in_group(group::Superblock block);
   [[nodiscard]] Result<void, Failure> listen_to_group();
-  [[nodiscard]] bool handle_group(const replica::Output& output);
+  [[nodiscard]] bool handle_group(replica::Output& output);
   void ask_group_register();
   void group_register_heard(const std::string& problem);
   void change_group_register(const group::ChangeRegister& change);

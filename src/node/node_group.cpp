@@ -161,9 +161,9 @@ Result<void, Failure> Node::listen_to_group() {
 }
 
 /// @return it was for the group
-bool Node::handle_group(const replica::Output& output) {
-  if (const auto* packet = std::get_if<group::SendPacket>(&output)) {
-    group_->wire->send(packet->to, packet->packet);
+bool Node::handle_group(replica::Output& output) {
+  if (auto* packet = std::get_if<group::SendPacket>(&output)) {
+    group_->wire->send(packet->to, std::move(packet->packet));
   } else if (const auto* close = std::get_if<group::ClosePeer>(&output)) {
     log(LogLevel::warning, "group: connection closed: " + close->why);
     group_->wire->close(close->peer);

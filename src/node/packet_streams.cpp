@@ -1,12 +1,34 @@
 #include "node/packet_streams.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace mainstay::node {
+namespace {
+
+constexpr std::size_t kLengthBytes = 4;
+constexpr std::size_t kTogetherBytes = 16U << 10;  // a packet that is as large is written by itself
+
+}  // namespace
+
+Buffer& PacketStreams::tail(Peer& peer) {
+  if (peer.out.empty() || peer.out.back().size() >= kTogetherBytes) peer.out.emplace_back();
+  return peer.out.back();
+}
 
 void PacketStreams::send(io::StreamId id, BytesView packet) {
   const auto peer = peers_.find(id);
   if (peer == peers_.end()) return;
-  ByteWriter out(peer->second.out);
+  ByteWriter out(tail(peer->second));
   out.sized_bytes(packet);
+}
+
+void PacketStreams::send(io::StreamId id, Buffer&& packet) {
+  if (packet.size() < kTogetherBytes) return send(id, BytesView(packet));
+  const auto peer = peers_.find(id);
+  if (peer == peers_.end()) return;
+  ByteWriter(tail(peer->second)).u32_le(static_cast<std::uint32_t>(packet.size()));
+  peer->second.out.push_back(std::move(packet));
 }
 
 void PacketStreams::end_after_output(io::StreamId id) {
@@ -24,35 +46,55 @@ io::StreamId PacketStreams::on_open(const std::string& remote, bool outgoing) {
 void PacketStreams::on_bytes(io::StreamId id, BytesView bytes) {
   events_.on_peer_bytes(id);
   Peer& peer = peers_.at(id);
-  peer.in.insert(peer.in.end(), bytes.begin(), bytes.end());
-  std::size_t at = 0;
-  while (!peer.closing && peer.in.size() - at >= 4) {
-    const auto length = load_le<std::uint32_t>(peer.in.data() + at);
+  // Whole packets are told where they stand; only what comes in part is kept, in memory of its size.
+  while (!peer.closing && !bytes.empty()) {
+    const bool begun = !peer.in.empty();
+    if (begun && peer.in.size() < kLengthBytes) {
+      const std::size_t more = std::min(kLengthBytes - peer.in.size(), bytes.size());
+      peer.in.insert(peer.in.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(more));
+      bytes = bytes.subspan(more);
+    }
+    const BytesView head = begun ? BytesView(peer.in) : bytes;
+    if (head.size() < kLengthBytes) {
+      if (!begun) peer.in.assign(bytes.begin(), bytes.end());
+      return;
+    }
+    const auto length = load_le<std::uint32_t>(head.data());
     if (length > packet_bytes_max_) {
       peer.closing = true;  // not our protocol, or damaged: the hub closes it, the other side reconnects
-      break;
+      return;
     }
-    if (peer.in.size() - at - 4 < length) break;
-    events_.on_packet(id, BytesView(peer.in).subspan(at + 4, length));
-    at += 4 + length;
+    const std::size_t whole = kLengthBytes + length;
+    if (!begun && bytes.size() >= whole) {
+      events_.on_packet(id, bytes.subspan(kLengthBytes, length));
+      bytes = bytes.subspan(whole);
+      continue;
+    }
+    peer.in.reserve(whole);
+    const std::size_t more = std::min(whole - peer.in.size(), bytes.size());
+    peer.in.insert(peer.in.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(more));
+    bytes = bytes.subspan(more);
+    if (peer.in.size() < whole) return;
+    events_.on_packet(id, BytesView(peer.in).subspan(kLengthBytes));
+    peer.in.clear();
   }
-  peer.in.erase(peer.in.begin(), peer.in.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
 BytesView PacketStreams::pending(io::StreamId id) {
   const Peer& peer = peers_.at(id);
-  return BytesView(peer.out).subspan(peer.out_done);
+  return peer.out.empty() ? BytesView() : BytesView(peer.out.front()).subspan(peer.out_done);
 }
 
 void PacketStreams::on_written(io::StreamId id, std::size_t bytes) {
   Peer& peer = peers_.at(id);
+  if (bytes == 0) return;
   peer.out_done += bytes;
-  if (peer.out_done == peer.out.size()) {
-    peer.out.clear();
-    peer.out_done = 0;
-  } else if (peer.out_done > peer.out.size() / 2) {  // what moves is less than what went: each byte once
-    peer.out.erase(peer.out.begin(), peer.out.begin() + static_cast<std::ptrdiff_t>(peer.out_done));
-    peer.out_done = 0;
+  if (peer.out_done < peer.out.front().size()) return;
+  peer.out_done = 0;
+  if (peer.out.size() == 1 && peer.out.front().capacity() <= 2 * kTogetherBytes) {
+    peer.out.front().clear();  // its memory serves the next small packets
+  } else {
+    peer.out.pop_front();
   }
 }
 

@@ -1,7 +1,7 @@
 // Replication packets over TCP: each with its length (u32, little-endian) in front.
 #pragma once
 
-#include <functional>
+#include <deque>
 #include <string>
 #include <unordered_map>
 
@@ -27,12 +27,14 @@ class PacketStreams final : public io::StreamEvents {
   PacketStreams(PacketEvents& events, std::size_t packet_bytes_max)
       : events_(events), packet_bytes_max_(packet_bytes_max) {}
 
-  /// Queues a packet; flush the hub's stream afterwards.
+  /// Queues a packet; flush the hub's stream afterwards. One that is large and given away is not copied.
   void send(io::StreamId peer, BytesView packet);
+  void send(io::StreamId peer, Buffer&& packet);
   void end_after_output(io::StreamId peer);
 
   io::StreamId on_open(const std::string& remote, bool outgoing) override;
   void on_bytes(io::StreamId stream, BytesView bytes) override;
+  /// Not empty while anything is queued; not all of it at once.
   BytesView pending(io::StreamId stream) override;
   void on_written(io::StreamId stream, std::size_t bytes) override;
   bool wants_close(io::StreamId stream) override;
@@ -40,10 +42,13 @@ class PacketStreams final : public io::StreamEvents {
 
  private:
   struct Peer {
-    Buffer in, out;
-    std::size_t out_done = 0;
+    Buffer in;  ///< a packet, or its length, that has come in part
+    std::deque<Buffer> out;
+    std::size_t out_done = 0;  ///< of the first one
     bool closing = false;
   };
+  /// Where small packets stand together, at its end.
+  static Buffer& tail(Peer& peer);
   PacketEvents& events_;
   std::size_t packet_bytes_max_;
   io::StreamId next_ = 1;

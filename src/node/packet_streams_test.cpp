@@ -49,7 +49,12 @@ TEST(PacketStreams, AnySplitOfTheBytesGivesTheSamePackets) {
     for (int i = 0; i < 40; ++i) {
       sent.emplace_back(random.chance(1, 10) ? random.below(100'000) : random.below(30),
                         static_cast<char>('a' + i % 26));
-      sender.send(out, as_bytes(sent.back()));
+      if (random.chance(1, 2)) {
+        sender.send(out, as_bytes(sent.back()));
+      } else {
+        const BytesView bytes = as_bytes(sent.back());
+        sender.send(out, Buffer(bytes.begin(), bytes.end()));
+      }
       while (random.chance(2, 3)) {
         const BytesView pending = sender.pending(out);
         const auto n = static_cast<std::size_t>(
@@ -58,13 +63,29 @@ TEST(PacketStreams, AnySplitOfTheBytesGivesTheSamePackets) {
         sender.on_written(out, n);
       }
     }
-    const BytesView rest = sender.pending(out);
-    receiver.on_bytes(in, rest);
-    sender.on_written(out, rest.size());
-    EXPECT_TRUE(sender.pending(out).empty());
+    while (!sender.pending(out).empty()) {
+      const BytesView rest = sender.pending(out);
+      receiver.on_bytes(in, rest);
+      sender.on_written(out, rest.size());
+    }
     EXPECT_EQ(there.packets, sent);
     EXPECT_FALSE(receiver.wants_close(in));
   }
+}
+
+TEST(PacketStreams, ALargePacketThatIsGivenAwayIsWrittenFromItsOwnMemory) {
+  Recorder events;
+  PacketStreams streams(events, 1U << 20);
+  const io::StreamId peer = streams.on_open("b", true);
+  Buffer large(100'000, std::byte{'x'});
+  const std::byte* const memory = large.data();
+  streams.send(peer, as_bytes("small"));
+  streams.send(peer, std::move(large));
+  const BytesView first = streams.pending(peer);
+  EXPECT_EQ(first.size(), 4 + 5 + 4U) << "the small one, and how long the large one is";
+  streams.on_written(peer, first.size());
+  EXPECT_EQ(streams.pending(peer).data(), memory);
+  EXPECT_EQ(streams.pending(peer).size(), 100'000U);
 }
 
 TEST(PacketStreams, ALongBacklogIsWrittenFrontToBackInPieces) {

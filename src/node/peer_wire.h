@@ -14,6 +14,11 @@ class PeerWire final : public Wire {
     streams_.send(to, packet);
     hub_.flush(to);
   }
+  /// The same, and the packet is given away.
+  void send(PeerId to, Buffer&& packet) {
+    streams_.send(to, std::move(packet));
+    hub_.flush(to);
+  }
   void close(PeerId peer) override {
     streams_.end_after_output(peer);
     hub_.flush(peer);
