@@ -195,8 +195,8 @@ Result<void, JournalError> DiskJournal::write_chunk(const Encoded& records, std:
   dirty_ = true;
   File& file = *segment.opened->file;
   const BytesView raw = records.bytes.subspan(begin, bytes);
-  const auto done = catch_up_ == CatchUp::takes ? file.write_unread(segment.end_offset, raw)
-                                                : file.write(segment.end_offset, raw);
+  const auto done = catch_up_ != CatchUp::none ? file.write_unread(segment.end_offset, raw)
+                                               : file.write(segment.end_offset, raw);
   if (!done) {
     // A part may stand there now. Recovery will see to it, nothing may be written behind it.
     return fail(from_disk(done.error()));

@@ -92,8 +92,9 @@ class LogBuilder {
 /// A log that is far behind another one is filled from it, and disk and memory are short on both sides.
 enum class CatchUp : std::uint8_t {
   none,   ///< small batches are synced into segments that were written with zeros
-  gives,  ///< the other log is filled from this one: its segments are only allocated ahead of use
-  takes,  ///< the same, and what is written is not read soon: it goes past the page cache
+  gives,  ///< the other log is filled from this one: segments are only allocated ahead of use, and large
+          ///< batches go past the page cache
+  takes,  ///< the same, and what small batches leave in the page cache is not read soon: it is let go
 };
 
 struct JournalOptions {
