@@ -18,9 +18,12 @@ Times times_for(const Times& floor, Duration suspect_after_max, Duration beacon_
           std::min(grown(floor.suspect_after), suspect_after_max)};
 }
 
+/// The fourth slowest, which of a full window is the 95th percentile. The 95th of sixteen is the slowest one:
+/// a moment in which one node was busy would decide.
 Duration RoundTrip::percentile() const {
+  static_assert(kWindow - kWindow * 95 / 100 == kSlowToMove && kEnough > kSlowToMove);
   std::vector<Duration> sorted = samples_;
-  const auto at = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() * 95 / 100);
+  const auto at = sorted.end() - kSlowToMove;
   std::nth_element(sorted.begin(), at, sorted.end());
   return *at;
 }

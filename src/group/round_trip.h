@@ -21,12 +21,13 @@ struct Times {
                               Duration round_trip);
 
 /// What to count with of one node's round trips: the 95th percentile of the last `kWindow` samples, with
-/// hysteresis. Of 64 samples it takes four slow ones to move it; it grows at once and shrinks slowly, by a
-/// quarter at most for every `shrink_every` in which all was quicker.
+/// hysteresis. It takes four slow samples to move it, of a window that is not full yet too; it grows at once
+/// and shrinks slowly, by a quarter at most for every `shrink_every` in which all was quicker.
 class RoundTrip {
  public:
   static constexpr std::size_t kWindow = 64;
   static constexpr std::size_t kEnough = 16;  ///< samples before it says anything
+  static constexpr std::size_t kSlowToMove = 4;
 
   /// @param every  one sample per such a stretch of time counts, whatever the traffic
   explicit RoundTrip(Duration every, Duration shrink_every = seconds(5))

@@ -41,6 +41,14 @@ TEST_F(RoundTripOf, OneSlowSampleChangesNothingAndFourOf64Do) {
   EXPECT_EQ(trip_.used(), milliseconds(900));
 }
 
+TEST_F(RoundTripOf, ThreeSlowSamplesOfTheFirstOnesChangeNothingEither) {
+  samples(RoundTrip::kEnough - 3, milliseconds(5));
+  samples(3, milliseconds(900));
+  EXPECT_EQ(trip_.used(), milliseconds(5));
+  samples(1, milliseconds(900));
+  EXPECT_EQ(trip_.used(), milliseconds(900));
+}
+
 TEST_F(RoundTripOf, GrowsAtOnceAndShrinksByAQuarterAtATime) {
   samples(64, milliseconds(100));
   samples(64, milliseconds(200));
