@@ -35,6 +35,9 @@ struct PairCourse {
   bool faulty_disks = false;
   PairCuts cuts = {};  ///< between "leader", "backup", "voters", "clients"
   bool cuts_may_meet_nothing = false;
+  /// Takeovers, and times that the backup was dropped or taken in again, where these are counted; nothing: as
+  /// many as a bad link may cause.
+  std::optional<std::uint64_t> epochs_max = {};
 };
 /// @pre `scenario` is a name of pair_scenarios()
 const PairCourse& pair_course(std::string_view scenario);
@@ -68,6 +71,7 @@ class PairDrill {
   Result<void, Failure> short_sleeps();
   Result<void, Failure> disk_stall();
   Result<void, Failure> backup_disk_stall();
+  Result<void, Failure> both_disks_stall();
   Result<void, Failure> stall_disk(const std::string& whose, const std::string& node);
   Result<void, Failure> disk_full();
   Result<void, Failure> power_loss();
@@ -124,7 +128,7 @@ class PairDrill {
   std::string lead_, backup_;
   lab::TakenBack lost_;
   int power_lost_ = 0;
-  std::optional<std::uint64_t> epochs_disturbed_;  ///< how many began on a bad link
+  std::optional<std::uint64_t> epochs_disturbed_;  ///< how many began during a fault that should begin few
   std::unique_ptr<PairGroup> group_;
   std::unique_ptr<PairShared> shared_;
   std::vector<std::unique_ptr<PairClient>> clients_;

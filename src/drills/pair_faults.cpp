@@ -163,6 +163,28 @@ Result<void, Failure> PairDrill::backup_disk_stall() {
   return stall_disk("backup", backup_);
 }
 
+/// As where both nodes stand on one disk: longer than a backup may be silent, shorter than a lease.
+Result<void, Failure> PairDrill::both_disks_stall() {
+  begins("both disks stall at once, for 0.65 s, again and again");
+  const std::uint64_t epoch_before = group_->view(lead_).epoch;
+  const Instant until = clock_.now() + seconds(options_.fault_s);
+  std::uint64_t stalled = 0;
+  while (clock_.now() < until) {
+    for (const char* node : pair_nodes) group_->disk(node).stall_syncs(true);
+    sleep_ms(650);
+    for (const std::string& node : {lead_, backup_}) {
+      stalled += group_->disk(node).counts().stalled;
+      group_->disk(node).repair();
+    }
+    if (auto on = hold_ms(static_cast<std::int64_t>(random_.between(200, 1'500))); !on) return on;
+  }
+  reached("threads that waited", stalled);
+  std::uint64_t epoch = epoch_before;
+  for (const char* node : pair_nodes) epoch = std::max(epoch, group_->view(node).epoch);
+  epochs_disturbed_ = epoch - epoch_before;
+  return {};
+}
+
 Result<void, Failure> PairDrill::stall_disk(const std::string& whose, const std::string& node) {
   begins("the " + whose + "'s disk stalls: no sync of " + node + " returns");
   group_->disk(node).stall_syncs(true);

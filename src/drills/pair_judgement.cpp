@@ -119,7 +119,8 @@ void PairDrill::measure(const std::vector<PairClientHistory>& histories,
                      fmt::format("fenced {} times in between", fenced),
                      few && enough ? Tone::good : Tone::bad});
   if (epochs_disturbed_) {
-    const std::uint64_t most = unsettled_per_minute * (static_cast<std::uint64_t>(options_.fault_s) / 60 + 1);
+    const std::uint64_t most = course_.epochs_max.value_or(
+        unsettled_per_minute * (static_cast<std::uint64_t>(options_.fault_s) / 60 + 1));
     const bool settled = *epochs_disturbed_ <= most;
     figures.push_back(
         {"epochs meanwhile", std::to_string(*epochs_disturbed_),
