@@ -86,7 +86,7 @@ void Broker::write_config() const {
   // Connections that wait for their turn in a long measurement are not polled: nobody may end them for that.
   config << "[amqp]\nlisten = \"127.0.0.1:" << amqp_port << "\"\nanonymous = true\nidle_timeout_s = 36000\n"
          << "[control]\nlisten = \"127.0.0.1:" << control_port << "\"\n"
-         << "[log]\nlevel = \"warn\"\n";
+         << "[log]\nlevel = \"" << setup_.log_level << "\"\n";
   if (setup_.declare_bench_queue) config << "[[queue]]\nname = \"bench\"\n";
   config << setup_.more_config;
   config.close();
@@ -175,6 +175,15 @@ std::size_t Broker::in_sync() const {
   return group->at("in_sync").as_array().size();
 }
 
+double Broker::suspect_after_s() const {
+  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(5));
+  if (!answer || answer->status != 200) return 0;
+  const auto status = boost::json::parse(answer->body);
+  const auto* group = status.as_object().if_contains("group");
+  if (group == nullptr || !group->is_object() || group->at("role").as_string() != "backup") return 0;
+  return group->at("suspect_after_ms").to_number<double>() / 1e3;
+}
+
 std::uint64_t Broker::active(const std::string& queue) const {
   const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(60));
   if (!answer) throw CouldNotRun("the broker's status: " + answer.error().what);
@@ -254,12 +263,12 @@ std::string Broker::longest_waits() const {
   return all;
 }
 
-std::string Broker::log_tail() const {
+std::string Broker::log_tail(std::size_t bytes) const {
   std::ifstream in(directory_ + "/broker.log");
   std::stringstream all;
   all << in.rdbuf();
   std::string text = all.str();
-  if (text.size() > 1000) text.erase(0, text.size() - 1000);
+  if (text.size() > bytes) text.erase(0, text.size() - bytes);
   return text.empty() ? "its log is empty" : "the end of its log is\n" + text;
 }
 

@@ -24,6 +24,7 @@ class Broker {
     /// [node], [register] and [group] of a node of a group, instead of those of a broker alone. It is not
     /// waited for: which of them serves is theirs to decide.
     std::string in_group = {};
+    std::string log_level = "warn";
   };
   /// Starts it and waits until it is ready. Throws CouldNotRun with the end of its log.
   Broker(const Common& common, const Setup& setup);
@@ -42,6 +43,9 @@ class Broker {
   void configure(const std::string& in_group);
   /// Of a node that leads: how many of its group count, itself included. 0: it does not lead.
   [[nodiscard]] std::size_t in_sync() const;
+  /// Of a backup: how long it waits for a silent leader, as grown with the round trips it measured. 0: it is
+  /// none, or does not answer.
+  [[nodiscard]] double suspect_after_s() const;
   /// Messages in a queue. Throws CouldNotRun when there is none of this name.
   [[nodiscard]] std::uint64_t active(const std::string& queue) const;
   void stop();  ///< orderly; returns once it is gone
@@ -68,7 +72,7 @@ class Broker {
   [[nodiscard]] Space space() const;
   /// Throws CouldNotRun when it ended by itself.
   void check_alive() const;
-  [[nodiscard]] std::string log_tail() const;
+  [[nodiscard]] std::string log_tail(std::size_t bytes = 1000) const;
   /// Of its metrics: how long its loop was busy at a time, and a commit took, at most since its start.
   [[nodiscard]] std::string longest_waits() const;
 

@@ -17,6 +17,7 @@ PairNodes::PairNodes(const Common& common, const Setup& setup)
     node.name = setup.name + "/n" + std::to_string(i + 1);
     node.more_config = setup.more_config;
     node.in_group = tables(i);
+    node.log_level = "info";
     nodes_[i] = std::make_unique<Broker>(common, node);
   }
   wait_in_sync();
@@ -69,10 +70,10 @@ double PairNodes::wait_in_sync(double most_seconds) {
   throw CouldNotRun("the nodes of the pair are not in sync after " + readable(most_seconds) + " s");
 }
 
-std::string PairNodes::told() const {
+std::string PairNodes::told(std::size_t log_bytes) const {
   std::string all;
   for (const auto& node : nodes_)
-    all += "\n" + std::string(node->running() ? "running" : "stopped") + ": " + node->log_tail() +
+    all += "\n" + std::string(node->running() ? "running" : "stopped") + ": " + node->log_tail(log_bytes) +
            (node->running() ? node->longest_waits() : "");
   return all;
 }

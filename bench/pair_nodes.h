@@ -31,7 +31,7 @@ class PairNodes {
   /// Waits until both count. @return seconds it took.
   double wait_in_sync(double most_seconds = 300);
   /// What each of them says of itself, for a failure's message.
-  [[nodiscard]] std::string told() const;
+  [[nodiscard]] std::string told(std::size_t log_bytes = 1000) const;
   /// Stops both and starts them again with other lines in [group].
   void restart_with(const std::string& more_group);
   [[nodiscard]] DelayRelay& relay() { return *relay_; }

@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <future>
+#include <iomanip>
 #include <iostream>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "amqp/message.h"
@@ -23,6 +26,19 @@ constexpr double kCatchUpSeconds = 20, kFrontKept = 0.7;
 constexpr std::uint64_t kBytesEach = 2 * 1200;  // on two nodes of one disk
 
 const char* const kProbeQueue = "[[queue]]\nname = \"probe\"\nduplicate_detection = true\n";
+
+constexpr std::size_t kSlowestLogBytes = 8000;
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const std::time_t whole = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  std::tm parts{};
+  gmtime_r(&whole, &parts);
+  std::ostringstream text;
+  text << std::put_time(&parts, "%H:%M:%S.") << std::setw(3) << std::setfill('0')
+       << std::chrono::duration_cast<std::chrono::milliseconds>(now).count() % 1000 << " UTC";
+  return text.str();
+}
 
 /// The product's own client with its default waits, one message in flight, each with an id of its own.
 class Prober {
@@ -88,6 +104,8 @@ class Prober {
 struct Takeover {
   double confirmed{}, ready{};  ///< seconds after the kill
   int dropped = 0;              ///< so often its backup was found out of sync just before
+  double suspect_after{};       ///< that the one that takes over had in force just before
+  std::string killed_at;        ///< UTC, as the nodes' logs have it
 };
 
 Takeover take_over(PairNodes& pair, Prober& prober) {
@@ -101,6 +119,8 @@ Takeover take_over(PairNodes& pair, Prober& prober) {
     ++took.dropped;
     pair.wait_in_sync();
   }
+  took.suspect_after = taking.suspect_after_s();
+  took.killed_at = utc_now();
   const double killed = seconds_now();
   dying.kill();
   auto ready = std::async(std::launch::async, [&] {
@@ -241,16 +261,23 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
     const std::uint16_t one = pair.leader().amqp_port, other = pair.other(pair.leader()).amqp_port;
     Prober prober(one, other, id + "-");
     Progress progress("takeovers, " + id + " settings");
-    std::vector<float> took, ready;
+    std::vector<float> took, ready, waits;
     int dropped = 0;
+    std::string slowest;
     for (int run = 0; run < sizes.runs; ++run) {
       const Takeover each = take_over(pair, prober);
+      if (took.empty() || each.confirmed > *std::max_element(took.begin(), took.end()))
+        slowest = "killed at " + each.killed_at + ", confirmed after " + readable(each.confirmed) +
+                  " s, ready after " + readable(each.ready) + " s, suspect_after " +
+                  readable(each.suspect_after) + " s" + pair.told(kSlowestLogBytes);
       if (voters) voters->check_alive();
       dropped += each.dropped;
       took.push_back(static_cast<float>(each.confirmed));
       ready.push_back(static_cast<float>(each.ready));
+      waits.push_back(static_cast<float>(each.suspect_after));
       progress.at(static_cast<std::uint64_t>(run) + 1, static_cast<std::uint64_t>(sizes.runs));
     }
+    std::cerr << "the slowest takeover, " << id << " settings: " << slowest << "\n";
     confirmed += prober.confirmed();
     // The greatest of few: of fewer than a hundred the 99th percentile is the last one.
     const auto worst = static_cast<double>(*std::max_element(took.begin(), took.end()));
@@ -272,7 +299,10 @@ void pair_failover(const Common& common, const PairSizes& sizes, Record& record)
     Figure of_ready =
         figure("pair.takeover_" + id + "_ready_s", "  kill -9 → the other one's /readyz says 200", "s");
     of_ready.samples.values.assign(ready.begin(), ready.end());
-    record.figures.insert(record.figures.end(), {figure_p99, all, of_ready});
+    Figure of_waits = figure("pair.takeover_" + id + "_suspect_after_s",
+                             "  suspect_after in force at the backup before each", "s");
+    of_waits.samples.values.assign(waits.begin(), waits.end());
+    record.figures.insert(record.figures.end(), {figure_p99, all, of_ready, of_waits});
   }
   expect_active(pair.leader(), resident);
   const std::uint64_t probes = pair.leader().active("probe");
