@@ -2,6 +2,7 @@
 #include "cli/group_members.h"
 
 #include <boost/json.hpp>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
 
@@ -67,6 +68,10 @@ void print_live_group(const json::value& live) {
     return;
   }
   const json::object& group = live.as_object();
+  if (const auto* pace = group.if_contains("publish_pace_per_s");
+      pace != nullptr && pace->to_number<double>() > 0)
+    std::cout << "publishers      slowed to " << std::llround(pace->to_number<double>())
+              << " messages/s while a node catches up (catch_up_publish_percent)\n";
   for (const json::value& node : group.at("nodes").as_array()) {
     std::cout << "node            " << node.at("name").as_string().c_str() << ": "
               << node.at("state").as_string().c_str();

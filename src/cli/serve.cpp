@@ -39,6 +39,8 @@ node::GroupOptions group_options(const config::GroupConfig& from) {
     to.layout_warnings.push_back(std::string(config::name_of(problem.rule)) + ": " + problem.what);
   to.keep_log_bytes = from.keep_log_bytes;
   to.copy_bytes_per_second = from.copy_bytes_per_second;
+  to.pace.publish_percent = from.catch_up_publish_percent;
+  to.pace.within = from.catch_up_within;
   if (from.mode == config::GroupMode::shared_store)
     to.store = node::GroupOptions::Store{from.lock == config::StoreLockPolicy::required};
   return to;

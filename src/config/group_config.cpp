@@ -145,6 +145,10 @@ std::optional<GroupConfig> read_group(TableReader& t, Report& report, const std:
   group.keep_log_bytes = t.size("keep_log_bytes", 1ULL << 20, 1ULL << 44, group.keep_log_bytes);
   group.copy_bytes_per_second =
       t.size("copy_bytes_per_second", 1ULL << 20, 1ULL << 34, group.copy_bytes_per_second);
+  group.catch_up_publish_percent =
+      static_cast<unsigned>(t.integer("catch_up_publish_percent", 10, 100, group.catch_up_publish_percent));
+  group.catch_up_within =
+      seconds(t.integer("catch_up_within_s", 1, 86'400, group.catch_up_within.ns / seconds(1).ns));
   group.timeouts = read_timeouts(t);
   group.unsafe_layout_reason = t.text("allow_unsafe_layout", Need::optional);
   if (!t.present()) return std::nullopt;

@@ -59,6 +59,10 @@ struct GroupConfig {
   /// Kept of the log for nodes that are away; who lacks more gets a full copy.
   std::uint64_t keep_log_bytes = 16ULL << 30;
   std::uint64_t copy_bytes_per_second = 64ULL << 20;  ///< of a full copy, as its leader sends it
+  /// While a node catches up to be the second copy, and that takes longer than `catch_up_within`, publishers
+  /// keep this part of their rate. 100: all of it.
+  unsigned catch_up_publish_percent = 70;
+  Duration catch_up_within = seconds(15);
   GroupTimeouts timeouts;
   /// Why a refused layout is allowed, in the operator's words; empty: it is not.
   std::string unsafe_layout_reason;

@@ -74,6 +74,8 @@ const char* stall_reason_name(StallReason reason) {
       return "disk_full";
     case StallReason::replication:
       return "replication";
+    case StallReason::catch_up:
+      return "catch_up";
     case StallReason::consumer_window:
       return "consumer_window";
     case StallReason::link_credit:
@@ -85,12 +87,13 @@ const char* stall_reason_name(StallReason reason) {
 CreditBudget credit_budget(const CreditLimits& limits, const CreditFigures& figures) {
   CreditBudget budget{less(limits.memory_bytes, figures.memory_bytes), limits.memory_bytes,
                       limits.link_credit, StallReason::memory};
-  const auto bound = [&](std::uint64_t bytes, std::uint64_t capacity) {
+  const auto bound = [&](std::uint64_t bytes, std::uint64_t capacity, StallReason by) {
     if (bytes >= budget.bytes) return;
-    budget = {bytes, std::min(capacity, budget.capacity), limits.link_credit, StallReason::journal};
+    budget = {bytes, std::min(capacity, budget.capacity), limits.link_credit, by};
   };
-  bound(less(limits.journal_bytes, figures.journal_bytes), limits.journal_bytes);
-  bound(figures.journal_room, figures.journal_room_full);
+  bound(less(limits.journal_bytes, figures.journal_bytes), limits.journal_bytes, StallReason::journal);
+  bound(figures.journal_room, figures.journal_room_full, StallReason::journal);
+  bound(figures.pace_room, figures.pace_room_full, StallReason::catch_up);
   if (figures.disk_full && budget.bound_by == StallReason::journal) budget.bound_by = StallReason::disk_full;
   if (figures.held_back > 0) {
     const double part = 1 - std::min(1.0, figures.held_back);

@@ -8,6 +8,8 @@
 // on the link, so that large messages get few.
 //
 // When the other region falls behind, the windows shrink, down to one message: that slows, and never stops.
+// While a node of the group catches up, the budget may be what publishers' pace leaves
+// (node/catch_up_pace.h).
 //
 // Only publishes are throttled: settlements, acknowledgements and deliveries take nothing from this budget.
 #pragma once
@@ -24,10 +26,11 @@ enum class StallReason : std::uint8_t {
   journal,      ///< publishers: the disk takes longer than they send, or the next segment is being prepared
   disk_full,    ///< publishers: there is no room for a next segment
   replication,  ///< publishers: the other region is too far behind (soft_lag_records)
+  catch_up,     ///< publishers: a node of the group catches up, to be the second copy (catch_up_within_s)
   consumer_window,  ///< consumers: messages are there and the client does not read, or its window is closed
   link_credit,      ///< consumers: messages are there and the client has given no credit
 };
-inline constexpr std::size_t kStallReasons = 6;
+inline constexpr std::size_t kStallReasons = 7;
 [[nodiscard]] const char* stall_reason_name(StallReason reason);
 
 struct CreditLimits {
@@ -45,6 +48,8 @@ struct CreditFigures {
   std::uint64_t journal_bytes = 0;  ///< ordered and not durable
   /// What the journal can still take before publishes must wait, and what it takes when all is well.
   std::uint64_t journal_room = ~std::uint64_t{0}, journal_room_full = ~std::uint64_t{0};
+  /// What publishers may send now while a node catches up, and at once at most.
+  std::uint64_t pace_room = ~std::uint64_t{0}, pace_room_full = ~std::uint64_t{0};
   double held_back = 0;    ///< part of each link's window to keep back for the other region's sake, 0 to 1
   bool disk_full = false;  ///< publishes are refused: a credit of 1 stays, so that the client is told why
   friend bool operator==(const CreditFigures&, const CreditFigures&) = default;

@@ -117,6 +117,20 @@ TEST(CreditPolicy, AnotherRegionThatFallsBehindSlowsAndNeverStops) {
   EXPECT_EQ(credit_budget(limits, figures).bound_by, StallReason::journal) << "what stops is what is told";
 }
 
+TEST(CreditPolicy, WhileANodeCatchesUpPublishersShareWhatTheirPaceLeaves) {
+  const CreditLimits limits;
+  CreditFigures figures;
+  figures.pace_room_full = 2 * kMiB;
+  figures.pace_room = kMiB;
+  const std::vector<CreditLink> links = {{1, 1, kKiB, 0, true}, {2, 1, kKiB, 0, true}};
+  CreditBudget budget = credit_budget(limits, figures);
+  EXPECT_EQ(budget.bound_by, StallReason::catch_up);
+  EXPECT_EQ(credit_of(budget, share_credit(limits, budget.bytes, links)[1], kKiB), 512U) << "half of it each";
+  figures.pace_room = 0;
+  budget = credit_budget(limits, figures);
+  EXPECT_EQ(credit_of(budget, share_credit(limits, budget.bytes, links)[1], kKiB), 0U);
+}
+
 TEST(CreditPolicy, OnAFullDiskOneMessageIsLetThroughToBeToldWhy) {
   const CreditLimits limits;
   CreditFigures figures;

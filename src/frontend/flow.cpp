@@ -213,8 +213,8 @@ void Frontend::note_stalls(Instant now, bool consumers_too) {
   const StallReason because = figures_.disk_full ? StallReason::disk_full
                               : budget_.bytes > budget_.capacity / 2 && !held_.empty() ? StallReason::journal
                                                                                        : budget_.bound_by;
-  for (const StallReason reason :
-       {StallReason::memory, StallReason::journal, StallReason::disk_full, StallReason::replication}) {
+  for (const StallReason reason : {StallReason::memory, StallReason::journal, StallReason::disk_full,
+                                   StallReason::replication, StallReason::catch_up}) {
     stalls_.set(reason, reason == because ? waiting : 0, now);
   }
   // Who waits for the journal to be read is not slow.

@@ -670,6 +670,19 @@ bool Member::feeds_far_behind() const {
   });
 }
 
+std::optional<std::uint64_t> Member::second_copy_lag() const {
+  const Impl& it = *impl_;
+  std::optional<std::uint64_t> nearest;
+  if (it.role != Role::leader || it.force.isr.size() != 1) return nearest;
+  for (const auto& [id, peer] : it.peers) {
+    if (!peer.shipper || !peer.shipper->following() || !peer.member) continue;
+    const std::uint64_t sent = peer.shipper->sent().value, end = it.durable.lsn.value;
+    const std::uint64_t lag = end - std::min(end, sent);
+    if (!nearest || lag < *nearest) nearest = lag;
+  }
+  return nearest;
+}
+
 bool Member::committed_beyond(Lsn lsn) const {
   return impl_->committed_heard > lsn;
 }

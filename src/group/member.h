@@ -226,6 +226,9 @@ class Member {
   [[nodiscard]] bool take_batch(journal::Batch& into);
   /// Leads, and ships a node that is not in sync what it misses: more than MemberOptions::far_behind.
   [[nodiscard]] bool feeds_far_behind() const;
+  /// Leads, with the only copy in sync, and ships others what they miss: records that the nearest of them
+  /// lacks. Nullopt: there is a second copy, or nobody is about to become one.
+  [[nodiscard]] std::optional<std::uint64_t> second_copy_lag() const;
   /// Whether its leader's group has committed a record behind this one already: a follower that is given such
   /// records is behind, since what it has in sync is not committed without it.
   [[nodiscard]] bool committed_beyond(Lsn lsn) const;

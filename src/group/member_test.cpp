@@ -227,19 +227,27 @@ TEST(GroupMember, ALeaderKnowsThatItFeedsANodeThatIsFarBehindUntilItIsNot) {
   group.node("b").hold_syncs = true;
   for (int i = 0; i < 200; ++i) (void)group.append("a");
   EXPECT_FALSE(group.member("a").feeds_far_behind()) << "it is in sync: every commit waits for it";
+  EXPECT_EQ(group.member("a").second_copy_lag(), std::nullopt) << "there is one";
   group.stop("b");
   group.pass(milliseconds(2'000));
   ASSERT_EQ(group.isr(), (Names{"a"}));
   EXPECT_FALSE(group.member("a").feeds_far_behind()) << "it is away";
+  EXPECT_EQ(group.member("a").second_copy_lag(), std::nullopt) << "nobody is about to become one";
 
   group.start("b");
   group.pass(milliseconds(200));
   EXPECT_TRUE(group.member("a").feeds_far_behind());
   EXPECT_FALSE(group.member("b").feeds_far_behind());
+  const auto lag = group.member("a").second_copy_lag();
+  ASSERT_TRUE(lag);
+  EXPECT_GT(*lag, 100U);
+  EXPECT_LE(*lag, 201U) << "what it was sent is on its way";
+  EXPECT_EQ(group.member("b").second_copy_lag(), std::nullopt);
   group.node("b").hold_syncs = false;
   group.finish_sync("b");
   group.pass(milliseconds(2'000));
   EXPECT_FALSE(group.member("a").feeds_far_behind());
+  EXPECT_EQ(group.member("a").second_copy_lag(), std::nullopt);
   EXPECT_EQ(group.isr(), (Names{"a", "b"}));
 }
 

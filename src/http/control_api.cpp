@@ -266,6 +266,7 @@ std::string status_json(const NodeStatus& s) {
                                 {"need", names(s.group->need)},
                                 {"min_copies", s.group->copies_min},
                                 {"second_copy_lsn", s.group->second_copy_lsn},
+                                {"publish_pace_per_s", s.group->publish_pace},
                                 {"fenced", s.group->fenced},
                                 {"problem", s.group->problem},
                                 {"drop_after_ms", in_ms(s.group->drop_after_seconds)},

@@ -84,7 +84,8 @@ struct NodeStatus {
     std::vector<std::string> need;     ///< leader: others whose acknowledgement a commit waits for
     std::uint64_t copies_min{};
     std::uint64_t second_copy_lsn{};  ///< leader: on another disk too
-    std::string fenced;               ///< why it serves nobody though it leads; empty = it serves
+    double publish_pace{};  ///< messages a second, while a node catches up; 0 = publishers are not slowed
+    std::string fenced;     ///< why it serves nobody though it leads; empty = it serves
     std::string problem;
     /// In force, grown from what is configured with the measured round trip. `suspect_after`: a backup's own.
     double drop_after_seconds{}, lease_seconds{}, suspect_after_seconds{};
@@ -138,7 +139,8 @@ struct NodeStatus {
     std::uint64_t journal_backlog_limit_bytes{}, connections_limit{};
     std::uint64_t links_cut{};
     struct Stall {
-      std::string reason;  ///< memory, journal, disk_full, replication, consumer_window, link_credit
+      std::string reason;  ///< memory, journal, disk_full, replication, catch_up, consumer_window,
+                           ///< link_credit
       std::uint64_t links{};
       double seconds{};
     };

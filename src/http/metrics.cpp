@@ -119,6 +119,9 @@ std::string metrics_text(const NodeStatus& s) {
             static_cast<double>(s.group->others.size() + 1));
     f.gauge("mainstay_group_min_copies", "Copies that a confirmed message has, as configured.",
             static_cast<double>(s.group->copies_min));
+    f.gauge("mainstay_group_publish_pace",
+            "Messages a second that publishers are slowed to while a node catches up; 0: not slowed.",
+            s.group->publish_pace);
     f.gauge("mainstay_group_drop_after_seconds",
             "A leader goes on without a backup that was silent so long; in force.",
             s.group->drop_after_seconds);

@@ -54,7 +54,8 @@ Node::Node(NodeOptions options, io::Loop& loop, Clock& clock, LogSink log,
       retry_timer_(loop),
       rejoin_timer_(loop),
       retry_read_(loop),
-      bodies_(options_.body_cache_bytes) {}
+      bodies_(options_.body_cache_bytes),
+      pace_(options_.group ? options_.group->pace : CatchUpPaceOptions{}) {}
 
 Node::~Node() = default;
 
@@ -252,6 +253,7 @@ void Node::pump() {
   if (ended_) return;
   // While the journal's thread works, its core may be the one that looking would take away.
   loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
+  pace_publishers(clock_.now());
   frontend_->review_credit(clock_.now());
   flush_connections();
   laps.did(Work::sockets);
@@ -630,6 +632,7 @@ void Node::space_again() {
 void Node::arm_timer() {
   const Instant now = clock_.now();
   Instant at = std::min(replica_->next_deadline(), frontend_->next_deadline());
+  at = std::min(at, pace_.next_deadline());
   if (!releasing_ && !rejoining_ && has_space_to_release()) at = std::min(at, release_policy_.ask_at());
   at = std::min(std::max(at, now + milliseconds(1)), now + kTickMax);
   timer_.at(at, [this] { tick(); });
@@ -780,7 +783,10 @@ frontend::AdmissionAnswer Node::admit(std::size_t bytes, bool replay) {
   if (under_way + bytes + kRecordOverheadMax + options_.reserve_bytes <= journal_->room()) {
     // Ordered and not durable is memory too. Twice the backlog that credit is given for: those who had it
     // come in.
-    if (under_way == 0 || under_way + bytes <= 2 * options_.limits.journal_bytes) return {};
+    if (under_way == 0 || under_way + bytes <= 2 * options_.limits.journal_bytes) {
+      pace_.admitted(bytes);
+      return {};
+    }
     return {Admission::wait, {}};
   }
   if (disk_full_) {
@@ -829,6 +835,10 @@ frontend::CreditFigures Node::flow() {
   f.journal_room_full = options_.segment_bytes;
   f.disk_full = disk_full_;
   f.held_back = replica_->publish_held_back();
+  if (const auto paced = pace_.room()) {
+    f.pace_room = paced->bytes;
+    f.pace_room_full = paced->capacity;
+  }
   return f;
 }
 

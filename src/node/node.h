@@ -36,6 +36,7 @@
 #include "journal/journal.h"
 #include "node/body_cache.h"
 #include "node/body_reader.h"
+#include "node/catch_up_pace.h"
 #include "node/commit_policy.h"
 #include "node/latency_histogram.h"
 #include "node/options.h"
@@ -116,6 +117,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
   bool start_write(TurnMeter::Laps& laps);
   [[nodiscard]] bool may_be_silent(Instant now) const;
+  /// Once a round: slows publishers while a node catches up, or lets them go.
+  void pace_publishers(Instant now);
   /// On the loop or on the journal's thread, never on both at once.
   Result<void, journal::JournalError> write_and_sync(const replica::Replica::PendingWrite& pending);
   void committed(replica::Replica::PendingWrite done, const Result<void, journal::JournalError>& result,
@@ -302,6 +305,7 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   TurnMeter turns_;
   Instant pump_due_{};
   CommitPolicy commit_policy_;
+  CatchUpPace pace_;
   std::uint64_t batches_ = 0, records_ = 0, syncs_ = 0;
 
   // journal upkeep

@@ -630,6 +630,7 @@ void Node::tell_member(http::NodeStatus::Group& s) const {
         "the disk under " + disk_->describe("") + " is full: this node takes no more of its leader's log";
   }
   if (!s.damage.empty()) s.problem = s.damage;
+  s.publish_pace = pace_.pace().value_or(0);
   s.drop_after_seconds = status.times.drop_after.seconds();
   s.lease_seconds = status.times.lease.seconds();
   s.suspect_after_seconds = std::max(status.times.suspect_after, status.grace).seconds();

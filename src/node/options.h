@@ -14,6 +14,7 @@
 #include "etcd/open_register.h"
 #include "frontend/credit_policy.h"
 #include "group/member.h"
+#include "node/catch_up_pace.h"
 
 namespace mainstay::node {
 
@@ -59,6 +60,7 @@ struct GroupOptions {
                                  << 30;      ///< kept for nodes that are away; beyond, they need a full copy
   std::vector<std::string> layout_warnings;  ///< what allow_unsafe_layout allowed: shown while it runs
   std::uint64_t copy_bytes_per_second = 64ULL << 20;  ///< of a full copy that this node gives away
+  CatchUpPaceOptions pace;                            ///< of publishers while a node catches up
 };
 
 struct StoreLease;
