@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -118,11 +119,10 @@ class PosixFile final : public File {
 
   /// What is in the page cache comes from there, the rest past it.
   Result<std::size_t, DiskError> read_once(std::uint64_t offset, std::span<std::byte> into) override {
-    const auto cached = read_cached_part(offset, into);
+    const auto cached = read(offset, into.first(cached_bytes(offset, into.size())));
     if (!cached) return cached.error();
-    if (!cached->waits) return cached->bytes;
-    const std::span<std::byte> rest = into.subspan(cached->bytes);
-    const std::uint64_t from = offset + cached->bytes;
+    const std::span<std::byte> rest = into.subspan(*cached);
+    const std::uint64_t from = offset + *cached;
     const Descriptor direct =
         rest.size() < kUnreadBytesMin ? Descriptor(-1) : open_again(O_RDONLY | O_DIRECT);
     std::size_t done = 0;
@@ -140,10 +140,26 @@ class PosixFile final : public File {
     }
     const auto last = read(from + done, rest.subspan(done));
     if (!last) return last.error();
-    return cached->bytes + done + *last;
+    return *cached + done + *last;
   }
 
  private:
+  /// So much of the range's begin is in the page cache. To ask by reading without waiting (RWF_NOWAIT) would
+  /// have the kernel fetch what is not, all of it.
+  [[nodiscard]] std::size_t cached_bytes(std::uint64_t offset, std::size_t bytes) const {
+    const std::uint64_t begin = offset / kPageBytes * kPageBytes;
+    const std::size_t length = offset + bytes - begin;
+    void* const mapped = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd_.get(), static_cast<off_t>(begin));
+    if (mapped == MAP_FAILED) return 0;
+    std::vector<unsigned char> pages((length + kPageBytes - 1) / kPageBytes);
+    const bool told = ::mincore(mapped, length, pages.data()) == 0;
+    ::munmap(mapped, length);
+    if (!told) return 0;
+    const auto absent =
+        std::find_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) == 0; });
+    const std::uint64_t end = begin + static_cast<std::uint64_t>(absent - pages.begin()) * kPageBytes;
+    return static_cast<std::size_t>(std::min<std::uint64_t>(end > offset ? end - offset : 0, bytes));
+  }
   struct CachedPart {
     std::size_t bytes{};
     bool waits = false;  ///< for the disk, or nobody can tell

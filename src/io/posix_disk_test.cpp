@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -117,6 +118,43 @@ TEST(PosixDisk, PreallocatedFileIsWrittenNotSparse) {
   struct stat status {};
   ASSERT_EQ(::stat(disk->describe("f").c_str(), &status), 0);
   EXPECT_GE(status.st_blocks * 512, 3 << 20) << "blocks are allocated";
+}
+
+/// Pages of the file that the system has in memory.
+std::size_t pages_in_memory(const std::string& path, std::size_t bytes) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  void* const mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  EXPECT_NE(mapped, MAP_FAILED);
+  std::vector<unsigned char> pages((bytes + 4095) / 4096);
+  EXPECT_EQ(::mincore(mapped, bytes, pages.data()), 0);
+  ::munmap(mapped, bytes);
+  ::close(fd);
+  return static_cast<std::size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST(PosixDisk, WhatIsReadOnceIsNotFetchedIntoTheCacheEither) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/log";
+  const int direct = ::open(path.c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+  if (direct < 0) GTEST_SKIP() << "this file system has no reads past the cache";
+  ::close(direct);
+  ::unlink(path.c_str());
+  const auto disk = PosixDisk::open(directory.path()).value();
+  const auto file = disk->open("log", OpenMode::create).value();
+  constexpr std::size_t kBytes = 8U << 20;
+  ASSERT_TRUE(file->write(0, Buffer(kBytes, std::byte{'x'})));
+  ASSERT_TRUE(file->sync());
+  file->not_read_soon(0, kBytes);
+  if (pages_in_memory(path, kBytes) > 0) GTEST_SKIP() << "this file system keeps what is let go";
+  Buffer little(10'000);
+  ASSERT_TRUE(file->write(0, little));  // the begin is there, as where a batch before it ended
+  const std::size_t there = pages_in_memory(path, kBytes);
+
+  Buffer got(1U << 20);
+  for (std::size_t at = 0; at < kBytes; at += got.size())
+    ASSERT_EQ(file->read_once(at, got).value(), got.size());
+  EXPECT_EQ(pages_in_memory(path, kBytes), there);
 }
 
 TEST(PosixDisk, WhatGoesPastTheCacheIsTheSameBytesAsWhatGoesThroughIt) {
