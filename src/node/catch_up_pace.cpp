@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace mainstay::node {
 namespace {
@@ -14,7 +13,6 @@ constexpr double kInTheWay = 1.0 / 8;
 // its best speed at least.
 constexpr double kLetMore = 1.005, kLetLess = 0.98;
 constexpr double kPressed = 0.9;  // of the pace: publishers would send more
-constexpr Instant kNever{std::numeric_limits<std::int64_t>::max()};
 
 double as_double(std::uint64_t n) {
   return static_cast<double>(n);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "base/clock.h"
@@ -55,6 +56,7 @@ class CatchUpPace {
   [[nodiscard]] Instant next_deadline() const { return next_; }
 
  private:
+  static constexpr Instant kNever{std::numeric_limits<std::int64_t>::max()};
   struct Sample {
     Instant at{};
     std::uint64_t messages{}, bytes{};
@@ -84,7 +86,7 @@ class CatchUpPace {
   Instant left_alone_until_{};
   double tokens_ = 0;  ///< messages; below 0: sent with credit from before
   Instant refilled_at_{};
-  Instant next_{};
+  Instant next_ = kNever;
 };
 
 }  // namespace mainstay::node

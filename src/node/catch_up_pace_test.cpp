@@ -59,6 +59,17 @@ TEST(CatchUpPace, NobodyIsSlowedWhileNobodyCatchesUp) {
   EXPECT_NEAR(world.pace.rate_before(), 50'000, 50);
 }
 
+TEST(CatchUpPace, NoTimerIsAskedForWhileNobodyCatchesUp) {
+  World world;
+  EXPECT_GT((world.pace.next_deadline() - world.now).seconds(), 3'600) << "before the first review, too";
+  world.run(seconds(60), 80'000, std::nullopt);
+  EXPECT_GT((world.pace.next_deadline() - world.now).seconds(), 3'600);
+  world.run(seconds(5), 80'000, 160'000);
+  EXPECT_LT((world.pace.next_deadline() - world.now).seconds(), 1.1);
+  world.run(World::kTurn, 80'000, std::nullopt);
+  EXPECT_GT((world.pace.next_deadline() - world.now).seconds(), 3'600);
+}
+
 TEST(CatchUpPace, ACatchUpThatEndsSoonSlowsNobody) {
   World world;
   world.run(seconds(20), 50'000, std::nullopt);
