@@ -28,6 +28,16 @@ namespace {
 constexpr double kReadySeconds = 600;  // a long replay is a figure, not a failure
 constexpr double kStopSeconds = 120;
 
+/// What a node says of its group in `role`; null: it has another one, or does not answer.
+boost::json::value group_as(const char* role, std::uint16_t control_port) {
+  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(5));
+  if (!answer || answer->status != 200) return nullptr;
+  const auto status = boost::json::parse(answer->body);
+  const auto* group = status.as_object().if_contains("group");
+  if (group == nullptr || !group->is_object() || group->at("role").as_string() != role) return nullptr;
+  return *group;
+}
+
 }  // namespace
 
 std::uint16_t free_port() {
@@ -167,21 +177,13 @@ bool Broker::ready() const {
 }
 
 std::size_t Broker::in_sync() const {
-  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(5));
-  if (!answer || answer->status != 200) return 0;
-  const auto status = boost::json::parse(answer->body);
-  const auto* group = status.as_object().if_contains("group");
-  if (group == nullptr || !group->is_object() || group->at("role").as_string() != "leader") return 0;
-  return group->at("in_sync").as_array().size();
+  const auto group = group_as("leader", control_port);
+  return group.is_null() ? 0 : group.at("in_sync").as_array().size();
 }
 
 double Broker::suspect_after_s() const {
-  const auto answer = io::http_request({"127.0.0.1", control_port}, "GET", "/status", "", "", seconds(5));
-  if (!answer || answer->status != 200) return 0;
-  const auto status = boost::json::parse(answer->body);
-  const auto* group = status.as_object().if_contains("group");
-  if (group == nullptr || !group->is_object() || group->at("role").as_string() != "backup") return 0;
-  return group->at("suspect_after_ms").to_number<double>() / 1e3;
+  const auto group = group_as("backup", control_port);
+  return group.is_null() ? 0 : group.at("suspect_after_ms").to_number<double>() / 1e3;
 }
 
 std::uint64_t Broker::active(const std::string& queue) const {

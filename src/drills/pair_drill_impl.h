@@ -72,6 +72,7 @@ class PairDrill {
   Result<void, Failure> disk_stall();
   Result<void, Failure> backup_disk_stall();
   Result<void, Failure> both_disks_stall();
+  std::uint64_t epochs_since(std::uint64_t before);
   Result<void, Failure> stall_disk(const std::string& whose, const std::string& node);
   Result<void, Failure> disk_full();
   Result<void, Failure> power_loss();

@@ -163,6 +163,12 @@ Result<void, Failure> PairDrill::backup_disk_stall() {
   return stall_disk("backup", backup_);
 }
 
+std::uint64_t PairDrill::epochs_since(std::uint64_t before) {
+  std::uint64_t epoch = before;
+  for (const char* node : pair_nodes) epoch = std::max(epoch, group_->view(node).epoch);
+  return epoch - before;
+}
+
 /// As where both nodes stand on one disk: longer than a backup may be silent, shorter than a lease.
 Result<void, Failure> PairDrill::both_disks_stall() {
   begins("both disks stall at once, for 0.65 s, again and again");
@@ -179,9 +185,7 @@ Result<void, Failure> PairDrill::both_disks_stall() {
     if (auto on = hold_ms(static_cast<std::int64_t>(random_.between(200, 1'500))); !on) return on;
   }
   reached("threads that waited", stalled);
-  std::uint64_t epoch = epoch_before;
-  for (const char* node : pair_nodes) epoch = std::max(epoch, group_->view(node).epoch);
-  epochs_disturbed_ = epoch - epoch_before;
+  epochs_disturbed_ = epochs_since(epoch_before);
   return {};
 }
 
@@ -284,11 +288,7 @@ Result<void, Failure> PairDrill::disturb(const lab::LinkRules& rules, const std:
     lost += network.counts(from, to).lost;
     network.set(from, to, {});
   });
-  if (rules.loss > 0) {
-    std::uint64_t epoch = epoch_before;
-    for (const char* node : pair_nodes) epoch = std::max(epoch, group_->view(node).epoch);
-    epochs_disturbed_ = epoch - epoch_before;
-  }
+  if (rules.loss > 0) epochs_disturbed_ = epochs_since(epoch_before);
   reached("packets carried meanwhile", carried - before);
   if (rules.loss > 0) reached("packets lost", lost);
   return {};

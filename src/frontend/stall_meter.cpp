@@ -23,8 +23,7 @@ const char* what_to_do(StallReason reason) {
              "and at the link to it";
     case StallReason::catch_up:
       return "a node of the group catches up, and publishers keep a part of the rate they had until it is "
-             "the "
-             "second copy: catch_up_publish_percent under [group]";
+             "the second copy: catch_up_publish_percent under [group]";
     case StallReason::consumer_window:
       return "consumers have asked for messages and do not read them: their processes hang or are too slow; "
              "their messages stay locked until the locks run out";

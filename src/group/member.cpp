@@ -660,25 +660,27 @@ bool Member::take_batch(journal::Batch& into) {
   return true;
 }
 
+std::optional<std::uint64_t> Member::Impl::lag_of_fed(const Peer& peer) const {
+  if (role != Role::leader || !peer.shipper || !peer.shipper->following() || !peer.member ||
+      force.isr.contains(*peer.member))
+    return std::nullopt;
+  return durable.lsn.value - std::min(durable.lsn.value, peer.shipper->sent().value);
+}
+
 bool Member::feeds_far_behind() const {
   const Impl& it = *impl_;
-  if (it.role != Role::leader) return false;
   return std::any_of(it.peers.begin(), it.peers.end(), [&](const auto& each) {
-    const Impl::Peer& peer = each.second;
-    return peer.shipper && peer.shipper->following() && peer.member && !it.force.isr.contains(*peer.member) &&
-           it.durable.lsn.value > peer.shipper->sent().value + it.options.far_behind;
+    return it.lag_of_fed(each.second).value_or(0) > it.options.far_behind;
   });
 }
 
 std::optional<std::uint64_t> Member::second_copy_lag() const {
   const Impl& it = *impl_;
   std::optional<std::uint64_t> nearest;
-  if (it.role != Role::leader || it.force.isr.size() != 1) return nearest;
+  if (it.force.isr.size() != 1) return nearest;
   for (const auto& [id, peer] : it.peers) {
-    if (!peer.shipper || !peer.shipper->following() || !peer.member) continue;
-    const std::uint64_t sent = peer.shipper->sent().value, end = it.durable.lsn.value;
-    const std::uint64_t lag = end - std::min(end, sent);
-    if (!nearest || lag < *nearest) nearest = lag;
+    const auto lag = it.lag_of_fed(peer);
+    if (lag && (!nearest || *lag < *nearest)) nearest = lag;
   }
   return nearest;
 }

@@ -189,6 +189,9 @@ struct Member::Impl {
   }
 
   // member.cpp
+  /// Records that a node lacks which this one leads, and ships what it misses; nullopt: it is in sync, or not
+  /// fed.
+  [[nodiscard]] std::optional<std::uint64_t> lag_of_fed(const Peer& peer) const;
   void advance();
   void alarm(const std::string& why);
   void unreadable(Lsn first, const std::string& why);

@@ -112,9 +112,22 @@ class PosixFile final : public File {
 
   Result<std::optional<std::size_t>, DiskError> read_if_cached(std::uint64_t offset,
                                                                std::span<std::byte> into) override {
-    const auto got = read_cached_part(offset, into);
-    if (!got) return got.error();
-    return got->waits ? std::optional<std::size_t>() : std::optional(got->bytes);
+    std::size_t done = 0;
+    while (done < into.size()) {
+      const iovec rest{into.data() + done, into.size() - done};
+      const ssize_t got = retry(
+          [&] { return ::preadv2(fd_.get(), &rest, 1, static_cast<off_t>(offset + done), RWF_NOWAIT); });
+      if (got < 0) {
+        // A file system that cannot tell counts as one that waits.
+        if (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
+          return std::optional<std::size_t>();
+        }
+        return system_error("read", path_, errno);
+      }
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return std::optional(done);
   }
 
   /// What is in the page cache comes from there, the rest past it.
@@ -159,28 +172,6 @@ class PosixFile final : public File {
         std::find_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) == 0; });
     const std::uint64_t end = begin + static_cast<std::uint64_t>(absent - pages.begin()) * kPageBytes;
     return static_cast<std::size_t>(std::min<std::uint64_t>(end > offset ? end - offset : 0, bytes));
-  }
-  struct CachedPart {
-    std::size_t bytes{};
-    bool waits = false;  ///< for the disk, or nobody can tell
-  };
-  Result<CachedPart, DiskError> read_cached_part(std::uint64_t offset, std::span<std::byte> into) {
-    std::size_t done = 0;
-    while (done < into.size()) {
-      const iovec rest{into.data() + done, into.size() - done};
-      const ssize_t got = retry(
-          [&] { return ::preadv2(fd_.get(), &rest, 1, static_cast<off_t>(offset + done), RWF_NOWAIT); });
-      if (got < 0) {
-        // A file system that cannot tell counts as one that waits.
-        if (errno == EAGAIN || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
-          return CachedPart{done, true};
-        }
-        return system_error("read", path_, errno);
-      }
-      if (got == 0) break;
-      done += static_cast<std::size_t>(got);
-    }
-    return CachedPart{done, false};
   }
 
  public:

@@ -253,8 +253,9 @@ void Node::pump() {
   if (ended_) return;
   // While the journal's thread works, its core may be the one that looking would take away.
   loop_.spin_before_sleep(writing_ ? Duration{} : options_.spin);
-  pace_publishers(clock_.now());
-  frontend_->review_credit(clock_.now());
+  const Instant now = clock_.now();
+  pace_publishers(now);
+  frontend_->review_credit(now);
   flush_connections();
   laps.did(Work::sockets);
   // Those who waited for the batch have their answers: now what nobody waits for.

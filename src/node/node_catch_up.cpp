@@ -15,7 +15,7 @@ std::string per_second(double rate) {
 
 void Node::pace_publishers(Instant now) {
   if (group_ == nullptr) return;
-  const bool before = pace_.pace().has_value(), given_up_before = pace_.gave_up();
+  const bool before = pace_.pace().has_value();
   const group::Member* member = rejoining_ ? nullptr : replica_->member();
   const auto lag = member != nullptr ? member->second_copy_lag() : std::nullopt;
   pace_.review(now, lag);
@@ -26,7 +26,7 @@ void Node::pace_publishers(Instant now) {
             " before) while a node catches up that lacks " + std::to_string(*lag) +
             " records: at full rate it would not be the second copy within catch_up_within_s");
   } else if (!pace && before) {
-    log(pace_.gave_up() && !given_up_before ? LogLevel::warning : LogLevel::info,
+    log(pace_.gave_up() ? LogLevel::warning : LogLevel::info,
         pace_.gave_up()
             ? "group: publishers are no longer slowed: the node that catches up came no nearer by it; "
               "look at its disk and at the link to it"
