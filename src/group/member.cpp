@@ -625,6 +625,7 @@ void Member::appended(const journal::Batch& batch, Instant now, WallTime wall) {
   MS_ASSERT(it.role == Role::leader && batch.first == it.appended.lsn.next(),
             "a leader's batches follow each other");
   it.block.epochs.note(batch);
+  if (it.durable == it.appended) it.own_sync_waits = now;
   it.appended = batch.end;
   for (auto& [id, peer] : it.peers) {
     if (!peer.shipper || !peer.shipper->following() || peer.shipper->sent().next() != batch.first ||
@@ -697,6 +698,8 @@ void Member::synced(journal::LogPosition durable, Instant now, WallTime wall) {
   it.durable = durable;
   it.batch_out = false;
   if (it.role == Role::leader) {
+    it.pass_over_own_stall();
+    it.own_sync_waits = durable == it.appended ? std::nullopt : std::optional(now);
     it.commit();
     std::vector<PeerId> behind;
     for (const auto& [id, peer] : it.peers)

@@ -158,8 +158,12 @@ struct Member::Impl {
   Lsn led_from;
   std::map<MemberId, Lsn> matches;          ///< acknowledged in this epoch, by this disk
   std::map<std::string, Lsn> name_matches;  ///< for Bug::match_by_name only
-  std::map<MemberId, Instant> answered;     ///< when it last acknowledged, or held nothing up
-  std::set<MemberId> joining;               ///< needed, and not in the set yet (R6: first needed)
+  /// When it last acknowledged, or held nothing up; later by as long as this node's own disk stood still
+  /// since.
+  std::map<MemberId, Instant> answered;
+  std::optional<Instant> own_sync_waits;  ///< something does, and nothing was synced since then
+  Instant own_stall_counted;              ///< up to when pass_over_own_stall() has
+  std::set<MemberId> joining;             ///< needed, and not in the set yet (R6: first needed)
   /// Who was dropped in this leadership, when, and how long it has to keep up before it is added again:
   /// longer each time within a minute, so that a link that is too slow for the load does not change the set
   /// all the time.
@@ -242,6 +246,8 @@ struct Member::Impl {
   [[nodiscard]] Lsn match(const MemberId& member) const;
   void commit();
   void lead_on();
+  void pass_over_own_stall();
+  [[nodiscard]] Instant last_answer(const MemberId& member) const;
   [[nodiscard]] Duration unanswered(const MemberId& member) const;
   [[nodiscard]] bool silent(const MemberId& member) const;
   [[nodiscard]] std::string silence(const MemberId& member) const;

@@ -19,6 +19,7 @@ void Member::Impl::lead(const GroupRecord& record) {
   matches.clear();
   name_matches.clear();
   answered.clear();
+  own_sync_waits.reset();
   joining.clear();
   dropped.clear();
   to_remove.clear();
@@ -127,16 +128,33 @@ void Member::Impl::commit() {
   put(Committed{committed});
 }
 
-Duration Member::Impl::unanswered(const MemberId& member) const {
+Instant Member::Impl::last_answer(const MemberId& member) const {
   const auto found = answered.find(member);
-  if (found != answered.end()) return now - found->second;
+  if (found != answered.end()) return found->second;
   // Nothing heard since before this leadership: then it was silence that began it.
   const auto ever = heard.find(member.node);
-  return now - (ever == heard.end() ? led_since : std::min(ever->second, led_since));
+  return ever == heard.end() ? led_since : std::min(ever->second, led_since);
+}
+
+Duration Member::Impl::unanswered(const MemberId& member) const {
+  return now - last_answer(member);
 }
 
 bool Member::Impl::silent(const MemberId& member) const {
   return unanswered(member) > times.drop_after;
+}
+
+/// R3 (decision 0024): what counts is the time in which this node's own disk answers. While that stands still
+/// hardly anything could be acknowledged without the others either; and where they are on the same disk, they
+/// cannot acknowledge what this node's disk finished just before, nor speak, where they sync on their loop.
+/// What is only slow counts: a quarter of the time to be dropped in of each sync.
+void Member::Impl::pass_over_own_stall() {
+  if (!own_sync_waits) return;
+  const Instant from = std::max(*own_sync_waits + Duration{times.drop_after.ns / 4}, own_stall_counted);
+  if (now <= from) return;
+  own_stall_counted = now;
+  each_needed([&](const MemberId& member) { answered.try_emplace(member, last_answer(member)); });
+  for (auto& [member, when] : answered) when = std::min(when + (now - from), now);
 }
 
 /// For the register's record: whether it is the node, its disk or the way to it can be told from this.
@@ -294,6 +312,7 @@ void Member::Impl::pump(PeerId id, Peer& peer) {
 
 /// What a leader does whenever something has happened.
 void Member::Impl::lead_on() {
+  pass_over_own_stall();
   std::vector<PeerId> waiting;
   for (const auto& [id, peer] : peers)
     if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn && stranger(peer.member->node).empty())

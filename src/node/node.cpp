@@ -328,8 +328,8 @@ void Node::handle(replica::Output& output, Instant now, WallTime wall) {
   }
 }
 
-/// A follower's loop may wait for its disk: hardly for as long as it takes to be dropped, since the disk is
-/// steady and the group patient.
+/// A follower's loop may wait for its disk: hardly for as long as its leader's lease lasts without a word
+/// from it, since the disk is steady and the group patient.
 bool Node::may_be_silent(Instant now) const {
   constexpr Duration kPatience = milliseconds(300);
   return options_.group->member.drop_after >= kPatience && commit_policy_.steady(now);
@@ -347,8 +347,8 @@ bool Node::start_write(TurnMeter::Laps& laps) {
   const std::size_t bytes = pending.batch.bytes.size();
   // Beyond room() a segment would have to be made: that takes as long as a disk may take.
   // A leader of a group goes on talking to the others while its disk does not answer, and gives up the lead
-  // (R9). A follower has nothing to tell them then, but that it is there: on a disk that stalls for both it
-  // is not dropped for what it does not acknowledge (R3), and would be for its silence.
+  // (R9). A follower has nothing to tell them then, but that it is there: a leader on the same disk does not
+  // drop it for its silence (R3), and would end its clients' connections when that outlasts the lease (R8).
   const bool others = options_.group && (!options_.group->others.empty() || store_ != nullptr) &&
                       !(pending.raw && may_be_silent(started));
   if (!others && commit_policy_.on_loop(pending.batch.size(), bytes) && bytes <= journal_->room() &&
