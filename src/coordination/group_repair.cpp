@@ -301,9 +301,14 @@ class Planner {
       const std::uint64_t somewhere = checksum64(as_bytes(words));
       const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(request_.now.ms, 0));
       const std::uint64_t at = ms * kEpochsPerMs;
-      const std::uint64_t within_a_second = at + somewhere % (1'000 * kEpochsPerMs);
-      next.epoch.value = std::max(next.epoch.value + kEpochsPassedOver + within_a_second % kEpochsPassedOver,
-                                  at + somewhere % kEpochsPerMs);
+      const std::uint64_t first = next.epoch.value;
+      const bool of_a_repair = first >= kEpochsOfRepairs;
+      if (at >= first + (of_a_repair ? kEpochsBehindRepair : kEpochsPassedOver)) {
+        next.epoch.value = at + somewhere % kEpochsPerMs;
+      } else {
+        const std::uint64_t within_a_second = at + somewhere % (1'000 * kEpochsPerMs);
+        next.epoch.value = first + kEpochsPassedOver + within_a_second % kEpochsPassedOver;
+      }
       plan_.findings.push_back(
           "the epochs between " + number(plan_.highest) + " and " + number(next.epoch) +
           " are passed over: a disk that is gone may have used some that nobody else has "

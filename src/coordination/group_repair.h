@@ -57,28 +57,33 @@ struct RepairRequest {
   std::string by, reason;
   WallTime now;
 };
-/// At least so many epochs are passed over when a disk is gone by the operator's word. That disk may have
-/// used epochs that nobody else has heard of, and come back: one epoch must not have two leaderships. Each
-/// change of the register waits for the one before (R4: it is the next epoch) and for a durable promise, so a
-/// hundred in a second, without a pause for 16 months, would not use up so many. Numbers stay exact in a
-/// double, in which tools read JSON, for a million of such repairs.
-constexpr std::uint64_t kEpochsPassedOver = std::uint64_t{1} << 32;
-/// And the epoch is at least the time of the repair, in units of 1/1024 ms since 1970: a repair that does not
-/// know of one before it, since the disks that had seen it were not looked at either, goes beyond it all the
-/// same, as long as the clocks of the two operators are right. Where the time is not yet that far ahead of
-/// what was found (70 minutes), it says how far within 1 to 2 times kEpochsPassedOver, so that the one that
-/// is later by more than a second is beyond the other one there, too, but for one wrap in 70 minutes: then a
-/// disk that saw the other one refuses the register until it is repaired again. Exact in a double until the
-/// year 2248.
+/// The epoch of a repair with a disk gone by the operator's word. That disk may have used epochs that nobody
+/// else has heard of, and come back: one epoch must not have two leaderships. And another repair may have
+/// been made of which no disk that is looked at has heard.
+///
+/// It is the time of the repair, in units of 1/1024 ms since 1970 (exact in a double, in which tools read
+/// JSON, until 2248): so a later repair is beyond an earlier one whatever it knows of it, as long as the
+/// clocks of the two operators are right. Each change of the register waits for the one before (R4: it is the
+/// next epoch) and for a durable promise; a hundred in a second, without a pause, use up a ten thousandth of
+/// that.
 constexpr std::uint64_t kEpochsPerMs = 1024;
+/// Where what was found is from a repair itself, the time must be so far beyond it (a quarter of a second).
+constexpr std::uint64_t kEpochsBehindRepair = std::uint64_t{1} << 18;
+/// Below: counted one by one, or from clocks that were not set. The time must be kEpochsPassedOver beyond it.
+constexpr std::uint64_t kEpochsOfRepairs = std::uint64_t{1} << 40;
+/// Where the time is not far enough beyond what was found, 1 to 2 times so many are passed over instead: more
+/// than changes use up in 16 months. How far within that range says the time, too, so that the later of two
+/// repairs is beyond the other one there as well, but for one wrap in 70 minutes. A repair with a right clock
+/// that does not know of one like that stays below it: then a disk that saw that one refuses the register
+/// until it is repaired again.
+constexpr std::uint64_t kEpochsPassedOver = std::uint64_t{1} << 32;
 
 struct RepairPlan {
   std::uint64_t revision{};  ///< of what was there: GroupRegister::repair() replaces nothing else
   GroupRecord next;
-  /// Of everything that was found. next.epoch is the one after; with a disk gone, what the time says, and at
-  /// least 1 to 2 times kEpochsPassedOver behind it, where in between depends on the time and the record's
-  /// words: two repairs that do not know of each other, each from another half of the disks, do not meet
-  /// either.
+  /// Of everything that was found. next.epoch is the one after; with a disk gone what the time says, to
+  /// within a millisecond, in which the record's words decide: two repairs that do not know of each other,
+  /// each from another half of the disks, do not meet either.
   Epoch highest;
   std::vector<std::string> findings;  ///< what is wrong, and what the record is made from
   std::vector<std::string> warnings;  ///< what may be lost by it; read before saying yes

@@ -233,23 +233,51 @@ TEST(GroupRepair, TwoRepairsFromDifferentDisksDoNotMeet) {
     EXPECT_GT(it->value - before->value, 1'000U);
 }
 
-TEST(GroupRepair, ALaterRepairShortlyAfterAnotherGoesBeyondOneThatItDoesNotKnowOf) {
+TEST(GroupRepair, ALaterRepairGoesBeyondAnyThatItDoesNotKnowOf) {
+  RepairRequest request = without_a();
+  constexpr std::int64_t kBegin = 1'800'000'000'000;
+  request.now = WallTime{kBegin};
+  const auto known = plan_repair(request);
+  ASSERT_TRUE(known);
+  std::uint64_t before = known->next.epoch.value;
+  // Of those before some know of the first one only, some of the one before them, some of nothing.
+  const RepairRequest of_nothing = request;
+  request.reports[0] = report(kNodeB, known->next.epoch.value, known->next.epoch.value, known->next);
+  RepairRequest of_all = request;
+  for (const std::int64_t later_ms : {300, 1'000, 1'300, 5'000, 600'000, 4'000'000, 5'000'000, 9'000'000}) {
+    for (RepairRequest* each : {&of_all, &request}) {
+      RepairRequest it = *each;
+      it.now = WallTime{kBegin + later_ms + (each == &request ? 2 : 0)};
+      const auto plan = plan_repair(it);
+      ASSERT_TRUE(plan) << plan.error().what;
+      EXPECT_GT(plan->next.epoch.value, before) << later_ms << " ms later";
+      const auto passed = static_cast<std::uint64_t>(later_ms) * 100;
+      EXPECT_GT(plan->next.epoch.value, known->next.epoch.value + passed)
+          << "a thousand times as many as the gone disk can have used since";
+      before = plan->next.epoch.value;
+      of_all.reports[0] = report(kNodeB, before, before, plan->next);
+    }
+    RepairRequest it = of_nothing;
+    it.now = WallTime{kBegin + later_ms + 4};
+    const auto plan = plan_repair(it);
+    ASSERT_TRUE(plan) << plan.error().what;
+    EXPECT_GT(plan->next.epoch.value, before) << later_ms << " ms later, with nothing known";
+    before = plan->next.epoch.value;
+  }
+}
+
+TEST(GroupRepair, OneThatTheTimeDoesNotSayIsBeyondThePromisedMargin) {
   RepairRequest request = without_a();
   request.now = WallTime{1'800'000'000'000};
   const auto known = plan_repair(request);
   ASSERT_TRUE(known);
-  // All looked at have heard of that one, and none of the next: its disks are lost, the register is put back.
   request.reports[0] = report(kNodeB, known->next.epoch.value, known->next.epoch.value, known->next);
-  std::uint64_t before = known->next.epoch.value;
-  for (const std::int64_t later_s : {1, 5, 30, 600, 4'000, 5'000, 9'000}) {
-    request.now = WallTime{1'800'000'000'000 + later_s * 1'000 + 1'000};
+  for (const std::int64_t later_ms : {-3'600'000, -1, 0, 100, 255}) {  // by a clock that is wrong, or soon
+    request.now = WallTime{1'800'000'000'000 + later_ms};
     const auto plan = plan_repair(request);
     ASSERT_TRUE(plan) << plan.error().what;
-    EXPECT_GE(plan->next.epoch.value, known->next.epoch.value + (later_s < 4'194 ? kEpochsPassedOver : 0));
-    if (later_s < 4'000) {
-      EXPECT_GT(plan->next.epoch.value, before) << later_s << " s later";
-    }
-    before = plan->next.epoch.value;
+    EXPECT_GE(plan->next.epoch.value, known->next.epoch.value + kEpochsPassedOver) << later_ms;
+    EXPECT_LE(plan->next.epoch.value, known->next.epoch.value + 2 * kEpochsPassedOver) << later_ms;
   }
 }
 
