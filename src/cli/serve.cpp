@@ -115,7 +115,16 @@ Result<std::vector<node::GroupOptions::Other>, Failure> reread_nodes(const std::
     return refuse("\"name\", \"region\" or \"cluster\" of [node]");
   }
   if (now->group->listen.text() != was.group->listen.text()) return refuse("\"listen\" of [group]");
-  if (now->group->min_copies != was.group->min_copies) return refuse("\"min_copies\" of [group]");
+  if (now->group->min_copies != was.group->min_copies)
+    return Failure{file + ": \"min_copies\" of [group] would change from " +
+                   std::to_string(was.group->min_copies) + " to " + std::to_string(now->group->min_copies) +
+                   " (where the file does not say it, it is 1 with one node and 2 with several), and only "
+                   "[[group.node]] is taken over by a reload. Write min_copies = " +
+                   std::to_string(was.group->min_copies) +
+                   (now->group->others.empty() && was.group->min_copies > 1
+                        ? " and leave another node listed, or, to go on with one node, start it again with "
+                          "this file"
+                        : " under [group] and reload; start the node again to change it")};
   return group_options(*now->group).others;
 }
 

@@ -152,13 +152,15 @@ bool Member::Impl::trusted(const GroupState& state) {
   register_refused = state.epoch() < seen_when_asked;
   if (register_refused) {
     alarm(!state.record
-              ? "the register has no record of this group, which has been in epoch " +
+              ? options.register_name + " has no record of this group, which has been in epoch " +
                     std::to_string(block.seen.value) +
-                    ": it was lost or put back. Nothing is decided until `mainstay group repair-register`"
-              : "the register says epoch " + std::to_string(state.epoch().value) + ", and epoch " +
-                    std::to_string(block.seen.value) +
-                    " has been seen: it was put back to an older state. Nothing is decided until `mainstay "
-                    "group repair-register`");
+                    ": it was lost or put back, or [register] here names another one than the files of the "
+                    "other nodes. Nothing is decided until `mainstay group repair-register`"
+              : options.register_name + " says epoch " + std::to_string(state.epoch().value) +
+                    ", and epoch " + std::to_string(block.seen.value) +
+                    " has been seen: it was put back to an older state, or [register] here names another one "
+                    "than the files of the other nodes. Nothing is decided until `mainstay group "
+                    "repair-register`");
     return false;
   }
   if (state.epoch() > block.seen) {
@@ -440,13 +442,25 @@ void Member::Impl::receive(PeerId from, BytesView bytes) {
   if (!agree(from, packet->version)) return;
   const Sender& sender = packet->sender;
   if (sender.cluster != options.cluster || sender.member.node == self().node) {
-    const std::string why = "it belongs to another cluster or calls itself " + self().node + ", too";
+    const std::string who = "node " + sender.member.node;
+    const std::string why =
+        sender.cluster != options.cluster
+            ? who + " belongs to cluster " + sender.cluster.text() + ", and " + self().node + " to " +
+                  options.cluster.text() +
+                  ": the nodes of a group have the same `cluster` under [node]; or an address under "
+                  "[[group.node]] is that of another group"
+            : "two nodes call themselves " + self().node +
+                  ": each has a `name` of its own under [node]; or an address under [[group.node]] is that "
+                  "of the node itself";
     alarm("a peer was refused: " + why);
     send(from, Refuse{RefusalCode::foreign, why});
     close(from, why);
     return;
   }
   Peer& peer = peers.at(from);
+  if (!peer.dialled.empty() && peer.dialled != sender.member.node)
+    alarm("at the address of node " + peer.dialled + " under [[group.node]] is node " + sender.member.node +
+          ": one of the two names, or the address, is wrong there");
   if (peer.member && *peer.member != sender.member) {
     close(from, "it changed its name or disk within a connection");
     return;
@@ -737,13 +751,16 @@ std::optional<std::string> Member::hand_over(const std::string& to, Instant now,
   it.now = now, it.wall = wall;
   if (it.over || it.role != Role::leader) return "this node does not lead";
   if (it.handing_over) return "a move to " + it.handing_over->to + " is under way";
+  if (to == it.self().node) return "it leads already";
   for (const MemberId& member : it.force.isr) {
     if (member.node != to || member == it.self()) continue;
     it.handing_over = Impl::HandOver{to, {}, now};
     it.advance();
     return {};
   }
-  return "node " + to + " is not in the in-sync set";
+  const bool listed = !it.options.listed || it.options.listed->contains(to);
+  return listed ? "it is not in the in-sync set: see `mainstay group status`"
+                : "no node of this name is listed under [[group.node]] of leader " + it.self().node;
 }
 
 std::optional<std::string> Member::promote(const std::string& by, Duration most, Instant now, WallTime wall) {
@@ -788,6 +805,9 @@ void Member::list(std::set<std::string> others, Instant now, WallTime wall) {
   if (it.role == Role::leader) {
     for (const std::string& node : others)
       if (it.force.removed.contains(node)) it.to_accept.insert(node);
+    it.to_drop.clear();
+    for (const MemberId& member : it.need())
+      if (!others.contains(member.node)) it.to_drop.insert(member.node);
   }
   it.options.listed = std::move(others);
   if (it.role == Role::leader) it.drop_strangers();
@@ -914,6 +934,10 @@ std::optional<std::string> Member::accept_refusal(Instant now) const {
 
 Times Member::times() const {
   return impl_->times;
+}
+
+const std::string& Member::last_problem() const {
+  return impl_->last_problem;
 }
 
 MemberStatus Member::status() const {

@@ -44,6 +44,7 @@ struct MemberOptions {
   /// Shared-store mode: nodes that the register does not name may take the disk. Then being alone in the
   /// in-sync set proves nothing, and disk_is_ours() does.
   bool disk_is_shared = false;
+  std::string register_name = "the register";  ///< for messages: where it is
   bool may_create = false;  ///< may write the register's first record (a new group; every node of it may)
   /// A follower that hears nothing of its leader asks to lead (R4, R8). Otherwise promote() alone makes it
   /// ask. A planned move, and the return of the node that the register names as leader, are no promotions.
@@ -72,7 +73,8 @@ struct MemberOptions {
   /// R7: alone, and without the register for so long: nothing is accepted, nothing delivered.
   Duration alone_without_register_max = milliseconds(10'000);
   Duration rejoin_after = milliseconds(200);  ///< a follower must have kept up for so long to be added
-  /// Names of the other nodes of the group: a leader takes in no others, and drops others. Nothing: anybody.
+  /// Names of the other nodes of the group: a leader takes in no others. Whom it finds in the in-sync set and
+  /// not here it keeps, with an alarm, until list() or remove() says otherwise. Nothing: anybody.
   std::optional<std::set<std::string>> listed;
   std::size_t ship_bytes_max = 1U << 20;        ///< per packet
   std::size_t ship_ahead_bytes_max = 8U << 20;  ///< sent and not acknowledged
@@ -302,6 +304,8 @@ class Member {
   [[nodiscard]] std::optional<std::string> delivery_refusal(Instant now) const;
   /// R7. Why nothing may be accepted now.
   [[nodiscard]] std::optional<std::string> accept_refusal(Instant now) const;
+  /// As in status(); stays when it is over.
+  [[nodiscard]] const std::string& last_problem() const;
   [[nodiscard]] MemberStatus status() const;
   /// In force: MemberStatus::times.
   [[nodiscard]] Times times() const;

@@ -33,7 +33,11 @@ void Member::Impl::wait_for_leader(Duration lease) {
 void Member::Impl::consider(const GroupState& state) {
   if (!state.record) {
     if (!options.may_create) {
-      last_problem = "the register has no record of this group, and this node may not create one";
+      last_problem =
+          options.register_name +
+          " has no record of this group, and this node may not create one: a new group begins with "
+          "`create = true` under [group] of one node; does [register] here name the same one as the "
+          "files of the other nodes?";
       return;
     }
     GroupRecord next;
@@ -58,9 +62,26 @@ void Member::Impl::consider(const GroupState& state) {
       record.isr.contains(self()) || bug(Bug::promote_outside_set) || (bug(Bug::member_by_name) && named);
   if (!may) {
     // R4. Its log may lack what was acknowledged meanwhile: only a leader's word brings it back.
-    last_problem = named
-                       ? "the register names this node with another disk: it must be added again"
-                       : "this node is not in the in-sync set: it waits for its leader " + record.leader.node;
+    const std::string& leader = record.leader.node;
+    const bool unlisted = options.listed && !options.listed->contains(leader) && leader != self().node;
+    if (record.removed.contains(self().node)) {
+      last_problem =
+          "this node was removed from the group: `mainstay group reload` on the node that leads (" + leader +
+          "), with a file that lists it, takes it in again";
+    } else if (named) {
+      last_problem =
+          "the register counts on another disk of node " + self().node +
+          " than this one, and nothing is heard of leader " + leader +
+          ", which takes this one in by itself when it is there; if another process calls itself " +
+          self().node + ", too, give one of them another name";
+    } else {
+      last_problem =
+          "this node is not in the in-sync set, and nothing is heard of leader " + leader +
+          ", for which it waits" +
+          (unlisted
+               ? ": it is not listed under [[group.node]] here, where the files of all nodes name the same"
+               : "");
+    }
     take_over.reset();
     log_begun = false;
     return;

@@ -184,6 +184,7 @@ struct Member::Impl {
   std::optional<HandOver> handing_over;
   /// Wishes of an operator, until the register has them; forgotten with the leadership.
   std::set<std::string> to_remove, to_accept;
+  std::set<std::string> to_drop;  ///< in sync, and taken from the list while this node leads
 
   [[nodiscard]] static bool bug(Bug which) { return resurrected(which); }
   [[nodiscard]] const MemberId& self() const { return options.self; }
@@ -257,6 +258,7 @@ struct Member::Impl {
   void wish_change();
   bool wish_members();
   void drop_strangers();
+  void tell_unlisted();
   [[nodiscard]] std::string stranger(const std::string& node) const;
   void on_follow(PeerId from, Peer& peer, journal::LogPosition position);
   void on_ack(PeerId from, Peer& peer, Epoch epoch, journal::LogPosition position);

@@ -24,6 +24,7 @@ void Member::Impl::lead(const GroupRecord& record) {
   dropped.clear();
   to_remove.clear();
   to_accept.clear();
+  to_drop.clear();
   promotion.reset();
   waits_for_operator = false;
   led_since = proof = now;
@@ -33,9 +34,21 @@ void Member::Impl::lead(const GroupRecord& record) {
     peer.follow_waits.reset();
     peer.front_since.reset();
   }
+  tell_unlisted();
   put(Lead{record.epoch, false});
   hello_to_all();
   commit();
+}
+
+/// A copy is not given up because two files differ: whoever led before listed it.
+void Member::Impl::tell_unlisted() {
+  if (!options.listed || options.disk_is_shared) return;
+  for (const MemberId& member : force.isr)
+    if (member != self() && !options.listed->contains(member.node))
+      alarm("node " + member.node +
+            " is in sync and not listed under [[group.node]] of this node, which leads now: list it there "
+            "(the files of all nodes name the same nodes), then `mainstay group reload`; or take it out with "
+            "`mainstay group remove`. It is kept in sync, and not taken in again once it was away");
 }
 
 /// The same leadership under the next epoch: another in-sync set, or a promise that a follower has given.
@@ -184,7 +197,10 @@ std::string Member::Impl::stranger(const std::string& node) const {
     return "node " + node +
            " was removed from the group: `mainstay group reload` on the node that leads, with a "
            "file that lists it, takes it in again";
-  if (options.listed && !options.listed->contains(node))
+  const bool kept =
+      !to_drop.contains(node) && std::any_of(force.isr.begin(), force.isr.end(),
+                                             [&](const MemberId& each) { return each.node == node; });
+  if (options.listed && !options.listed->contains(node) && !kept)
     return "node " + node + " is not listed under [[group.node]] of leader " + self().node +
            ": list it there, then `mainstay group reload`";
   return {};
@@ -371,7 +387,7 @@ void Member::Impl::lead_on() {
 /// What an operator wishes, the register's record does not have yet. @return a change was begun
 bool Member::Impl::wish_members() {
   const auto unlisted_here = [&](const MemberId& member) {
-    return member != self() && options.listed && !options.listed->contains(member.node);
+    return member != self() && to_drop.contains(member.node);
   };
   if (to_remove.empty() && to_accept.empty() &&
       std::none_of(force.isr.begin(), force.isr.end(), unlisted_here))
@@ -380,8 +396,7 @@ bool Member::Impl::wish_members() {
   std::string unlisted_nodes, taken_out, taken_in;
   const auto name = [](std::string& to, const std::string& node) { to += (to.empty() ? "" : ", ") + node; };
   std::erase_if(next.isr, [&](const MemberId& member) {
-    const bool unlisted = options.listed && !options.listed->contains(member.node);
-    if (member == self() || (!unlisted && !to_remove.contains(member.node))) return false;
+    if (member == self() || (!unlisted_here(member) && !to_remove.contains(member.node))) return false;
     name(unlisted_nodes, member.node);
     return true;
   });
@@ -409,12 +424,12 @@ bool Member::Impl::wish_members() {
 void Member::Impl::wish_change() {
   if (change || won || !known || known->epoch() != force.epoch) return;
   // R3: continue without who is silent.
-  const auto to_drop = [&](const MemberId& member) { return member != self() && silent(member); };
-  if (std::any_of(force.isr.begin(), force.isr.end(), to_drop)) {
+  const auto falls_silent = [&](const MemberId& member) { return member != self() && silent(member); };
+  if (std::any_of(force.isr.begin(), force.isr.end(), falls_silent)) {
     GroupRecord next = force;
     std::string was_dropped, how;
     std::erase_if(next.isr, [&](const MemberId& member) {
-      if (!to_drop(member)) return false;
+      if (!falls_silent(member)) return false;
       if (was_dropped.empty()) how = silence(member);
       was_dropped += (was_dropped.empty() ? "" : ", ") + member.node;
       return true;

@@ -1,5 +1,6 @@
 // Who is one of the group: nodes that are listed, taken out, and taken in again while the others go on; and a
 // node that only a full copy brings back. R3, R6, H13.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -125,6 +126,73 @@ TEST(GroupNodes, OnlyALeaderRemovesAndNotItself) {
   EXPECT_NE(group.remove("a", "a"), std::nullopt);
   group.pass(seconds(1));
   EXPECT_EQ(group.isr(), (Names{"a", "b", "c"}));
+}
+
+TEST(GroupNodes, ACopyIsKeptByANewLeaderThatDoesNotListItAndSaysSo) {
+  TestGroup group({"a", "b"});
+  group.list("a", {"b"});
+  group.list("b", {});  // its file forgot "a"
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.start("b");
+  group.pass(milliseconds(1'500));
+  ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+  ASSERT_EQ(group.member("a").hand_over("b", group.now(), {}), std::nullopt);
+  group.pass(milliseconds(500));
+  ASSERT_TRUE(group.leads("b"));
+  group.begin_anew("a");
+  group.pass(seconds(3));
+  EXPECT_EQ(group.isr(), (Names{"a", "b"})) << "a second copy is not given up for a difference of two files";
+  const Lsn lsn = group.append("b");
+  EXPECT_EQ(group.member("b").committed(), lsn);
+  EXPECT_EQ(group.node("a").journal->durable().lsn, lsn);
+  const auto& alarms = group.node("b").alarms;
+  EXPECT_EQ(std::count_if(alarms.begin(), alarms.end(),
+                          [](const std::string& why) {
+                            return why.find("node a is in sync and not listed") != std::string::npos;
+                          }),
+            1);
+  // What an operator says counts: a reload of a file that does not list it.
+  group.list("b", {});
+  group.pass(seconds(1));
+  EXPECT_EQ(group.isr(), (Names{"b"}));
+  group.pass(seconds(3));
+  EXPECT_EQ(group.isr(), (Names{"b"})) << "and is not taken in again";
+}
+
+TEST(GroupNodes, AMoveToTheLeaderOrToNobodySaysSo) {
+  TestGroup group = three_in_sync();
+  EXPECT_EQ(group.member("a").hand_over("a", group.now(), {}), "it leads already");
+  EXPECT_THAT(group.member("a").hand_over("nobody", group.now(), {}).value_or(""),
+              ::testing::HasSubstr("no node of this name is listed"));
+}
+
+TEST(GroupNodes, ARemovedNodeThatHearsOfNobodySaysThatItWasRemoved) {
+  TestGroup group = three_in_sync();
+  EXPECT_EQ(group.remove("a", "c"), std::nullopt);
+  group.pass(seconds(1));
+  group.stop("c");
+  for (const char* other : {"a", "b"}) {
+    group.cut("c", other);
+    group.cut(other, "c");
+  }
+  group.start("c");
+  group.pass(seconds(5));
+  EXPECT_THAT(group.member("c").last_problem(), ::testing::HasSubstr("was removed from the group"));
+}
+
+TEST(GroupNodes, ANodeThatWaitsForALeaderItDoesNotListSaysSo) {
+  TestGroup group({"a", "b"});
+  group.list("a", {});
+  group.list("b", {});
+  group.start("a");
+  ASSERT_TRUE(group.pass_until_leader("a"));
+  group.cut("a", "b");
+  group.cut("b", "a");
+  group.start("b");
+  group.pass(seconds(5));
+  EXPECT_THAT(group.member("b").last_problem(),
+              ::testing::HasSubstr("nothing is heard of leader a, for which it waits: it is not listed"));
 }
 
 /// The leader's log loses its beginning, as far as two checkpoints allow.

@@ -308,6 +308,9 @@ WatchStatus StoreWatch::status(Instant now) const {
     status.why = problem_;
   } else if (!status.leader.empty()) {
     status.why = "node " + status.leader + " leads";
+  } else if (!holder_.empty() && !leader_ && now - listening_since_ <= options_.suspect_after) {
+    status.why = "the store's lock is held (" + holder_ +
+                 " of one of the machines), and its holder is given its time to be heard of";
   } else if (!holder_.empty()) {
     status.why = "the store's lock is held, and nothing is heard of its holder, " + holder_ +
                  " of one of the machines";

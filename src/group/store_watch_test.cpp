@@ -116,6 +116,14 @@ TEST(StoreWatch, WithTheLockRequiredNobodyLeadsWhileItIsHeldHoweverSilentItsHold
   EXPECT_THAT(it.watch->status(it.now).why, HasSubstr("process 7"));
 }
 
+TEST(StoreWatch, AHolderOfTheLockHasItsTimeToBeHeardBeforeAnybodyIsToldToEndIt) {
+  Standby it;
+  it.to_lock();
+  it.watch->lock_tried(StoreWatch::Lock::held, "process 7", it.now);
+  EXPECT_THAT(it.watch->status(it.now).why, HasSubstr("is given its time"));
+  EXPECT_THAT(it.watch->status(it.now + seconds(10)).why, HasSubstr("End that process"));
+}
+
 TEST(StoreWatch, WithTheLockPreferredASilentHolderIsTakenToBeGoneAfterSuspectAfter) {
   Standby it(false);
   const Instant begun = it.now;

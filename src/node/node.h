@@ -117,6 +117,8 @@ class Node final : public frontend::Backend, public http::ControlBackend, public
   /// @return true when a batch was committed on the loop; what waited for it is among the outputs now.
   bool start_write(TurnMeter::Laps& laps);
   [[nodiscard]] bool may_be_silent(Instant now) const;
+  void tell_lately(const std::string& text, LogLevel level, std::size_t most = 1);
+  void tell_problem();
   /// Once a round: slows publishers while a node catches up, or lets them go.
   void pace_publishers(Instant now);
   /// On the loop or on the journal's thread, never on both at once.

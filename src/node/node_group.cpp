@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "node/peer_wire.h"
 #include "node/store_lease.h"
+#include "node/told_lately.h"
 
 namespace mainstay::node {
 namespace {
@@ -25,6 +26,7 @@ constexpr Duration kProbeEvery = seconds(1);
 constexpr Duration kRoomRetry = seconds(1);
 constexpr Duration kMoveMax = seconds(20);  // for a new leader to be known
 constexpr std::size_t kGroupPacketBytesMax = 80U << 20;
+constexpr std::size_t kLinesTold = 10;  // connections that begin or end, of each kind in a minute
 
 Result<void, DiskError> probe(Disk& disk) {
   auto file = disk.open("probe", OpenMode::read_write);
@@ -67,6 +69,9 @@ struct Node::Group {
   std::uint64_t life = 0;
 
   std::map<io::StreamId, Instant> heard;
+  std::map<io::StreamId, std::string> line;  ///< "to node east-1", "from 10.0.0.3"
+  ToldLately told_lately;
+  std::string told_problem;  ///< the member's, in the log
   /// This node dials those whose names come before its own, one at a time.
   std::size_t turn = 0;  ///< among the others
   std::string dialing;
@@ -143,6 +148,7 @@ replica::ReplicaOptions::InGroup Node::in_group(group::Superblock block) {
     in.member.begun_because = options_.lease->why;
     in.member.disk_is_shared = true;
   }
+  in.member.register_name = options_.register_place.text();
   in.copies_min = options_.group->copies_min;
   for (const GroupOptions::Other& other : options_.group->others) in.others.push_back(other.name);
   in.member.listed.emplace(in.others.begin(), in.others.end());
@@ -165,7 +171,7 @@ bool Node::handle_group(replica::Output& output) {
   if (auto* packet = std::get_if<group::SendPacket>(&output)) {
     group_->wire->send(packet->to, std::move(packet->packet));
   } else if (const auto* close = std::get_if<group::ClosePeer>(&output)) {
-    log(LogLevel::warning, "group: connection closed: " + close->why);
+    tell_lately("group: connection closed: " + close->why, LogLevel::warning);
     group_->wire->close(close->peer);
   } else if (const auto* store = std::get_if<group::StoreBlock>(&output)) {
     store_block(store->block);
@@ -273,7 +279,9 @@ void Node::store_block(const group::Superblock& block) {
 // -----------------------------------------------------------------------------------------------------------
 
 void Node::on_group_open(io::StreamId peer, const std::string& remote, bool outgoing) {
-  log(LogLevel::info, "group: connected " + std::string(outgoing ? "to " : "from ") + remote);
+  std::string& line = group_->line[peer];
+  line = outgoing ? "to node " + group_->dialing : "from " + remote.substr(0, remote.rfind(':'));
+  tell_lately("group: connected " + line, LogLevel::info, kLinesTold);
   if (outgoing) {
     group_->connecting = false;
     group_->dialled[group_->dialing].insert(peer);
@@ -299,10 +307,25 @@ void Node::on_group_packet(io::StreamId peer, BytesView packet) {
 void Node::on_group_end(io::StreamId peer) {
   group_->heard.erase(peer);
   for (auto& [other, lines] : group_->dialled) lines.erase(peer);
-  log(LogLevel::info, "group: a connection ended");
+  const auto line = group_->line.extract(peer);
+  tell_lately("group: a connection ended" + (line ? " (" + line.mapped() + ")" : std::string()),
+              LogLevel::info, kLinesTold);
   copy_line_gone(peer);
   if (replica_ != nullptr && !rejoining_) replica_->group_disconnected(peer, clock_.now(), clock_.wall());
   schedule_pump();
+}
+
+void Node::tell_lately(const std::string& text, LogLevel level, std::size_t most) {
+  if (const auto told = group_->told_lately.tell(text, text, clock_.now(), most)) log(level, *told);
+}
+
+/// Why it does not come to follow or to lead stands in its log: nobody may look at /readyz before.
+void Node::tell_problem() {
+  if (replica_ == nullptr) return;
+  const std::string& problem = replica_->member()->last_problem();
+  if (problem == group_->told_problem) return;
+  group_->told_problem = problem;
+  if (!problem.empty()) tell_lately("group: " + problem, LogLevel::warning);
 }
 
 // ---- time
@@ -359,6 +382,7 @@ void Node::tick_group(Instant now) {
   }
 
   tell_epoch();
+  tell_problem();
   decide_move(now);
   tick_members(now);
   tick_promotion(now);
@@ -403,7 +427,13 @@ void Node::review_fence(Instant now) {
     now = clock_.now();
     fenced = fenced_now(now).value_or("");
   }
-  if (fenced.empty() == g.fenced.empty()) return;
+  const std::string reason = "this node serves nobody now: " + fenced + ". Go to another node";
+  if (fenced.empty() == g.fenced.empty()) {
+    if (fenced == g.fenced) return;
+    g.fenced = fenced;  // for how long by now
+    not_live_reason_ = reason;
+    return;
+  }
   g.fenced = fenced;
   if (fenced.empty() && replica_->role() != replica::Role::live) return;  // nor does it serve
   if (fenced.empty()) {
@@ -411,7 +441,7 @@ void Node::review_fence(Instant now) {
     frontend_->admission_changed(now, clock_.wall());
     return;
   }
-  not_live_reason_ = "this node serves nobody now: " + fenced + ". Go to another node";
+  not_live_reason_ = reason;
   log(LogLevel::warning, not_live_reason_);
   frontend_->close_all(not_live_reason_, now, clock_.wall());
 }

@@ -84,10 +84,10 @@ void Node::group_remove(const std::string& node, const std::string& by, const st
 }
 
 void Node::group_reload(const std::string& by, bool force, http::CommandDone done) {
+  if (store_ != nullptr) return done(store_has_no_members());
   if (group_ == nullptr || !options_.group->reread) {
     return done(http::refused(409, "this node is in no group: its configuration has no [group]"));
   }
-  if (store_ != nullptr) return done(store_has_no_members());
   if (rejoining_)
     return done(http::refused(409, "this node is beginning anew from its log: try again in a moment"));
   if (member_change_) return done(http::refused(409, "another change of the group's nodes is under way"));
@@ -170,7 +170,10 @@ void Node::tell_nodes(http::NodeStatus::Group& group) const {
   for (const std::string& name : names) {
     http::NodeStatus::Group::Node node;
     node.name = name;
-    const bool in_sync = has(status.in_sync, name);
+    // The register says so; whether it still is there only its leader can tell.
+    const bool there =
+        status.role == group::Role::leader || name == options_.name || has(status.connected, name);
+    const bool in_sync = has(status.in_sync, name) && there;
     const bool copies = group.copy.way == "giving" ? group.copy.node == name
                                                    : group.copy.way == "taking" && name == options_.name;
     node.state = name == status.leader                                  ? "leader"

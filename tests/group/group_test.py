@@ -188,7 +188,7 @@ def planned_move(directory):
             ok(f"the lead moved from {leader.name} to {target.name}; the longest wait of a publish was {publisher.longest_s:.2f} s")
         group.wait_in_sync()
         code, answer = group.leader().post("/group/switch", '{"to": "nobody", "by": "a test"}')
-        expect(code == 409 and "in-sync" in answer, "a move to an unknown node to be refused", answer)
+        expect(code == 409 and "no node of this name is listed" in answer, "a move to an unknown node to be refused", answer)
         code, answer = group.others(group.leader())[0].post("/group/switch", f'{{"to": "{group.leader().name}", "by": "a test"}}')
         expect(code == 409 and "Ask the node that leads" in answer, "a backup to refuse a move", answer)
         ok("moves that cannot be are refused with the reason")
@@ -258,6 +258,23 @@ def alone(directory):
         ok("with the backup back publishes are taken again")
 
 
+def repair_elsewhere(directory, leader, backup):
+    """A file that names another register than the running nodes use must not look like a register that was lost."""
+    other = directory / "elsewhere.db"
+    good = leader.config_file.read_text()
+    leader.config_file.write_text(good.replace(str(directory / "register.db"), str(other)))
+    try:
+        words = ("group", "repair-register", "--reason", "a test", "--data", str(backup.data))
+        asked, done = leader.command(*words), leader.command(*words, "--yes")
+    finally:
+        leader.config_file.write_text(good)
+    expect(asked.returncode == 2 and "say --yes" in asked.stderr, "nothing to be written unasked", (asked.returncode, asked.stderr))
+    for part in (f"there is no file {other}", "WARNING", f"node {leader.name} leads", "is the same path in every node's file"):
+        expect(part in asked.stdout, f"{part!r} before the question", asked.stdout)
+    expect(done.returncode == 0 and "WARNING" in done.stdout and other.exists(), "--yes to go on, with the warning", (done.returncode, done.stdout, done.stderr))
+    ok("a repair of another register than the running nodes use warns before it asks")
+
+
 def no_register(directory):
     """The register goes away: the pair serves on; alone it stops accepting after the time that is configured."""
     with Group(BINARY, directory, group={"alone_without_register_max_s": 2}, **DEDUP).start() as group:
@@ -265,6 +282,7 @@ def no_register(directory):
         backup, = group.others(leader)
         register = directory / "register.db"
         hidden = directory / "register.hidden"
+        repair_elsewhere(directory, leader, backup)
         connection = connect(leader)
         send(connection, "plain", ["before"])
         os.rename(register, hidden)
