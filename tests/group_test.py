@@ -64,7 +64,7 @@ class Group:
         self.register = self.directory / "register.db"
         for i, node in enumerate(DISKS):
             other = [n for n in DISKS if n != node][0]
-            lines = [f'[node]\nname = "{node}"\nregion = "east"\ndata = "{node}"',
+            lines = [f'[node]\nname = "{node}"\nregion = "east"\ndata = "{node}"\ncluster = "{CLUSTER}"',
                      "[amqp]\nanonymous = true",
                      f'[group]\nlisten = "127.0.0.1:{5690 + i}"\nallow_unsafe_layout = "a test on one machine"',
                      f'[[group.node]]\nname = "{other}"\naddress = "127.0.0.1:{5691 - i}"',
@@ -138,6 +138,23 @@ def file_status(directory):
     expect(done.returncode == 1 and re.search(r"^DISK ", done.stdout, re.M), "a damaged superblock to be told", done.stdout)
     ok("a damaged superblock is told")
 
+    group.register.unlink()
+    group.register.mkdir()  # there, and nothing that can be opened
+    done = group.run("status", node="east-2")
+    expect(done.returncode == 2 and "does not answer" in done.stdout, "a register that cannot be opened to be told", (done.returncode, done.stdout))
+    elsewhere = Group(directory, '[register]\nfile = "not-mounted/register.db"')
+    done = elsewhere.run("status", node="east-2")
+    expect(done.returncode == 2 and f"nor is its directory {directory / 'not-mounted'}" in done.stdout and "none was ever written" not in done.stdout,
+           "a register whose directory is not there to be told", (done.returncode, done.stdout))
+    expect(not (directory / "not-mounted").exists(), "that looking made no directory")
+    ok("a register that cannot be opened, or whose directory is not there, does not answer: exit status 2, also on a new disk")
+    config = elsewhere.config("east-1")
+    config.write_text('[node]\nname = "east-1"\nregion = "east"\ndata = "east-1"\n[amqp]\nanonymous = true\n[register]\nfile = "register.db"\n')
+    done = elsewhere.run("status")
+    expect(done.returncode == 78 and "has no [group]" in done.stderr and done.stdout == "", "a configuration without [group] to be refused",
+           (done.returncode, done.stdout, done.stderr))
+    ok("a configuration without [group] has no status of a group")
+
 
 def repair(directory):
     group = Group(directory)
@@ -154,7 +171,7 @@ def repair(directory):
     ok("without --yes and without a terminal nothing is written")
     done = group.repair("--report", report, "--yes")
     expect(done.returncode == 0, "the repair", done.stderr)
-    for part in ("highest         epoch 6", "epoch 7, serving", "by operator eve: restored from noon", "looked at       east-2"):
+    for part in (f"highest         epoch 6; this will be written to the register {group.register}:", "epoch 7, serving", "by operator eve: restored from noon", "looked at       east-2"):
         expect(part in done.stdout, f"{part!r} in what is shown", done.stdout)
     written = group.status()["register"]["record"]
     expect((written["epoch"], written["leader"], written["isr"], written["by"], written["reason"]) ==
@@ -169,6 +186,7 @@ def repair(directory):
     ok("what cannot be read is replaced")
     group.register.unlink()
     done = group.repair("--data", group.directory / "east-2", "--yes")
+    expect(f"there is no file {group.register}" in done.stdout and "WARNING" not in done.stdout, "the file that is made to be named", done.stdout)
     expect(done.returncode == 0 and group.status()["register"]["record"]["epoch"] == 7, "a register that is gone", done.stderr)
     ok("a register that is gone is made anew")
 
@@ -183,6 +201,11 @@ def repair(directory):
     refused(group.repair("--report", report, "--yes"), "is no report of a node")
     ok("reports that are old, or none, are refused")
     expect(group.repair("--json").returncode == 64, "--json without --yes to be a wrong command line")
+    for words in (("repair-register", "--reason", ""), ("promote", "--reason", ""), ("switch", "--to", ""), ("remove", "--node", "east-2", "--reason", ""),
+                  ("remove", "--node", "", "--reason", "moved")):
+        done = group.run(*words)
+        expect(done.returncode == 64 and "must not be empty" in done.stderr, f"{words} to be a wrong command line", (done.returncode, done.stderr))
+    ok("words that must be given are refused when they are empty")
 
 
 def lost_disk(directory):

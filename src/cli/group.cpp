@@ -13,6 +13,7 @@
 #include "cli/exit_codes.h"
 #include "cli/group_members.h"
 #include "cli/member_reports.h"
+#include "cli/not_empty.h"
 #include "cli/operator_name.h"
 #include "cli/register_place.h"
 #include "config/broker_config.h"
@@ -67,12 +68,35 @@ struct Place {
   std::unique_ptr<coordination::GroupRegister> open;
 };
 
+/// A register's file that is not there may never have been made; one whose directory is not there, or cannot
+/// be looked into, says nothing of the kind.
+Result<bool, Failure> is_missing(const std::string& file) {
+  std::error_code failed;
+  const std::filesystem::file_status there = std::filesystem::status(file, failed);
+  if (there.type() == std::filesystem::file_type::none)
+    return Failure{"the register " + file + " cannot be looked at (" + failed.message() +
+                   "); check that this user may read its directory"};
+  if (std::filesystem::exists(there)) return false;
+  const std::string directory = std::filesystem::path(file).parent_path().string();
+  if (!std::filesystem::is_directory(directory, failed))
+    return Failure{"the register " + file + " is not there, nor is its directory " + directory +
+                   "; check `file` under [register], and that its file system is mounted"};
+  return true;
+}
+
 Result<Place, Failure> open_place(const config::BrokerConfig& config, Clock& clock, bool may_make) {
   Place out;
   out.place = register_place(config.region_register);
   out.group = out.place.group + " in " + config.node.region;
-  std::error_code ignored;
-  out.file_is_missing = !out.place.etcd && !std::filesystem::exists(out.place.file, ignored);
+  if (!out.place.etcd) {
+    // In full: whoever compares it with another node's file need not know from where this one counts.
+    std::error_code failed;
+    const std::filesystem::path full = std::filesystem::absolute(out.place.file, failed);
+    if (!failed) out.place.file = full.lexically_normal().string();
+    auto missing = is_missing(out.place.file);
+    if (!missing) return missing.error();
+    out.file_is_missing = *missing;
+  }
   if (out.file_is_missing && !may_make) return out;
   auto opened = etcd::open_group_register(out.place, config.node.region, clock);
   if (!opened) return Failure{opened.error().what};
@@ -108,6 +132,12 @@ json::array texts(const std::vector<std::string>& from) {
   return out;
 }
 
+int no_group(const std::string& file, const char* instead) {
+  std::cerr << file << ": has no [group]: this node keeps its log alone, and its region's register is "
+            << instead << " by `mainstay region`\n";
+  return kConfiguration;
+}
+
 json::value alive_json(const std::map<std::string, etcd::Alive>& alive) {
   json::object out;
   for (const auto& [node, it] : alive) out[node] = json::parse(etcd::encode_alive(it));
@@ -120,6 +150,7 @@ int status(const GroupArguments& arguments) {
     std::cerr << config.error().what << "\n";
     return kConfiguration;
   }
+  if (!config->group) return no_group(arguments.config, "shown");
   io::SystemClock clock;
   auto place = open_place(*config, clock, false);
   Result<Stored, Failure> there = place ? look(*place) : Result<Stored, Failure>(place.error());
@@ -143,6 +174,11 @@ int status(const GroupArguments& arguments) {
     if (auto decoded = coordination::decode_group_record(there->value); there->revision != 0 && decoded)
       record = std::move(*decoded);
   }
+  std::string disk_problem = disk ? std::string() : disk.error().what;
+  // What a node that is started there raises its alarm over: the group has a log, and it is not here.
+  if (disk && !*disk && record && shared(*config))
+    disk_problem = directory + " has no log of this group, and the register holds its epoch " +
+                   std::to_string(record->epoch.value) + ": is the shared storage mounted?";
   // For whoever looks; a lease that has run out proves nothing.
   std::optional<std::map<std::string, etcd::Alive>> alive;
   std::string alive_problem;
@@ -153,9 +189,8 @@ int status(const GroupArguments& arguments) {
     else
       alive_problem = read.error().what;
   }
-  const std::vector<std::string> warnings =
-      config->group ? config::layout_warnings(*config->group) : std::vector<std::string>();
-  const int exit_status = !there ? kCouldNotRun : !problem.empty() || !disk ? kNotClean : kOk;
+  const std::vector<std::string> warnings = config::layout_warnings(*config->group);
+  const int exit_status = !there ? kCouldNotRun : !problem.empty() || !disk_problem.empty() ? kNotClean : kOk;
 
   const json::value live = live_group(*config);
   if (arguments.json) {
@@ -174,7 +209,7 @@ int status(const GroupArguments& arguments) {
                  {"problem", problem}}},
                {"report", reports.empty() ? json::value()
                                           : json::parse(coordination::encode_member_report(reports.front()))},
-               {"report_problem", disk ? std::string() : disk.error().what},
+               {"report_problem", disk_problem},
                {"alive", alive ? alive_json(*alive) : json::value()},
                {"alive_problem", alive_problem},
                {"live", live},
@@ -200,8 +235,8 @@ int status(const GroupArguments& arguments) {
   } else if (!alive_problem.empty()) {
     std::cout << "alive           not known: " << alive_problem << "\n";
   }
-  if (!disk) {
-    std::cout << "DISK            " << disk.error().what << "\n";
+  if (!disk_problem.empty()) {
+    std::cout << "DISK            " << disk_problem << "\n";
   } else if (!*disk) {
     std::cout << "this disk       " << directory << " has no superblock of a group\n";
   } else {
@@ -216,7 +251,7 @@ int status(const GroupArguments& arguments) {
     std::cout << "\n";
     if (!(*disk)->damaged.empty()) std::cout << "DISK            " << (*disk)->damaged << "\n";
   }
-  if (config->group) print_live_group(live);
+  print_live_group(live);
   for (const std::string& warning : warnings) std::cout << "LAYOUT          " << warning << "\n";
   if (!problem.empty()) std::cout << "REGISTER        " << problem << "\n";
   return exit_status;
@@ -274,18 +309,36 @@ Result<std::vector<MemberReport>, Failure> gather(const GroupArguments& argument
   return reports;
 }
 
+/// What the node of the configuration, if it runs, lets suspect: that the nodes use another register than
+/// this file names. Nodes that lack their register's newest state refuse it and wait for a repair. Empty:
+/// nothing.
+std::string served_by_another(const config::BrokerConfig& config, const etcd::RegisterPlace& place) {
+  const json::value live = live_group(config);
+  if (!live.is_object()) return {};
+  const json::object& group = live.as_object();
+  const auto text = [&](const char* key) {
+    const auto* value = group.if_contains(key);
+    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+  };
+  const auto* refused = group.if_contains("register_refused");
+  const bool refuses = refused == nullptr || !refused->is_bool() || refused->as_bool();
+  if (refuses || text("leader").empty()) return {};
+  const std::string problem = text("problem");
+  return "a leader is serving: node " + config.node.name + " runs, says that node " + text("leader") +
+         " leads, and does not refuse its register. If that one still answers, it is another one than " +
+         place.text() + ": check that " + (place.etcd ? "`address` of each [[register.voter]]" : "`file`") +
+         " under [register] is the same " + (place.etcd ? "" : "path ") +
+         "in every node's file before this is written" +
+         (problem.empty() ? "" : " (the last problem that the node tells: " + problem + ")");
+}
+
 int repair(const GroupArguments& arguments) {
   const auto config = config::load_broker_config(arguments.config);
   if (!config) {
     std::cerr << config.error().what << "\n";
     return kConfiguration;
   }
-  if (!config->group) {
-    std::cerr << arguments.config
-              << ": has no [group]: this node keeps its log alone, and its region's register is "
-                 "changed by `mainstay region`\n";
-    return kConfiguration;
-  }
+  if (!config->group) return no_group(arguments.config, "changed");
   io::SystemClock clock;
   coordination::RepairRequest request;
   auto reports = gather(arguments, *config, clock);
@@ -305,8 +358,13 @@ int repair(const GroupArguments& arguments) {
   request.by = arguments.by.empty() ? operator_name() : arguments.by;
   request.reason = arguments.reason;
   request.now = clock.wall();
-  const auto plan = coordination::plan_repair(request);
+  auto plan = coordination::plan_repair(request);
   if (!plan) return refuse(plan.error().what);
+  if (place->file_is_missing)
+    plan->findings.push_back("there is no file " + place->place.file +
+                             ": it would be made, and is the register only of nodes that name the same one");
+  if (std::string warning = served_by_another(*config, place->place); !warning.empty())
+    plan->warnings.push_back(std::move(warning));
 
   if (!arguments.json) {
     std::cout << "group           " << place->group << ", " << place->place.text() << "\n";
@@ -316,7 +374,8 @@ int repair(const GroupArguments& arguments) {
     for (const std::string& node : request.without)
       std::cout << "gone            " << node << ", by your word\n";
     for (const std::string& finding : plan->findings) std::cout << "found           " << finding << "\n";
-    std::cout << "highest         epoch " << plan->highest.value << "; this will be written:\n";
+    std::cout << "highest         epoch " << plan->highest.value << "; this will be written to "
+              << place->place.text() << ":\n";
     print_record(plan->next);
     for (const std::string& warning : plan->warnings) std::cout << "WARNING         " << warning << "\n";
     std::cout << std::flush;
@@ -347,6 +406,7 @@ int repair(const GroupArguments& arguments) {
     std::cout << json::serialize(
                      json::object{{"record", json::parse(coordination::encode_group_record(plan->next))},
                                   {"highest_epoch", plan->highest.value},
+                                  {"place", place->place.text()},
                                   {"findings", texts(plan->findings)},
                                   {"warnings", texts(plan->warnings)}})
               << "\n";
@@ -407,11 +467,12 @@ void add_group(CLI::App& app, int& out) {
       "up, "
       "copying,\n"
       "away); needs no running node and changes nothing.\n"
-      "Exit status: 0 well; 1 the register is behind what the disk has seen or cannot be read, or the "
-      "disk's\n"
-      "             superblock is damaged; 2 the register does not answer (what the disk says is shown all "
-      "the same);\n"
-      "             78 wrong configuration.\n"
+      "Exit status: 0 well; 1 the register is behind what the disk has seen or holds what is no record, the\n"
+      "             disk's superblock is damaged, or the shared store has no log and the register has a "
+      "record;\n"
+      "             2 the register does not answer, or the directory of its file is not there (what the disk "
+      "says is\n"
+      "             shown all the same); 78 wrong configuration, or one without [group].\n"
       "Examples:\n"
       "  mainstay group status --config east-1.toml\n"
       "  mainstay group status --config east-2.toml --json > east-2.json     a report for repair-register");
@@ -421,7 +482,9 @@ void add_group(CLI::App& app, int& out) {
   CLI::App* move = group->add_subcommand("switch", "planned: give the lead to another node that is in sync");
   move->add_option("--config", move_arguments->config, "configuration of the node that leads now")
       ->required();
-  move->add_option("--to", move_arguments->to, "name of the node that is to lead")->required();
+  move->add_option("--to", move_arguments->to, "name of the node that is to lead")
+      ->required()
+      ->check(not_empty());
   move->add_option("--reason", move_arguments->reason, "kept in the node's log");
   move->add_option("--by", move_arguments->by, "who does it; default: user and host");
   move->add_flag("--json", move_arguments->json, "print the answer as JSON");
@@ -443,7 +506,8 @@ void add_group(CLI::App& app, int& out) {
   promotion
       ->add_option("--reason", promote_arguments->reason,
                    "what happened: kept in the node's log, and in the register until the next change")
-      ->required();
+      ->required()
+      ->check(not_empty());
   promotion->add_option("--by", promote_arguments->by, "who does it; default: user and host");
   promotion->add_flag("--json", promote_arguments->json, "print the answer as JSON");
   promotion->footer(
@@ -471,7 +535,9 @@ void add_group(CLI::App& app, int& out) {
   mend->add_option("--without", arguments->without,
                    "this node's disk, as the record names it, is gone for good: what only it had is lost");
   mend->add_option("--leader", arguments->leader, "who shall lead; needed only when it says so");
-  mend->add_option("--reason", arguments->reason, "kept in the register: what happened to it")->required();
+  mend->add_option("--reason", arguments->reason, "kept in the register: what happened to it")
+      ->required()
+      ->check(not_empty());
   mend->add_option("--by", arguments->by, "who does it; default: user and host");
   mend->add_flag("--yes", arguments->yes, "write without asking");
   mend->add_flag("--json", arguments->json, "print the result as JSON; with --yes");
@@ -480,10 +546,15 @@ void add_group(CLI::App& app, int& out) {
       "what happened\n"
       "to it; if its newest data can still be put back, do that instead. Else this looks at every node's "
       "disk, shows the\n"
-      "highest epoch found and the record it would write, asks, and writes it under the epoch after (with "
+      "highest epoch found, the record it would write and where, asks, and writes it under the epoch after "
+      "(with "
       "--without far\n"
       "above: that disk may have used epochs nobody else has heard of). A register that is\n"
-      "as new as everything seen, or newer, is left alone. docs/groups.md explains each refusal.\n"
+      "as new as everything seen, or newer, is left alone. A WARNING says when this configuration's node "
+      "runs, knows a\n"
+      "leader and does not refuse its register: this file may name another one than the nodes use. "
+      "docs/groups.md\n"
+      "explains each refusal.\n"
       "Exit status: 0 written; 2 refused or not confirmed, and nothing changed (or: the outcome is unknown, "
       "told); 64\n"
       "             wrong command line; 78 wrong configuration.\n"

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/exit_codes.h"
+#include "cli/not_empty.h"
 #include "cli/operator_name.h"
 
 namespace mainstay::cli {
@@ -57,6 +58,9 @@ json::value live_group(const config::BrokerConfig& config) {
   const ControlEndpoint node{{config.control.listen.host, config.control.listen.port}, config.control.token};
   const auto answer = ask(node, "GET", "/status", "", seconds(3));
   if (!answer || !answer->is_object()) return nullptr;
+  // Where several nodes run on one machine, another one may have the address.
+  const auto* name = answer->as_object().if_contains("node");
+  if (name == nullptr || !name->is_string() || name->as_string() != config.node.name) return nullptr;
   const auto* group = answer->as_object().if_contains("group");
   if (group == nullptr || !group->is_object() || !group->as_object().contains("nodes")) return nullptr;
   return *group;
@@ -72,6 +76,11 @@ void print_live_group(const json::value& live) {
       pace != nullptr && pace->to_number<double>() > 0)
     std::cout << "publishers      slowed to " << std::llround(pace->to_number<double>())
               << " messages/s while a node catches up (catch_up_publish_percent)\n";
+  if (const auto* waits = group.if_contains("waits_for_operator");
+      waits != nullptr && waits->is_bool() && waits->as_bool())
+    std::cout
+        << "PROMOTION       nothing is heard of the leader, and an operator promotes here: `mainstay group "
+           "promote`\n";
   for (const json::value& node : group.at("nodes").as_array()) {
     std::cout << "node            " << node.at("name").as_string().c_str() << ": "
               << node.at("state").as_string().c_str();
@@ -116,8 +125,12 @@ void add_group_members(CLI::App& group, int& out) {
       group.add_subcommand("remove", "take a node out of the group: its copy no longer counts");
   remove->add_option("--config", remove_arguments->config, "configuration of the node that leads")
       ->required();
-  remove->add_option("--node", remove_arguments->node, "name of the node that goes")->required();
-  remove->add_option("--reason", remove_arguments->reason, "kept in the node's log")->required();
+  remove->add_option("--node", remove_arguments->node, "name of the node that goes")
+      ->required()
+      ->check(not_empty());
+  remove->add_option("--reason", remove_arguments->reason, "kept in the node's log")
+      ->required()
+      ->check(not_empty());
   add_common(*remove, *remove_arguments);
   remove->footer(
       "Asks the node that leads, which has the register say so: whoever leads later does not take it in "

@@ -55,8 +55,10 @@ void add_reach(CLI::App& command, Reach& reach) {
       ->check(CLI::Range(std::int64_t{500}, std::int64_t{600'000}))
       ->capture_default_str();
   command
-      .add_option("--give-up-after", reach.give_up_after_s,
-                  "seconds without a broker that serves, after which it ends; 0 = never")
+      .add_option(
+          "--give-up-after", reach.give_up_after_s,
+          "seconds in a row without a broker that serves, after which it ends; 0 = never. One that opens "
+          "the link and answers server-busy serves: that is waited out for as long as it lasts")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}))
       ->capture_default_str();
 }
@@ -172,17 +174,16 @@ int send(const SendArguments& arguments) {
   std::map<std::uint64_t, std::string> ids;
   std::uint64_t next = 1;
   int status = kOk;
+  bool malformed = false;  // line `next`: nothing is read any more, what was taken is finished
   const Instant start = clock.now();
-  while (!stop_asked && !publisher.over() && !(lines.ended() && publisher.size() == 0)) {
-    lines.read(arguments.in_flight);
-    while (!lines.waiting().empty() && publisher.has_room() &&
+  while (!stop_asked && !publisher.over() && !((malformed || lines.ended()) && publisher.size() == 0)) {
+    if (!malformed) lines.read(arguments.in_flight);
+    while (!malformed && !lines.waiting().empty() && publisher.has_room() &&
            (arguments.rate_per_s == 0 ||
             static_cast<double>(next) <= (clock.now() - start).seconds() * arguments.rate_per_s + 1)) {
       auto line = read_line(lines.waiting().front());
-      if (!line) {
-        std::cerr << "mainstay send: line " << next << " is not \"id TAB session TAB body\" with an id\n";
-        return kUsage;
-      }
+      malformed = !line;
+      if (malformed) break;
       ids[next] = std::move(line->id);
       publisher.publish(next, std::move(line->message));
       ++next;
@@ -206,6 +207,9 @@ int send(const SendArguments& arguments) {
       ids.erase(result.tag);
     }
   }
+  if (malformed)
+    std::cerr << "mainstay send: line " << next
+              << " is not \"id TAB session TAB body\" with an id: it and what follows it was not sent\n";
   if (publisher.over()) {
     // What was taken has been told; the results of giving up are among them.
     for (const client::PublishResult& result : publisher.poll({0}))
@@ -219,7 +223,7 @@ int send(const SendArguments& arguments) {
     return kCouldNotRun;
   }
   publisher.close(seconds(2));
-  return status;
+  return malformed ? kUsage : status;
 }
 
 // ---- receive
@@ -333,8 +337,12 @@ void add_messages(CLI::App& app, int& status) {
       "A line is \"id TAB session TAB body\"; the session may be empty. One JSON line per message is printed "
       "when its outcome\n"
       "is known. Order is kept, within a session and without. docs/clients.md tells what is guaranteed.\n"
+      "A line that is not like that ends it: what came before is finished, each with its JSON line; then the "
+      "line's number\n"
+      "is told. It and what follows it is not sent.\n"
       "Exit status: 0 all confirmed, 1 some rejected or unknown, 2 no broker could be used, 64 wrong command "
-      "line.\n"
+      "line or a\n"
+      "             malformed line.\n"
       "Example: printf 'id-1\\tA\\thello\\n' | mainstay send --endpoint a:5672,b:5672 --queue payments");
   send_command->callback([sending, &status] { status = send(*sending); });
 

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/exit_codes.h"
+#include "cli/not_empty.h"
 #include "cli/operator_name.h"
 
 namespace mainstay::cli {
@@ -110,7 +111,9 @@ std::shared_ptr<RegionArguments> add_common(CLI::App* to, bool changes) {
   to->add_option("--config", arguments->config, "configuration of the node to ask")->required();
   to->add_flag("--json", arguments->json, "print the answer as JSON");
   if (changes) {
-    to->add_option("--reason", arguments->reason, "kept in the register and in the log")->required();
+    to->add_option("--reason", arguments->reason, "kept in the register and in the log")
+        ->required()
+        ->check(not_empty());
     to->add_option("--by", arguments->by, "who does it; default: user and host");
   }
   return arguments;

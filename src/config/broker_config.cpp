@@ -75,8 +75,10 @@ BrokerConfig::Queue read_queue(TableReader& t) {
 BrokerConfig read(const Node* root, const std::string& directory, Report& report) {
   BrokerConfig c;
   TableReader top(report, root, "", {});
+  bool cluster_given = false;
   {
     TableReader t = top.table("node");
+    cluster_given = t.has("cluster");
     c.node.name = read_name(t, "name", Need::required);
     c.node.region = read_name(t, "region", Need::required);
     c.node.data = read_path(t, "data", Need::required, directory);
@@ -124,8 +126,10 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
                       r.soft_lag_records, r.hard_lag_records));
   }
   std::vector<Place> voter_places;
+  Place initial_region_at;
   {
     TableReader t = top.table("register");
+    initial_region_at = t.place("initial_region");
     static_cast<RegisterPlace&>(c.region_register) = read_register(t, directory, voter_places);
     if (const std::string region = read_name(t, "initial_region", Need::optional); !region.empty())
       c.region_register.initial_region = region;
@@ -139,18 +143,27 @@ BrokerConfig read(const Node* root, const std::string& directory, Report& report
       if (c.replication.listen)
         check_apart(t, "group", c.group->listen, "replication", *c.replication.listen);
     }
-    if (c.group && c.group->mode == GroupMode::shared_store) {
-      if (!c.node.cluster)
-        t.problem(
-            "mode",
-            "mode \"shared-store\" needs \"cluster\" under [node], the same UUID in every node's file: by it "
-            "a node tells its group's store from another's");
-      if (c.replication.listen || !c.replication.peers.empty())
-        t.problem("mode",
-                  "mode \"shared-store\" and [replication] are both given: this version does not ship a "
-                  "shared store "
-                  "to another region; take [replication] away");
-    }
+    const bool shared = c.group && c.group->mode == GroupMode::shared_store;
+    if (c.group && !cluster_given)
+      t.problem(
+          "mode",
+          fmt::format("[group] needs \"cluster\" under [node], the same UUID in every node's file: by it "
+                      "{}; `uuidgen` makes one",
+                      shared ? "a node tells its group's store from another's"
+                             : "the nodes know that their logs are of one cluster"));
+    if (shared && (c.replication.listen || !c.replication.peers.empty()))
+      t.problem("mode",
+                "mode \"shared-store\" and [replication] are both given: this version does not ship a "
+                "shared store "
+                "to another region; take [replication] away");
+    if (const auto& first = c.region_register.initial_region;
+        c.group && first && !c.node.region.empty() && *first != c.node.region)
+      report.add(
+          initial_region_at,
+          fmt::format("\"initial_region\" in [register] is \"{}\", and a group leads in its nodes' own "
+                      "region, \"{}\", and in no other: take it away (\"create\" in [group] decides who "
+                      "writes a new group's first record)",
+                      *first, c.node.region));
     if (c.group && c.group->others.empty() && c.group->min_copies > 1 && !c.replication.listen)
       t.problem("min_copies",
                 "\"min_copies\" is 2, this group has one node, and no other region can follow ([replication] "

@@ -22,6 +22,7 @@ constexpr std::string_view kHead = R"([node]
 name = "east-1"
 region = "east"
 data = "data"
+cluster = "6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab"
 [[user]]
 name = "u"
 password = "p"
@@ -47,6 +48,7 @@ zone = "c"
 site = "dc-c"
 region = "east"
 )";
+constexpr std::string_view kCluster = "cluster = \"6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab\"\n";
 constexpr std::string_view kFile = "[register]\nfile = \"r.db\"\n";
 constexpr std::string_view kSelf = "[group]\nlisten = \"10.0.0.1:5690\"\nzone = \"a\"\nsite = \"dc-a\"\n";
 constexpr std::string_view kOther =
@@ -164,6 +166,41 @@ TEST(GroupConfig, AddressesThatNobodyCouldUseAreRefused) {
   }
 }
 
+TEST(GroupConfig, AGroupWithoutAClusterIsRefusedInBothModes) {
+  EXPECT_THAT(problems(without(pair(), kCluster)),
+              AllOf(StartsWith("b.toml:28:1: [group] needs \"cluster\" under [node], the same UUID in every "
+                               "node's file: by it the nodes know that their logs are of one cluster"),
+                    Not(HasSubstr("\n"))));
+  EXPECT_THAT(problems(without(pair("mode = \"shared-store\"\n"), kCluster)),
+              AllOf(StartsWith("b.toml:32:1: [group] needs \"cluster\""),
+                    HasSubstr("by it a node tells its group's store from another's")));
+  EXPECT_THAT(problems(without(file_of(kFile, "[group]\nlisten = \"127.0.0.1:5690\"\n", "", ""), kCluster)),
+              StartsWith("b.toml:10:1: [group] needs \"cluster\""))
+      << "a node alone, too";
+}
+
+TEST(GroupConfig, AClusterThatIsNoUuidIsToldOnce) {
+  const std::string told = problems(with(pair(), "6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab", "payments"));
+  EXPECT_THAT(told, AllOf(StartsWith("b.toml:5:11: \"cluster\" in [node] must be a UUID"),
+                          Not(HasSubstr("needs \"cluster\""))));
+}
+
+TEST(GroupConfig, AnInitialRegionThatIsNotTheNodesOwnIsRefused) {
+  const auto naming = [](std::string_view region, std::string_view more = {}) {
+    return with(pair(more), "group = \"payments\"\n",
+                fmt::format("group = \"payments\"\ninitial_region = \"{}\"\n", region));
+  };
+  EXPECT_EQ(problems(naming("east")), "");
+  EXPECT_THAT(
+      problems(naming("west")),
+      StartsWith("b.toml:11:1: \"initial_region\" in [register] is \"west\", and a group leads in its "
+                 "nodes' own region, \"east\", and in no other: take it away"));
+  EXPECT_THAT(problems(naming("west", "mode = \"shared-store\"\n")),
+              StartsWith("b.toml:11:1: \"initial_region\" in [register] is \"west\""));
+  EXPECT_EQ(problems(fmt::format("{}{}initial_region = \"west\"\n", kHead, kFile)), "")
+      << "without a group it is the region that leads first";
+}
+
 TEST(GroupConfig, AGroupHasAtMostSixteenNodes) {
   std::string text = pair();
   for (int i = 3; i <= 17; ++i)
@@ -179,22 +216,22 @@ TEST(GroupConfig, AGroupHasAtMostSixteenNodes) {
 TEST(GroupConfig, ABadPlacementIsRefusedAtTheLineOfWhomItIsAbout) {
   EXPECT_THAT(
       problems(with(pair(), "zone = \"b\"\nsite = \"dc-b\"\n", "zone = \"c2\"\nsite = \"dc-c\"\n")),
-      AllOf(StartsWith("b.toml:22:1: site \"dc-c\" has 2 of 3 voters"),
+      AllOf(StartsWith("b.toml:23:1: site \"dc-c\" has 2 of 3 voters"),
             HasSubstr("(majority-in-a-site; to run without that safety: allow_unsafe_layout = \"why\" in "
                       "[group])")));
   const std::string zone = file_of(
       kVoters, kSelf, "", with(std::string(kOther), "\"b\"\nsite = \"dc-b\"", "\"a\"\nsite = \"dc-a\""));
   EXPECT_THAT(problems(zone),
-              StartsWith("b.toml:32:1: node \"east-1\" and node \"east-2\" both stand in zone \"a\""));
+              StartsWith("b.toml:33:1: node \"east-1\" and node \"east-2\" both stand in zone \"a\""));
   EXPECT_THAT(problems(file_of(kFile, kSelf, "")),
-              StartsWith("b.toml:10:1: the group has 2 nodes and its register is a file"));
+              StartsWith("b.toml:11:1: the group has 2 nodes and its register is a file"));
 }
 
 TEST(GroupConfig, VotersGivenAsAddressesDoNotSayWhereTheyStand) {
   const std::string text =
       file_of("[register]\netcd = [\"10.0.1.1:2379\", \"10.0.1.2:2379\", \"10.0.1.3:2379\"]\n", kSelf, "");
   EXPECT_THAT(problems(text),
-              AllOf(HasSubstr("b.toml:9:1: voter 10.0.1.1:2379 does not say its zone and site and region"),
+              AllOf(HasSubstr("b.toml:10:1: voter 10.0.1.1:2379 does not say its zone and site and region"),
                     HasSubstr("voter 10.0.1.3:2379"), HasSubstr("[[register.voter]]")));
 }
 
@@ -309,18 +346,8 @@ TEST(GroupConfig, WhoPromotesIsChosen) {
 
 // ---- shared-store mode
 
-constexpr std::string_view kClusterHead = R"([node]
-name = "east-1"
-region = "east"
-data = "data"
-cluster = "6f2c1d0e-8a4b-4c3d-9e5f-0123456789ab"
-[[user]]
-name = "u"
-password = "p"
-)";
-std::string shared_store(std::string_view more, std::string_view other = kOther,
-                         std::string_view head = kClusterHead) {
-  return fmt::format("{}{}{}mode = \"shared-store\"\n{}{}", head, kVoters, kSelf, more, other);
+std::string shared_store(std::string_view more, std::string_view other = kOther) {
+  return fmt::format("{}{}{}mode = \"shared-store\"\n{}{}", kHead, kVoters, kSelf, more, other);
 }
 std::string refusal(const std::string& text) {
   const auto config = parse_broker_config(text, "east-1.toml", "/etc");
@@ -344,7 +371,6 @@ TEST(SharedStoreConfig, ReadsModeAndLock) {
 TEST(SharedStoreConfig, RefusesWhatHasNoMeaningOnOneCopy) {
   EXPECT_THAT(refusal(shared_store("min_copies = 2\n")), HasSubstr("all nodes have one copy"));
   EXPECT_THAT(refusal(shared_store("", "")), HasSubstr("several nodes with one directory"));
-  EXPECT_THAT(refusal(shared_store("", kOther, kHead)), HasSubstr("needs \"cluster\""));
   EXPECT_THAT(refusal(shared_store("") + "[replication]\nlisten = \"10.0.0.1:5681\"\n"),
               HasSubstr("does not ship a shared store"));
   EXPECT_THAT(refusal(shared_store("") + "[[queue]]\nname = \"q\"\ndurability = \"region\"\n"),

@@ -97,9 +97,9 @@ RegisterError SqliteStore::problem(const char* doing) const {
     what += " (another process held it for more than " + std::to_string(kBusyWaitMs) + " ms; try again)";
   } else if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT) {
     what +=
-        "; it is not a register or is damaged: put a good copy back, or move it away and run `mainstay "
-        "region "
-        "promote --force` for the region that led last";
+        "; it is not a register or is damaged: put a good copy back, or move it away and have its record "
+        "written anew. Nodes with [group]: `mainstay group repair-register`, which looks at their disks; "
+        "nodes without: `mainstay region promote --force` on the one that led last";
   } else if (code == SQLITE_READONLY || code == SQLITE_PERM || code == SQLITE_CANTOPEN) {
     what += "; check that its directory exists, and that file and directory are writable for this user";
   } else if (code == SQLITE_FULL) {

@@ -29,10 +29,64 @@ std::optional<json::object> read_object(const std::string& body) {
   return value.as_object();
 }
 
-std::string text_of(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
+/// A command's body, field by field. What is missing or of another type is kept: a command does nothing when
+/// something of it was not understood.
+class Body {
+ public:
+  explicit Body(const json::object& fields) : fields_(fields) {}
+
+  /// A text that may be absent.
+  std::string text(std::string_view key) {
+    const json::value* value = fields_.if_contains(key);
+    if (value == nullptr) return {};
+    if (value->is_string()) return std::string(value->as_string());
+    complain(key, "must be a string");
+    return {};
+  }
+  /// A name without which the command cannot be carried out.
+  std::string name(std::string_view key, const char* of) {
+    std::string given = text(key);
+    if (given.empty()) complain(key, std::string("must be given: the name of ") + of);
+    return given;
+  }
+  /// true or false; absent: false.
+  bool flag(std::string_view key) {
+    const json::value* value = fields_.if_contains(key);
+    if (value == nullptr) return false;
+    if (value->is_bool()) return value->as_bool();
+    complain(key, "must be true or false");
+    return false;
+  }
+  std::vector<std::string> texts(std::string_view key, const char* of) {
+    std::vector<std::string> out;
+    const json::value* value = fields_.if_contains(key);
+    if (value == nullptr || !value->is_array()) {
+      complain(key, std::string("must be an array of ") + of);
+      return out;
+    }
+    for (const json::value& each : value->as_array()) {
+      if (!each.is_string()) {
+        complain(key, "must hold strings only");
+        return out;
+      }
+      out.emplace_back(each.as_string());
+    }
+    return out;
+  }
+  /// Whether all that was asked for is there; answers 400 with the first field that is not.
+  [[nodiscard]] bool understood(const Respond& respond) const {
+    if (!wrong_.empty()) respond(error(400, wrong_));
+    return wrong_.empty();
+  }
+
+ private:
+  void complain(std::string_view key, const std::string& what) {
+    if (wrong_.empty()) wrong_ = "\"" + std::string(key) + "\" in the request body " + what;
+  }
+
+  const json::object& fields_;
+  std::string wrong_;
+};
 
 void respond_with(const CommandResult& result, const Respond& respond) {
   if (result.status != 200) return respond(error(result.status, result.error));
@@ -42,32 +96,50 @@ void respond_with(const CommandResult& result, const Respond& respond) {
                "\n"});
 }
 
-void region_command(const json::object& body, RegionCommand::What what, ControlBackend& backend,
-                    const Respond& respond) {
+void region_command(Body body, RegionCommand::What what, ControlBackend& backend, const Respond& respond) {
   RegionCommand command;
   command.what = what;
-  command.by = text_of(body, "by");
-  command.reason = text_of(body, "reason");
-  const auto* force = body.if_contains("force");
-  command.force = force != nullptr && force->is_bool() && force->as_bool();
+  command.by = body.text("by");
+  command.reason = body.text("reason");
+  command.force = body.flag("force");
+  if (!body.understood(respond)) return;
   backend.region_command(command, [respond](const CommandResult& result) { respond_with(result, respond); });
 }
 
-void known_messages(const json::object& body, ControlBackend& backend, const Respond& respond) {
-  const auto* ids = body.if_contains("ids");
-  if (ids == nullptr || !ids->is_array())
-    return respond(error(400, "\"ids\" must be an array of message ids"));
-  std::vector<std::string> texts;
-  for (const json::value& id : ids->as_array()) {
-    if (!id.is_string()) return respond(error(400, "\"ids\" must hold strings only"));
-    texts.emplace_back(id.as_string());
-  }
-  const std::string queue = text_of(body, "queue");
+void known_messages(Body body, ControlBackend& backend, const Respond& respond) {
+  const std::string queue = body.name("queue", "a queue");
+  const std::vector<std::string> texts = body.texts("ids", "message ids");
+  if (!body.understood(respond)) return;
   const auto known = backend.known_messages(queue, texts);
   if (!known) return respond(error(409, known.error().what));
   json::array answer;
   for (const bool one : *known) answer.push_back(json::value(one));
   respond({200, "application/json", json::serialize(json::object{{"known", answer}}) + "\n"});
+}
+
+/// @return whether `path` is one of them
+bool group_command(const std::string& path, Body body, ControlBackend& backend, const Respond& respond) {
+  const CommandDone done = [respond](const CommandResult& result) { respond_with(result, respond); };
+  const std::string by = body.text("by");
+  if (path == "/group/switch") {
+    const std::string to = body.name("to", "the node that is to lead");
+    const std::string reason = body.text("reason");
+    if (body.understood(respond)) backend.group_switch(to, by, reason, done);
+  } else if (path == "/group/promote") {
+    const std::string reason = body.text("reason");
+    if (body.understood(respond)) backend.group_promote(by, reason, done);
+  } else if (path == "/group/reload") {
+    const bool force = body.flag("force");
+    if (body.understood(respond)) backend.group_reload(by, force, done);
+  } else if (path == "/group/remove") {
+    const std::string node = body.name("node", "the node that goes");
+    const std::string reason = body.text("reason");
+    const bool force = body.flag("force");
+    if (body.understood(respond)) backend.group_remove(node, by, reason, force, done);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -100,30 +172,13 @@ void handle(const Request& request, ControlBackend& backend, const std::string& 
   const auto body = read_object(request.body);
   if (!body) return respond(error(400, "the request body is not a JSON object"));
   using What = RegionCommand::What;
-  if (path == "/region/switch") return region_command(*body, What::switch_away, backend, respond);
-  if (path == "/region/promote") return region_command(*body, What::promote, backend, respond);
+  const Body fields(*body);
+  if (path == "/region/switch") return region_command(fields, What::switch_away, backend, respond);
+  if (path == "/region/promote") return region_command(fields, What::promote, backend, respond);
   if (path == "/region/admit-producers")
-    return region_command(*body, What::admit_producers, backend, respond);
-  if (path == "/group/switch") {
-    return backend.group_switch(text_of(*body, "to"), text_of(*body, "by"), text_of(*body, "reason"),
-                                [respond](const CommandResult& result) { respond_with(result, respond); });
-  }
-  if (path == "/group/promote") {
-    return backend.group_promote(text_of(*body, "by"), text_of(*body, "reason"),
-                                 [respond](const CommandResult& result) { respond_with(result, respond); });
-  }
-  const auto* force = body->if_contains("force");
-  const bool forced = force != nullptr && force->is_bool() && force->as_bool();
-  if (path == "/group/reload") {
-    return backend.group_reload(text_of(*body, "by"), forced,
-                                [respond](const CommandResult& result) { respond_with(result, respond); });
-  }
-  if (path == "/group/remove") {
-    return backend.group_remove(text_of(*body, "node"), text_of(*body, "by"), text_of(*body, "reason"),
-                                forced,
-                                [respond](const CommandResult& result) { respond_with(result, respond); });
-  }
-  if (path == "/messages/known") return known_messages(*body, backend, respond);
+    return region_command(fields, What::admit_producers, backend, respond);
+  if (path == "/messages/known") return known_messages(fields, backend, respond);
+  if (group_command(path, fields, backend, respond)) return;
   respond(
       error(404,
             "no such command; there are /region/switch /region/promote /region/admit-producers /group/switch "

@@ -168,6 +168,42 @@ TEST_F(ControlApi, NodesOfAGroupAreReloadedAndRemoved) {
   EXPECT_EQ(node.switched_to, "without east-2 by alice: moved");
 }
 
+TEST_F(ControlApi, ABodyThatLacksWhatTheCommandNeedsIsRefusedWithTheFieldsName) {
+  struct Case {
+    const char *target, *body, *field;
+  };
+  for (const Case& each : {
+           Case{"/group/switch", R"({"by": "alice"})", "\"to\""},
+           Case{"/group/switch", R"({"to": ""})", "\"to\""},
+           Case{"/group/switch", R"({"to": 2})", "\"to\""},
+           Case{"/group/switch", R"({"to": "east-2", "by": null})", "\"by\""},
+           Case{"/group/switch", R"({"to": "east-2", "reason": ["a"]})", "\"reason\""},
+           Case{"/group/promote", R"({"reason": 1})", "\"reason\""},
+           Case{"/group/reload", R"({"force": "yes"})", "\"force\""},
+           Case{"/group/reload", R"({"force": 1})", "\"force\""},
+           Case{"/group/remove", "{}", "\"node\""},
+           Case{"/group/remove", R"({"node": "east-2", "force": "no"})", "\"force\""},
+           Case{"/region/promote", R"({"force": "true"})", "\"force\""},
+           Case{"/region/switch", R"({"by": 7})", "\"by\""},
+           Case{"/messages/known", R"({"ids": []})", "\"queue\""},
+           Case{"/messages/known", R"({"queue": "payments"})", "\"ids\""},
+       }) {
+    const Response response = ask("POST", each.target, each.body);
+    EXPECT_EQ(response.status, 400) << each.target << " " << each.body;
+    const auto told = boost::json::parse(response.body).at("error").as_string();
+    EXPECT_THAT(std::string(told), HasSubstr(each.field)) << each.target << " " << each.body;
+  }
+  EXPECT_EQ(node.switched_to, "") << "nothing of a command is done";
+  EXPECT_TRUE(node.commands.empty());
+}
+
+TEST_F(ControlApi, WhoAndWhyMayBeLeftOut) {
+  EXPECT_EQ(ask("POST", "/group/reload").status, 200);
+  EXPECT_EQ(node.switched_to, "reload by ");
+  EXPECT_EQ(ask("POST", "/group/switch", R"({"to": "east-2"})").status, 409);
+  EXPECT_EQ(node.switched_to, "east-2 by : ");
+}
+
 TEST_F(ControlApi, ABackupIsPromotedWithWhoAndWhy) {
   const Response promoted = ask("POST", "/group/promote", R"({"by": "alice", "reason": "fire"})");
   EXPECT_EQ(promoted.status, 200);

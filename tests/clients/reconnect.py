@@ -281,6 +281,25 @@ directory = "delivered"
             ok(f"{part}: {done.stderr.strip().splitlines()[-1][:150]}…")
 
 
+def malformed_line(directory):
+    """A line that is no message ends `mainstay send`; what came before it is finished and told."""
+    east, _ = regions(directory)
+    with east.start():
+        client = Process(directory, "producer", "send", [endpoint(east)], "local")
+        try:
+            # Its input stays open: it is the line that ends it.
+            client.process.stdin.write("id-0\t\tone\nid-1\t\ttwo\nno tab\nid-2\t\tthree\n")
+            client.process.stdin.flush()
+            status, told = client.end(20), client.log_file.read_text()
+            expect(status == 64 and "line 3 is not" in told, "exit status 64 and the line's number", (status, told))
+            expect([(line["id"], line["outcome"]) for line in client.lines] == [("id-0", "confirmed"), ("id-1", "confirmed")],
+                   "an outcome for each line before it, and no other", client.lines)
+        finally:
+            client.kill()
+        expect([line["id"] for line in consume(directory, [endpoint(east)], "local", 2)] == ["id-0", "id-1"], "those two in the queue")
+        ok(f"two messages confirmed, then: {told.strip()}")
+
+
 def unknown_queue(directory):
     east, _ = regions(directory)
     with east.start():
@@ -297,4 +316,4 @@ def unknown_queue(directory):
 
 
 run_case([switch_then_kill, kill_and_restart, frozen, frozen_first, consumer_killed_broker, sessions, wrong_password,
-          no_duplicate_detection, pipeline_wrong_password, unknown_queue])
+          no_duplicate_detection, pipeline_wrong_password, malformed_line, unknown_queue])

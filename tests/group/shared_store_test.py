@@ -387,7 +387,13 @@ def not_mounted(directory):
         first = group.nodes["n1"]
         first.start(ready=False)
         expect(first.wait_end() == 2 and "made by hand" in first.log_tail(3), "a missing directory to be refused", first.log_tail(3))
-        group.store.mkdir()
+        for there in ("missing", "empty"):
+            if there == "empty":
+                group.store.mkdir()
+            shown = first.command("group", "status")
+            expect(shown.returncode == 1 and "is the shared storage mounted?" in shown.stdout, f"group status to tell of a {there} directory",
+                   (shown.returncode, shown.stdout, shown.stderr))
+        ok("group status tells, with exit status 1, that the store of the register's group is not there")
         first.start(ready=False)
         first.wait(lambda: "is the shared storage mounted" in first.get("/readyz")[1], 20, "/readyz to ask whether the storage is mounted")
         ok(f"an empty directory is not begun anew: {first.get('/readyz')[1].strip()}")
