@@ -35,7 +35,8 @@ struct Recovered {
                                                  paging::PageStoreOptions pages = {});
 
 /// The highest term this node has seen, kept in `directory`/term: a small file with a checksum, replaced
-/// atomically. A node that forgot a higher term could lead in it a second time.
+/// atomically; where there is no space for another file, overwritten. A node that forgot a higher term could
+/// lead in it a second time.
 [[nodiscard]] Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term);
 /// 0 when never stored; a damaged file is an error.
 [[nodiscard]] Result<RegionTerm, Failure> load_term(Disk& disk, const std::string& directory);

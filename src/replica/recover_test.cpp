@@ -85,6 +85,25 @@ TEST(Recover, TermIsKeptBesideTheLog) {
   EXPECT_EQ(*load_term(disk, ""), RegionTerm{7});
 }
 
+TEST(Recover, AHigherTermIsStoredOnADiskThatIsFull) {
+  MemoryDisk disk;
+  ASSERT_TRUE(store_term(disk, "", RegionTerm{7}));
+  disk.set_capacity(0);
+  ASSERT_TRUE(store_term(disk, "", RegionTerm{8}));
+  disk.crash_losing_unsynced();
+  EXPECT_EQ(*load_term(disk, ""), RegionTerm{8});
+  EXPECT_FALSE(disk.exists("term.new"));
+}
+
+TEST(Recover, AFirstTermNeedsSpace) {
+  MemoryDisk disk("node-disk");
+  disk.set_capacity(0);
+  const auto stored = store_term(disk, "", RegionTerm{1});
+  ASSERT_FALSE(stored);
+  EXPECT_NE(stored.error().what.find("the region term cannot be stored: "), std::string::npos)
+      << stored.error().what;
+}
+
 TEST(Recover, DamagedTermIsAnErrorThatNamesTheFile) {
   for (std::uint64_t at = 0; at < 24; ++at) {
     MemoryDisk disk("node-disk");
