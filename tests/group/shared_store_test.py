@@ -39,8 +39,7 @@ class SharedStore(Group):
     def standby(self, leader, timeout_s=20):
         """The other of two nodes, once it knows who leads."""
         other, = self.others(leader)
-        other.wait(lambda: other.get("/livez")[0] == 200 and other.status()["group"]["leader"] == leader.name, timeout_s,
-                   f"the standby to hear of {leader.name}")
+        other.wait(lambda: other.group_status().get("leader") == leader.name, timeout_s, f"the standby to hear of {leader.name}")
         return other
 
 
@@ -159,7 +158,7 @@ def zombie(directory):
             send(connect(successor), "plain", ["after"])
             ok(f"{successor.name} leads while {sleeper.name} sleeps with the lock")
             wanted = {"lock_held": False, "lock_holder": f"process {sleeper.process.pid}"}
-            successor.wait(lambda: successor.status()["group"]["store"] == wanted, 10, f"/status to say {wanted}")
+            successor.wait(lambda: successor.group_status().get("store") == wanted, 10, f"/status to say {wanted}")
             expect(successor.metric("mainstay_group_store_lock_held") == 0, "the metric to say that it leads without the lock")
             expect("leads without the store's lock" in successor.status()["group"]["problem"], "the problem to be told", successor.status()["group"])
             ok("/status says that it leads without the lock, and who has it")
@@ -171,7 +170,7 @@ def zombie(directory):
             expect(delivery.remote_state != delivery.ACCEPTED, "no confirm of what woke up")
         except (ProtonException, OSError) as sent_on:
             ok(f"the client of the sleeper is sent on: {sent_on}")
-        sleeper.wait(lambda: sleeper.get("/livez")[0] == 200 and sleeper.status()["group"]["role"] == "standby", 20, "the sleeper to be a standby")
+        sleeper.wait(lambda: sleeper.group_status().get("role") == "standby", 20, "the sleeper to be a standby")
         code, why = sleeper.get("/readyz")
         expect(code == 503 and f"node {successor.name} has taken the store" in why, "the sleeper to say why", why)
         ok(f"the sleeper says: {why.strip()}")
@@ -197,7 +196,7 @@ def planned_move(directory):
             time.sleep(0.3)
             leader = group.leader()
             target = group.nodes[names[(names.index(leader.name) + 1) % 3]]
-            target.wait(lambda: target.get("/livez")[0] == 200 and target.status()["group"]["leader"] == leader.name, 20, "the standby to hear of the leader")
+            target.wait(lambda: target.group_status().get("leader") == leader.name, 20, "the standby to hear of the leader")
             time.sleep(0.5)
             publisher.longest_s = 0
             moved = leader.command("group", "switch", "--to", target.name, "--reason", "a test")
@@ -296,7 +295,7 @@ def voters_away(directory):
 def refused_by_all(group):
     """Every node has raised the alarm over the register and says so."""
     for node in group.nodes.values():
-        node.wait(lambda: node.status()["group"]["register_refused"], 30, f"{node.name} to refuse the register")
+        node.wait(lambda: node.group_status().get("register_refused"), 30, f"{node.name} to refuse the register")
         expect("ALARM: the register" in node.log() and node.metric("mainstay_group_alarms_total") >= 1, "an alarm", node.log_tail(10))
 
 

@@ -176,6 +176,12 @@ class Broker:
     def status(self):
         return json.loads(self.get("/status")[1])
 
+    def group_status(self):
+        """The part of /status about the group; nothing while the node does not answer. A node of a shared store opens
+        its control listener anew when it becomes the leader or a standby, so any two requests may have that between."""
+        code, body = self.get("/status")
+        return json.loads(body).get("group", {}) if code == 200 else {}
+
     def command(self, *words):
         """`mainstay` with these words and this node's configuration."""
         return subprocess.run([self.binary, *words, "--config", str(self.config_file)], capture_output=True, text=True,
