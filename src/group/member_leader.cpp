@@ -197,10 +197,11 @@ std::string Member::Impl::stranger(const std::string& node) const {
     return "node " + node +
            " was removed from the group: `mainstay group reload` on the node that leads, with a "
            "file that lists it, takes it in again";
-  const bool kept =
-      !to_drop.contains(node) && std::any_of(force.isr.begin(), force.isr.end(),
-                                             [&](const MemberId& each) { return each.node == node; });
-  if (options.listed && !options.listed->contains(node) && !kept)
+  const auto is_kept = [&] {
+    return !to_drop.contains(node) && std::any_of(force.isr.begin(), force.isr.end(),
+                                                  [&](const MemberId& each) { return each.node == node; });
+  };
+  if (options.listed && !options.listed->contains(node) && !is_kept())
     return "node " + node + " is not listed under [[group.node]] of leader " + self().node +
            ": list it there, then `mainstay group reload`";
   return {};

@@ -93,11 +93,15 @@ void Node::group_reload(const std::string& by, bool force, http::CommandDone don
   if (member_change_) return done(http::refused(409, "another change of the group's nodes is under way"));
   auto read = options_.group->reread();
   if (!read) return done(http::refused(409, read.error().what));
-  const std::set<std::string> before = names_of(options_.group->others);
-  const std::set<std::string> after = names_of(*read);
-  const std::set<std::string> gone = without(before, after);
   const bool leads = replica_->role() == replica::Role::live;
   const group::MemberStatus status = replica_->member()->status();
+  std::set<std::string> before = names_of(options_.group->others);
+  const std::set<std::string> after = names_of(*read);
+  const std::set<std::string> fresh = without(after, before);
+  // A leader may keep a copy that its file never listed: a reload drops that one, too.
+  if (leads) before.insert(status.in_sync.begin(), status.in_sync.end());
+  before.erase(options_.name);
+  const std::set<std::string> gone = without(before, after);
   if (leads && !force) {
     if (const std::string why = too_few_without(gone); !why.empty()) return done(http::refused(409, why));
   }
@@ -109,7 +113,7 @@ void Node::group_reload(const std::string& by, bool force, http::CommandDone don
   forget_dialled(gone);
   replica_->list_nodes({after.begin(), after.end()}, clock_.now(), clock_.wall());
   std::string note = "the group's other nodes are " + (after.empty() ? std::string("none") : list(after));
-  if (const auto fresh = without(after, before); !fresh.empty()) note += "; new: " + list(fresh);
+  if (!fresh.empty()) note += "; new: " + list(fresh);
   if (!gone.empty()) note += "; no longer: " + list(gone);
   if (!back.empty()) {
     note += leads ? "; taken in again after its removal: " + list(back)

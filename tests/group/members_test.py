@@ -215,5 +215,44 @@ def switch_is_true(directory):
         group.wait_equal()
 
 
+def kept_unlisted(directory):
+    """A new leader keeps the copy of a node that its own file does not list, and says so. Its reload then takes that node
+    out as it would a listed one: not below min_copies, and done only when the register says so."""
+    with Group(BINARY, directory, nodes=3, group={"min_copies": 2}, **DEDUP) as group:
+        group.list_nodes("n2", but=("n3",))
+        group.start()
+        leader = group.leader()
+        # What can lead is what a leader's file has taken in: n1 and n3 list all.
+        if leader.name == "n2":
+            wait_members(group, ["n1", "n2"])
+            asked(leader, "switch", "--to", "n1", "--reason", "a test")
+            group.leader(but=("n2",))
+        leader = wait_members(group, ["n1", "n2", "n3"])
+        asked(leader, "switch", "--to", "n2", "--reason", "a test")
+        second = wait_members(group, ["n1", "n2", "n3"])
+        expect(second.name == "n2", "the node that was named to lead", second.name)
+        second.wait(lambda: "node n3 is in sync and not listed" in second.log(), 20, "the leader to tell of the copy that it keeps")
+        ok("n2 leads and keeps the copy of n3, which its file does not list")
+        first = group.nodes["n1"]
+        first.kill()
+        wait_members(group, ["n2", "n3"])
+        why = refused(second, "reload")
+        expect("without n3" in why and "min_copies is 2" in why, "the last second copy to be kept", why)
+        expect(sorted(second.status()["group"]["in_sync"]) == ["n2", "n3"], "everything as before")
+        ok(f"a reload of the same file would leave one copy: {why.strip()[:120]}")
+        first.start(ready=False)
+        wait_members(group, ["n1", "n2", "n3"])
+        told = asked(second, "reload")
+        expect("no longer: n3" in told, "the reload to say who went", told)
+        expect(sorted(second.status()["group"]["in_sync"]) == ["n1", "n2"], "the register to have it when the command ends")
+        told = asked(group.list_nodes("n2"), "reload")
+        expect("new: n3" in told and "no longer" not in told, "the reload to name the new node", told)
+        wait_members(group, ["n1", "n2", "n3"])
+        ok("listed, it is taken in again")
+        connection = connect(second)
+        send(connection, "plain", ["one"])
+        group.wait_equal()
+
+
 if __name__ == "__main__":
-    run_case((third_added, removed, replaced, maintenance, switch_is_true))
+    run_case((third_added, removed, replaced, maintenance, switch_is_true, kept_unlisted))
