@@ -1,10 +1,10 @@
 #include "node/store_service.h"
 
-#include <csignal>
 #include <utility>
 
 #include "io/loop.h"
 #include "io/posix_disk.h"
+#include "io/stop_requests.h"
 #include "node/node.h"
 #include "node/store_lease.h"
 #include "node/store_standby.h"
@@ -14,36 +14,15 @@ namespace mainstay::node {
 namespace {
 
 struct StandbyEnd {
-  std::shared_ptr<StoreLease> lease;  ///< null: a signal, or `failed`
+  std::shared_ptr<StoreLease> lease;  ///< null: asked_to_stop, or `failed`
+  bool asked_to_stop = false;
   std::string failed;
 };
 
 constexpr Duration kLately = seconds(60);
 
-/// Between a standby's loop and a leader's nobody listens for signals, and taking over may take long: those
-/// that come meanwhile wait, instead of ending the process as if it had failed.
-class HeldSignals {
- public:
-  HeldSignals() {
-    sigemptyset(&asked_to_stop_);
-    sigaddset(&asked_to_stop_, SIGTERM);
-    sigaddset(&asked_to_stop_, SIGINT);
-    hold(true);
-  }
-  ~HeldSignals() { hold(false); }
-  HeldSignals(const HeldSignals&) = delete;
-  HeldSignals& operator=(const HeldSignals&) = delete;
-  /// @pre somebody listens: on_signals()
-  void let_through() { hold(false); }
-  void hold_again() { hold(true); }
-
- private:
-  void hold(bool yes) { pthread_sigmask(yes ? SIG_BLOCK : SIG_UNBLOCK, &asked_to_stop_, nullptr); }
-  sigset_t asked_to_stop_{};
-};
-
 StandbyEnd stand_by(const NodeOptions& options, const std::string& left, std::size_t lost_lately,
-                    HeldSignals& signals, Clock& clock, const LogSink& log) {
+                    io::StopRequests& requests, Clock& clock, const LogSink& log) {
   StandbyEnd end;
   io::Loop loop;
   auto standby = StoreStandby::start(options, left, lost_lately, loop, clock, log,
@@ -55,14 +34,15 @@ StandbyEnd stand_by(const NodeOptions& options, const std::string& left, std::si
     end.failed = standby.error().what;
     return end;
   }
-  loop.on_signals([&](int) { loop.stop(); });
-  signals.let_through();
+  const io::StopRequests::Listener listener(requests, loop, [&] {
+    end.asked_to_stop = true;
+    loop.stop();
+  });
   loop.run();
-  signals.hold_again();
   return end;
 }
 
-ServiceEnd lead(const NodeOptions& options, StoreLease& lease, HeldSignals& signals, Clock& clock,
+ServiceEnd lead(const NodeOptions& options, StoreLease& lease, io::StopRequests& requests, Clock& clock,
                 const LogSink& log) {
   ServiceEnd end;
   io::Loop loop;
@@ -82,20 +62,19 @@ ServiceEnd lead(const NodeOptions& options, StoreLease& lease, HeldSignals& sign
     return end;
   }
   bool stopping = false;
-  loop.on_signals([&](int) {
+  const io::StopRequests::Listener listener(requests, loop, [&] {
     if (stopping) return loop.stop();
     stopping = true;
     log(LogLevel::info, "shutting down");
     (*node)->shut_down([&] { loop.stop(); });
   });
-  signals.let_through();
   try {
     loop.run();
   } catch (const paging::PageLost& lost) {
     (*node)->page_lost(lost.what());
     if (end.status == 0) end.status = 70;
   }
-  signals.hold_again();
+  if (stopping && end.status == kStoreLeft) end.status = 0;  // asked to stop it is no standby either
   return end;
 }
 
@@ -111,11 +90,11 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     lost_lately = lost_lately > 0 && clock.now() - lost_at < kLately ? lost_lately + 1 : 1;
     lost_at = clock.now();
   };
-  HeldSignals signals;
+  io::StopRequests requests;  // no loop runs between a standby's and a leader's, and taking over may be long
   for (;;) {
-    StandbyEnd stood = stand_by(options, left, lost_lately, signals, clock, log);
+    StandbyEnd stood = stand_by(options, left, lost_lately, requests, clock, log);
     if (!stood.failed.empty()) return {true, 0, stood.failed};
-    if (stood.lease == nullptr) return {};
+    if (stood.asked_to_stop || requests.pending()) return {};
     StoreLease& lease = *stood.lease;
     const auto claim = io::PosixDisk::open(lease.path);
     Result<std::unique_ptr<group::StoreFence>, Failure> fence =
@@ -131,7 +110,7 @@ ServiceEnd serve_store(const NodeOptions& options, Clock& clock, const LogSink& 
     leading.data_directory = lease.path;
     leading.lease = stood.lease;
     leading.group->others.clear();  // nothing is shipped to them
-    ServiceEnd end = lead(leading, lease, signals, clock, log);
+    ServiceEnd end = lead(leading, lease, requests, clock, log);
     if (end.status != kStoreLeft) return end;
     left = lease.left;
     if (!lease.fence->lost().empty()) lost();

@@ -215,6 +215,25 @@ def planned_move(directory):
         audit(group, confirmed)
 
 
+def stopped_meanwhile(directory):
+    """SIGTERM at any time of a takeover ends the node in good order: as a standby, as a leader, and between the two."""
+    with SharedStore(directory, **DEDUP).start() as group:
+        confirmed = []
+        for step in range(16):
+            leader = group.leader()
+            other = group.standby(leader)
+            confirmed.append(f"m{step}")
+            send(connect(leader), "dedup", confirmed[-1:])
+            leader.process.terminate()
+            time.sleep(0.05 * step)
+            expect(other.stop() == 0, "the node that takes over to end in good order", other.log_tail(10))
+            expect(leader.wait_end() == 0, "the leader to end in good order", leader.log_tail(10))
+            for node in group.nodes.values():
+                node.start(ready=False)
+        ok("16 times, 0 to 750 ms after the leader was told to end")
+        expect(take_all(connect(group.leader()), "dedup") == confirmed, "every message")
+
+
 def lock_is_held(directory):
     """Whoever starts while another process holds the store's lock says who it is and leads when it is free."""
     with SharedStore(directory) as group:
@@ -406,4 +425,4 @@ def not_mounted(directory):
 
 
 if __name__ == "__main__":
-    run_case((one_leads, leader_killed, leader_sleeps, zombie, planned_move, lock_is_held, no_register, voters_away, register_put_back, register_lost, not_mounted))
+    run_case((one_leads, leader_killed, leader_sleeps, zombie, planned_move, stopped_meanwhile, lock_is_held, no_register, voters_away, register_put_back, register_lost, not_mounted))
