@@ -21,8 +21,27 @@ from group import Group  # noqa: E402
 DEDUP = {"queues": {"dedup": {"duplicate_detection": True}, "plain": {}}}
 
 
+class Resender:
+    """Sends to whoever serves, each message until it is confirmed: what has no answer is sent again under its id."""
+
+    def __init__(self, group, queue):
+        self.group, self.queue, self.sender = group, queue, None
+
+    def send(self, message, timeout_s=3):
+        begun = time.monotonic()
+        while True:
+            try:
+                if self.sender is None:
+                    self.sender = connect(self.group.leader(60), timeout=timeout_s).create_sender(self.queue)
+                self.sender.send(message, timeout=timeout_s)
+                return
+            except (ProtonException, OSError):
+                self.sender = None
+                expect(time.monotonic() - begun < 60, f"{message.id} to be confirmed within a minute")
+
+
 class Publisher(threading.Thread):
-    """Publishes numbered messages to whoever serves, each until it is confirmed; what has no answer is sent again."""
+    """Publishes numbered messages, each until it is confirmed."""
 
     def __init__(self, group, queue="dedup"):
         super().__init__(daemon=True)
@@ -37,18 +56,10 @@ class Publisher(threading.Thread):
             self.failed = trouble
 
     def publish(self):
-        number, sender = 0, None
+        number, sender = 0, Resender(self.group, self.queue)
         while not self.stopping:
             begun = time.monotonic()
-            while True:
-                try:
-                    if sender is None:
-                        sender = connect(self.group.leader(60), timeout=3).create_sender(self.queue)
-                    sender.send(Message(id=f"m{number}", body=b"x" * 200), timeout=3)
-                    break
-                except (ProtonException, OSError):
-                    sender = None
-                    expect(time.monotonic() - begun < 60, f"m{number} to be confirmed within a minute")
+            sender.send(Message(id=f"m{number}", body=b"x" * 200))
             self.longest_s = max(self.longest_s, time.monotonic() - begun)
             self.confirmed.append(f"m{number}")
             number += 1
@@ -320,17 +331,17 @@ def backup_full(directory):
                 expect(moved.returncode == 0, "the lead to move", moved.stderr)
                 leader = group.leader(but=("n2",))
                 group.wait_in_sync()
-            sender = connect(leader).create_sender("plain")
+            sender = Resender(group, "dedup")
             stored = [f"f{n}" for n in range(200)]
             for id_ in stored:
-                sender.send(Message(id=id_, body=b"\x00" * (256 << 10)), timeout=20)
+                sender.send(Message(id=id_, body=b"\x00" * (256 << 10)), timeout_s=20)
             backup.wait(lambda: "full" in backup.status()["group"]["problem"], 20, "the backup to say that its disk is full")
             ok(f"{backup.status()['group']['problem']}")
             group.wait_in_sync(1)
             time.sleep(2.5)  # it tries again meanwhile
             expect(backup.process.poll() is None, "the backup to live on")
             expect(backup.log_tail(1000).count("disk full: this backup") == 1, "that to be told once")
-            send(connect(leader), "plain", ["alone"])
+            sender.send(Message(id="alone", body=b"x"))
             ok("the leader confirms without it")
             grown = subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], capture_output=True, text=True)
             expect(grown.returncode == 0, "the file system to grow", grown.stderr)
@@ -338,7 +349,7 @@ def backup_full(directory):
             group.wait_equal()
             leader.kill()
             connection = connect(group.leader(but=(leader.name,)))
-            expect(take_all(connection, "plain") == [*stored, "alone"], "every confirmed message, from the disk that was full")
+            expect(take_all(connection, "dedup") == [*stored, "alone"], "every confirmed message, from the disk that was full")
             connection.close()
             ok("with space it counts again, and has every confirmed message")
 
