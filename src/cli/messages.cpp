@@ -132,6 +132,8 @@ class Lines {
   }
   [[nodiscard]] bool ended() const { return ended_ && lines_.empty(); }
   std::deque<std::string>& waiting() { return lines_; }
+  /// A last one without its end included.
+  [[nodiscard]] std::size_t not_taken() const { return lines_.size() + (rest_.empty() ? 0 : 1); }
 
  private:
   std::deque<std::string> lines_;
@@ -223,7 +225,22 @@ int send(const SendArguments& arguments) {
     return kCouldNotRun;
   }
   publisher.close(seconds(2));
-  return malformed ? kUsage : status;
+  if (malformed) return kUsage;
+  if (stop_asked && (!ids.empty() || !lines.ended())) {
+    for (const auto& [tag, id] : ids) {
+      print({{"id", id},
+             {"outcome", "unknown"},
+             {"condition", "mainstay:stopped"},
+             {"description",
+              "told to stop before the outcome came: it may be stored; sent again under this id, "
+              "duplicate detection stores it once"}});
+    }
+    std::cerr << "mainstay send: told to stop" << (lines.ended() ? "" : " before the end of its input")
+              << ": " << ids.size() << " message(s) without outcome, " << lines.not_taken()
+              << " line(s) read and not sent\n";
+    status = kNotClean;
+  }
+  return status;
 }
 
 // ---- receive
@@ -339,10 +356,13 @@ void add_messages(CLI::App& app, int& status) {
       "is known. Order is kept, within a session and without. docs/clients.md tells what is guaranteed.\n"
       "A line that is not like that ends it: what came before is finished, each with its JSON line; then the "
       "line's number\n"
-      "is told. It and what follows it is not sent.\n"
-      "Exit status: 0 all confirmed, 1 some rejected or unknown, 2 no broker could be used, 64 wrong command "
-      "line or a\n"
-      "             malformed line.\n"
+      "is told. It and what follows it is not sent. Told to stop by SIGTERM or SIGINT it prints an unknown "
+      "outcome for\n"
+      "each message that has none, and how many lines were read and not sent.\n"
+      "Exit status: 0 all confirmed, 1 some rejected, unknown or not sent, 2 no broker could be used, 64 "
+      "wrong "
+      "command\n"
+      "             line or a malformed line.\n"
       "Example: printf 'id-1\\tA\\thello\\n' | mainstay send --endpoint a:5672,b:5672 --queue payments");
   send_command->callback([sending, &status] { status = send(*sending); });
 

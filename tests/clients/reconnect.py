@@ -300,6 +300,38 @@ def malformed_line(directory):
         ok(f"two messages confirmed, then: {told.strip()}")
 
 
+def told_to_stop(directory):
+    """SIGTERM while the broker is silent: an unknown outcome for each message that has none; sent again they are there once."""
+    east, _ = regions(directory)
+    with east.start():
+        client = Process(directory, "producer", "send", [endpoint(east)], "local", extra=["--in-flight", "2"])
+        try:
+            client.process.stdin.write("id-0\t\tbody\n")
+            client.process.stdin.flush()
+            client.wait(lambda: len(client.lines) == 1, 20, "a confirm")
+            east.process.send_signal(signal.SIGSTOP)
+            client.process.stdin.write("".join(f"id-{n}\t\tbody\n" for n in range(1, 6)))
+            client.process.stdin.flush()
+            time.sleep(0.5)
+            client.process.terminate()
+            status, told = client.end(20), client.log_file.read_text()
+        finally:
+            east.process.send_signal(signal.SIGCONT)
+            client.kill()
+        expect([(line["id"], line["outcome"]) for line in client.lines] == [("id-0", "confirmed"), ("id-1", "unknown"), ("id-2", "unknown")],
+               "an outcome for each message that was taken", client.lines)
+        expect(status == 1 and "before the end of its input: 2 message(s) without outcome, 3 line(s) read and not sent" in told, "status 1 and what was not sent", (status, told))
+        again = Process(directory, "again", "send", [endpoint(east)], "local")
+        try:
+            again.process.stdin.write("".join(f"id-{n}\t\tbody\n" for n in range(1, 6)))
+            again.process.stdin.close()
+            expect(again.end(20) == 0, "all of them confirmed", again.tail())
+        finally:
+            again.kill()
+        expect([line["id"] for line in consume(directory, [endpoint(east)], "local", 6)] == [f"id-{n}" for n in range(6)], "each once and in order")
+        ok(f"told to stop: {told.strip().splitlines()[-1]}")
+
+
 def unknown_queue(directory):
     east, _ = regions(directory)
     with east.start():
@@ -316,4 +348,4 @@ def unknown_queue(directory):
 
 
 run_case([switch_then_kill, kill_and_restart, frozen, frozen_first, consumer_killed_broker, sessions, wrong_password,
-          no_duplicate_detection, pipeline_wrong_password, malformed_line, unknown_queue])
+          no_duplicate_detection, pipeline_wrong_password, malformed_line, told_to_stop, unknown_queue])
