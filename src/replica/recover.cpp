@@ -15,30 +15,42 @@ std::string term_path(const std::string& directory) {
   return directory.empty() ? "term" : directory + "/term";
 }
 
-/// Needs no space of its own.
-Result<void, DiskError> overwrite(Disk& disk, const std::string& path, BytesView content) {
-  (void)disk.remove(path + ".new");
-  auto file = disk.open(path, OpenMode::read_write);
-  if (!file) return file.error();
-  if (const auto written = (*file)->write(0, content); !written) return written.error();
-  return (*file)->sync();
-}
-
-}  // namespace
-
-Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term) {
+Buffer term_file(RegionTerm term) {
   Buffer bytes;
   ByteWriter out(bytes);
   out.u32_le(kTermMagic);
   out.u32_le(1);
   out.u64_le(term.value);
   out.u64_le(checksum64(bytes));
+  return bytes;
+}
+
+Failure not_stored(const DiskError& error) {
+  return Failure{"the region term cannot be stored: " + error.what};
+}
+
+/// Needs no space of its own. The file is within one sector, which a disk writes whole or not at all.
+Result<void, DiskError> overwrite(Disk& disk, const std::string& directory, BytesView content) {
+  const std::string path = term_path(directory);
+  auto file = disk.open(path, OpenMode::read_write);
+  if (!file) return file.error();
+  if (const auto written = (*file)->write(0, content); !written) return written.error();
+  if (const auto synced = (*file)->sync(); !synced) return synced.error();
+  return disk.sync_directory(directory);
+}
+
+}  // namespace
+
+Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term) {
+  const Buffer bytes = term_file(term);
   const std::string path = term_path(directory);
   auto done = replace_file(disk, path, bytes);
-  // A node must come up on a full disk, or nobody could empty it. The file is within one sector, which a disk
-  // writes whole or not at all.
-  if (!done && done.error().code == DiskErrorCode::no_space && overwrite(disk, path, bytes)) done = {};
-  if (!done) return Failure{"the region term cannot be stored: " + done.error().what};
+  // A node must come up on a full disk, or nobody could empty it.
+  if (!done && done.error().code == DiskErrorCode::no_space) {
+    (void)disk.remove(path + ".new");
+    if (overwrite(disk, directory, bytes)) done = {};
+  }
+  if (!done) return not_stored(done.error());
   return {};
 }
 
@@ -101,6 +113,12 @@ Result<Recovered, Failure> recover(Disk& disk, const std::string& directory,
   if (const auto made = disk.make_directory(directory); !made) return Failure{made.error().what};
   const auto stored_term = load_term(disk, directory);
   if (!stored_term) return stored_term.error();
+  // A process that was killed, or whose sync failed, may leave a term that is read and not durable. It is
+  // acted on from here on, so a crash must not take it back.
+  if (*stored_term != RegionTerm{}) {
+    if (const auto durable = overwrite(disk, directory, term_file(*stored_term)); !durable)
+      return not_stored(durable.error());
+  }
 
   Recovered recovered;
   recovered.last_term = *stored_term;

@@ -38,7 +38,8 @@ struct Recovered {
 /// atomically; where there is no space for another file, overwritten. A node that forgot a higher term could
 /// lead in it a second time.
 [[nodiscard]] Result<void, Failure> store_term(Disk& disk, const std::string& directory, RegionTerm term);
-/// 0 when never stored; a damaged file is an error.
+/// 0 when never stored; a damaged file is an error. What it reads need not be durable: recover() stores it
+/// again.
 [[nodiscard]] Result<RegionTerm, Failure> load_term(Disk& disk, const std::string& directory);
 
 }  // namespace mainstay::replica

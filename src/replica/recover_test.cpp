@@ -95,6 +95,45 @@ TEST(Recover, AHigherTermIsStoredOnADiskThatIsFull) {
   EXPECT_FALSE(disk.exists("term.new"));
 }
 
+/// A process ends while it stores a higher term, or because it cannot; the next one reads what is there, and
+/// then the machine loses its power.
+TEST(Recover, ATermThatARestartBelievedIsNotGoneAfterAPowerLoss) {
+  const journal::JournalOptions options{.cluster = testing::test_cluster(),
+                                        .node = "west-1",
+                                        .segment_bytes = 64 << 10,
+                                        .record_bytes_max = 8 << 10};
+  int ended = 0, believed_higher = 0;
+  for (const bool full : {false, true}) {
+    for (const bool sync_fails : {false, true}) {
+      for (std::uint64_t at = 0; at < 12; ++at) {
+        SCOPED_TRACE((full ? "full disk, " : "") +
+                     std::string(sync_fails ? "failing sync " : "killed after ") + std::to_string(at));
+        SeededRandom random(at + 1);
+        MemoryDisk disk("node-disk");
+        ASSERT_TRUE(recover(disk, "", options, random));
+        disk.kill();
+        ASSERT_TRUE(store_term(disk, "", RegionTerm{7}));
+        if (full) disk.set_capacity(0);
+        if (sync_fails) {
+          disk.fail_next_sync(at);
+        } else {
+          disk.stop_after(at);
+        }
+        if (!store_term(disk, "", RegionTerm{8})) ++ended;
+        disk.kill();
+        const auto restarted = recover(disk, "", options, random);
+        ASSERT_TRUE(restarted) << restarted.error().what;
+        ASSERT_TRUE(restarted->last_term == RegionTerm{7} || restarted->last_term == RegionTerm{8});
+        if (restarted->last_term == RegionTerm{8}) ++believed_higher;
+        disk.crash_losing_unsynced();
+        EXPECT_EQ(*load_term(disk, ""), restarted->last_term);
+      }
+    }
+  }
+  EXPECT_GE(ended, 8);
+  EXPECT_GE(believed_higher, 24);
+}
+
 TEST(Recover, AFirstTermNeedsSpace) {
   MemoryDisk disk("node-disk");
   disk.set_capacity(0);
