@@ -356,9 +356,12 @@ void Member::Impl::hear_time(Peer& peer, const Sender& sender) {
 void Member::Impl::forget_line(PeerId id) {
   const auto gone = peers.find(id);
   if (gone == peers.end()) return;
-  if (gone->second.copy_told)
-    for (auto& [other, peer] : peers) peer.copy_told = false;
+  const bool copy_told = gone->second.copy_told;
   peers.erase(gone);
+  for (auto& [other, peer] : peers) {
+    if (copy_told) peer.copy_told = false;
+    peer.hello_asked = false;  // the question on that line may have overtaken it, and has no answer now
+  }
 }
 
 void Member::Impl::close(PeerId id, const std::string& why) {

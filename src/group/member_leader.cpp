@@ -208,10 +208,18 @@ std::string Member::Impl::stranger(const std::string& node) const {
 }
 
 void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition position) {
+  // What it asked for on another line before, it waits for no more.
+  for (auto& [id, each] : peers)
+    if (id != from && each.member == peer.member) each.follow_waits.reset();
   if (const std::string why = stranger(peer.member->node); !why.empty()) {
-    // Kept: it may become one of the group while the line lasts. Told once: it asks again after each no.
-    peer.follow_waits = position;
-    if (!std::exchange(peer.stranger_told, true)) send(from, Refuse{RefusalCode::foreign, why});
+    // After a no it asks again. Told once: the second time it waits, since it may become one of the group
+    // while the line lasts.
+    peer.follow_waits.reset();
+    if (std::exchange(peer.stranger_told, true)) {
+      peer.follow_waits = position;
+    } else {
+      send(from, Refuse{RefusalCode::foreign, why});
+    }
     return;
   }
   if (position.lsn > durable.lsn) {
@@ -261,7 +269,6 @@ void Member::Impl::on_follow(PeerId from, Peer& peer, journal::LogPosition posit
   for (auto& [id, each] : peers) {
     if (id == from || each.member != peer.member) continue;
     each.shipper.reset();
-    each.follow_waits.reset();
     each.front_since.reset();
   }
   // What this disk acknowledged before says nothing about what it holds now.
@@ -334,7 +341,10 @@ void Member::Impl::lead_on() {
   for (const auto& [id, peer] : peers)
     if (peer.follow_waits && peer.follow_waits->lsn <= durable.lsn && stranger(peer.member->node).empty())
       waiting.push_back(id);
-  for (const PeerId id : waiting) on_follow(id, peers.at(id), *peers.at(id).follow_waits);
+  for (const PeerId id : waiting) {
+    MS_ASSERT(peers.at(id).follow_waits, "a node waits on one line");
+    on_follow(id, peers.at(id), *peers.at(id).follow_waits);
+  }
   for (auto& [id, peer] : peers) {
     // Who says nothing keeps up with nothing.
     if (peer.member && peer.front_since && now - heard[peer.member->node] > times.drop_after)

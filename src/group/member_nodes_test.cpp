@@ -160,6 +160,39 @@ TEST(GroupNodes, ACopyIsKeptByANewLeaderThatDoesNotListItAndSaysSo) {
   EXPECT_EQ(group.isr(), (Names{"b"})) << "and is not taken in again";
 }
 
+/// It asks on one line, is refused, asks on the other, is refused there, and asks again: only what it asked
+/// last counts, in whatever order the packets of two lines come, and also when one of the two breaks.
+TEST(GroupNodes, ANodeOfTwoLinesThatIsListedAgainSoonIsTakenInAgain) {
+  constexpr std::uint64_t kSeeds = 100;
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    SeededRandom random(seed);
+    TestGroup group({"a", "b"});
+    group.lines = 2;
+    group.step = milliseconds(1);
+    group.list("a", {"b"});
+    group.list("b", {"a"});
+    group.start("a");
+    ASSERT_TRUE(group.pass_until_leader("a"));
+    group.start("b");
+    group.pass(milliseconds(1'500));
+    ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+    std::map<std::pair<PeerId, std::string>, Duration> late;
+    group.line_delay = [&](PeerId line, const std::string& from) {
+      const auto [found, first] = late.try_emplace({line, from});
+      if (first) found->second = microseconds(static_cast<std::int64_t>(random.below(20'000)));
+      return found->second;
+    };
+    group.list("a", {});
+    group.pass(milliseconds(static_cast<std::int64_t>(20 + random.below(100))));
+    if (random.below(4) == 0) group.break_a_line();
+    group.list("a", {"b"});
+    group.pass(milliseconds(500));
+    ASSERT_EQ(group.isr(), (Names{"a", "b"}));
+    EXPECT_EQ(group.node("b").alarms, Names{});
+  }
+}
+
 TEST(GroupNodes, AMoveToTheLeaderOrToNobodySaysSo) {
   TestGroup group = three_in_sync();
   EXPECT_EQ(group.member("a").hand_over("a", group.now(), {}), "it leads already");

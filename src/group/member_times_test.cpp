@@ -318,6 +318,26 @@ TEST(GroupLines, APlannedMoveIsNotForgottenOverABeacon) {
   EXPECT_TRUE(group.leads("b"));
 }
 
+TEST(GroupLines, AQuestionThatWasOvertakenIsAskedAgainWhenTheOtherLineBreaks) {
+  TestGroup group({"a", "b"});
+  group.lines = 3;
+  group.step = milliseconds(1);
+  begin(group);
+  group.line_delay = [](PeerId line, const std::string& from) {
+    return line == 3 && from == "b" ? milliseconds(10) : Duration{};
+  };
+  group.break_a_line();  // it asks on the second and on the third one, and follows on the second
+  group.pass(milliseconds(100));
+  const Lsn first = group.append("a");
+  group.pass(milliseconds(100));
+  EXPECT_EQ(group.node("b").journal->durable().lsn, first);
+  group.break_a_line();
+  group.pass(milliseconds(100));
+  const Lsn second = group.append("a");
+  group.pass(milliseconds(100));
+  EXPECT_EQ(group.node("b").journal->durable().lsn, second);
+}
+
 TEST(GroupLines, InAnyOrderEndInOneLog) {
   for (std::uint64_t seed = 1; seed <= 25 && !::testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
