@@ -19,6 +19,9 @@ if(MOLD_PROGRAM)
   add_link_options(-fuse-ld=mold)
 endif()
 
+# The standard library's own preconditions (an empty std::optional, an index beyond a std::vector): no sanitizer sees them all.
+add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
+
 add_library(mainstay_flags INTERFACE)
 target_compile_options(mainstay_flags INTERFACE
   -Wall -Wextra -Wpedantic -Werror -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast
